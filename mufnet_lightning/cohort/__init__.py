@@ -1,0 +1,1 @@
+"""What a hospital has (tables, clips, boxes) becomes a crop store."""

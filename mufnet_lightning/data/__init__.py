@@ -1,0 +1,1 @@
+"""A crop store becomes batches: folds, sampler, transforms, dataset, datamodule."""

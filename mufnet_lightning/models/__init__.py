@@ -1,0 +1,1 @@
+"""Batches become logits: encoder, fusion, losses and the LightningModule."""
