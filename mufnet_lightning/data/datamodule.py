@@ -1,0 +1,252 @@
+"""A crop store becomes training, validation and test batches of paired crops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import pandas as pd
+import torch
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader, Sampler
+
+from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.data.dataset import RoiPairDataset
+from mufnet_lightning.data.folds import PARTS, Protocol, make_folds, read_folds
+from mufnet_lightning.data.sampler import ClassBalancedSampler
+from mufnet_lightning.data.transforms import Augmentation, PairTransform
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking import resolve_artifact
+
+Modality = Literal["bmode", "ceus"]
+CLASS_NAMES = ("low", "high")
+
+
+class RoiPairDataModule(LightningDataModule):
+    """Paired B-mode and CEUS crops, split by patient, drawn class by class.
+
+    Args:
+        store: folder that `mufnet prepare` wrote.
+        modalities: `[bmode, ceus]` for the fused arm, one of them for a single arm. Pairs that lack
+            one of the asked modalities are left out; patients keep their part all the same.
+        image_size: side of the network's input, pixels; crops are resized to it once, in a cache.
+        batch_size: pairs in a batch, of each process.
+        protocol: how patients are split (see `make_folds`).
+        fold: which fold of the protocol, from 0.
+        n_folds: number of folds of protocols `paper` and `nested`.
+        split_seed: of the split alone, so that arms and seeds share their patients.
+        folds_from: read the split from here instead: a folds.csv, or an MLflow run that has one.
+        sampler: `class_balanced` (class, then image) or `patient_balanced` (class, patient, image).
+        augmentation: strength of the training augmentation.
+        num_workers: loading processes; the numbers drawn do not depend on it.
+        seed: of draws and augmentation.
+        watch_test: also score the test part after every epoch, under `test_watched/`. Only to select
+            a checkpoint the paper's way, or to measure what that gains; such a run is tagged.
+
+    Batches are dictionaries: for each modality (N, 3, size, size) uint8 RGB, `label` (N,) and `row`
+    (N,), the row of the store's manifest.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        modalities: Sequence[Modality] = ("bmode", "ceus"),
+        image_size: int = 300,
+        batch_size: int = 32,
+        protocol: Protocol = "paper",
+        fold: int = 0,
+        n_folds: int = 5,
+        split_seed: int = 0,
+        folds_from: str | None = None,
+        sampler: Literal["class_balanced", "patient_balanced"] = "class_balanced",
+        augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        num_workers: int = 2,
+        seed: int = 0,
+        watch_test: bool = False,
+    ) -> None:
+        super().__init__()
+        self.store_path = store
+        self.modalities: tuple[Modality, ...] = tuple(modalities)
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.protocol = protocol
+        self.fold = fold
+        self.n_folds = n_folds
+        self.split_seed = split_seed
+        self.folds_from = folds_from
+        self.sampler = sampler
+        self.augmentation = augmentation
+        self.num_workers = num_workers
+        self.seed = seed
+        self.watch_test = watch_test
+        if not self.modalities or len(set(self.modalities)) != len(self.modalities):
+            raise InputFault(f"data.modalities is {list(modalities)}: name one, or two that differ")
+        for name, value in (("image_size", image_size), ("batch_size", batch_size)):
+            if value < 1:
+                raise InputFault(f"data.{name} is {value}, expected 1 or more")
+
+    def prepare_data(self) -> None:
+        """Build the caches that are not there yet; Lightning calls this in one process a machine."""
+        for modality in self._checked_modalities():
+            self.store.cache(modality, self.image_size)
+
+    def setup(self, stage: str) -> None:
+        """Check that the split can be trained, validated and tested on.
+
+        Raises:
+            InputFault: with what is wrong, before anything is trained or recorded.
+        """
+        self._checked_modalities()
+        if stage == "predict":
+            if len(self.usable_rows) == 0:
+                raise InputFault(f"{self.store_path}: no pair has {' and '.join(self.modalities)}")
+            return
+        for part in PARTS:
+            missing = [
+                name
+                for label, name in enumerate(CLASS_NAMES)
+                if not (self.labels[self.part_rows(part)] == label).any()
+            ]
+            if missing:
+                raise InputFault(
+                    f"{self.store_path}: the {part} part of fold {self.fold} has no image of "
+                    f"{' and '.join(missing)} grade; both classes are needed"
+                )
+        training = len(self.part_rows("train"))
+        if stage == "fit" and self.batch_size > training:
+            raise InputFault(
+                f"data.batch_size is {self.batch_size}, but fold {self.fold} has only {training} "
+                "training images"
+            )
+
+    @cached_property
+    def store(self) -> CropStore:
+        """The opened store."""
+        return CropStore.open(self.store_path)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Class of every pair of the store, shape (pairs,); -1 where it is not known."""
+        return self.store.manifest["label"].fillna(-1).to_numpy(dtype=np.int64)
+
+    @cached_property
+    def usable_rows(self) -> np.ndarray:
+        """Manifest rows that have every asked modality."""
+        paths = self.store.manifest[[f"{modality}_path" for modality in self.modalities]]
+        present = (paths.notna() & (paths != "")).all(axis=1)
+        return np.flatnonzero(present.to_numpy())
+
+    @cached_property
+    def folds(self) -> pd.DataFrame:
+        """The table of every fold: columns `fold, patient_id, label, part`.
+
+        It is made from all patients of the store, whichever modalities they have, so that the arms
+        of a study have the same patients in the same parts.
+        """
+        manifest = self.store.manifest
+        if manifest["label"].isna().all():
+            raise InputFault(f"{self.store_path}: this store has no grades; it serves predict only")
+        patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
+        if self.folds_from is None:
+            return make_folds(
+                patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed
+            )
+        table = read_folds(resolve_artifact(self.folds_from, "folds.csv"))
+        known = dict(zip(patients["patient_id"], patients["label"], strict=True))
+        named = table.drop_duplicates("patient_id")
+        strangers = [p for p in named["patient_id"] if p not in known]
+        if strangers:
+            raise InputFault(
+                f"{self.folds_from}: patient {strangers[0]} is not in store {self.store_path}"
+                + (f", nor are {len(strangers) - 1} others" if len(strangers) > 1 else "")
+            )
+        for patient, label in zip(named["patient_id"], named["label"], strict=True):
+            if known[patient] != label:
+                raise InputFault(
+                    f"{self.folds_from}: patient {patient} has label {label}, "
+                    f"but {known[patient]} in store {self.store_path}"
+                )
+        return table
+
+    def part_rows(self, part: str) -> np.ndarray:
+        """Manifest rows of one part (`train`, `val`, `test`) of this fold, shape (N,)."""
+        known = sorted(self.folds["fold"].unique())
+        if self.fold not in known:
+            raise InputFault(f"data.fold is {self.fold}, but the folds are {known[0]} to {known[-1]}")
+        here = self.folds[(self.folds["fold"] == self.fold) & (self.folds["part"] == part)]
+        of_part = self.store.manifest["patient_id"].isin(set(here["patient_id"])).to_numpy()
+        return self.usable_rows[of_part[self.usable_rows]]
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class, low grade first."""
+        return np.bincount(self.labels[self.part_rows("train")], minlength=2).tolist()
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Class-balanced, augmented batches; an epoch has as many draws as there are images."""
+        rows = self.part_rows("train")
+        dataset = RoiPairDataset(
+            self._caches(),
+            rows,
+            self.labels[rows],
+            PairTransform(self.augmentation, self.image_size),
+        )
+        sampler = ClassBalancedSampler(
+            self.labels[rows],
+            self.store.manifest["patient_id"].to_numpy()[rows],
+            patient_balanced=self.sampler == "patient_balanced",
+            seed=self.seed,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+        )
+        # a last batch of one would leave batch normalisation nothing to normalise with
+        return self._loader(dataset, sampler, drop_last=len(sampler) % self.batch_size == 1)
+
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """Validation batches; with `watch_test` a second loader has the test part."""
+        parts = ["val", "test"] if self.watch_test else ["val"]
+        return [self._part_loader(self.part_rows(part)) for part in parts]
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        """Test batches, in the manifest's order."""
+        return self._part_loader(self.part_rows("test"))
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Every pair of the store that has the asked modalities, in the manifest's order."""
+        return self._part_loader(self.usable_rows)
+
+    def _part_loader(self, rows: np.ndarray) -> DataLoader[Any]:
+        return self._loader(RoiPairDataset(self._caches(), rows, self.labels[rows]))
+
+    def _loader(
+        self, dataset: RoiPairDataset, sampler: Sampler[Any] | None = None, drop_last: bool = False
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            drop_last=drop_last,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=_one_thread_a_worker,
+        )
+
+    def _caches(self) -> dict[str, Any]:
+        return {m: self.store.cache(m, self.image_size) for m in self.modalities}
+
+    def _checked_modalities(self) -> tuple[Modality, ...]:
+        for modality in self.modalities:
+            if modality not in self.store.modalities:
+                raise InputFault(
+                    f"{self.store_path}: this store has no {modality} crops, only "
+                    f"{', '.join(self.store.modalities)}; set data.modalities to what it has"
+                )
+        return self.modalities
+
+
+def _one_thread_a_worker(worker_id: int) -> None:
+    cv2.setNumThreads(0)

@@ -1,0 +1,59 @@
+"""Pairs of crops out of a store's memory-mapped cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mufnet_lightning.cohort.store import CropCache
+from mufnet_lightning.data.sampler import Draw
+from mufnet_lightning.data.transforms import PairTransform
+
+
+class RoiPairDataset(Dataset[dict[str, Any]]):
+    """The chosen rows of a store, read from the cache one at a time; nothing else stays in memory.
+
+    Args:
+        caches: crops by modality, each indexed by the row of the store's manifest.
+        rows: manifest rows of this part, shape (N,).
+        labels: class of each of them, shape (N,); -1 where it is not known.
+        transform: augmentation, or None for validation, test and prediction.
+
+    Items are dictionaries: a tensor (3, H, W) uint8 RGB for each modality, `label`, and `row` (of the
+    manifest, so that a score finds its way back to its image).
+    """
+
+    def __init__(
+        self,
+        caches: dict[str, CropCache],
+        rows: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | np.ndarray,
+        transform: PairTransform | None = None,
+    ) -> None:
+        self.rows = np.asarray(rows, dtype=np.int64)
+        self.labels = np.asarray(labels, dtype=np.int64)
+        self._caches = caches
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, item: int | Draw) -> dict[str, Tensor | int]:
+        """An image by its place in this part; a `Draw` also seeds its augmentation."""
+        index, seed = item if isinstance(item, Draw) else (item, None)
+        row = int(self.rows[index])
+        crops = {modality: cache[row] for modality, cache in self._caches.items()}
+        if self._transform is not None:
+            if seed is None:
+                raise TypeError("an augmented dataset is drawn from by a sampler that yields Draws")
+            crops = self._transform(crops, seed)
+        tensors = {
+            modality: torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))
+            for modality, crop in crops.items()
+        }
+        return {**tensors, "label": int(self.labels[index]), "row": row}

@@ -1,0 +1,85 @@
+"""Class-balanced draws of training images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch.utils.data import Dataset
+from torch.utils.data.distributed import DistributedSampler
+
+
+class Draw(NamedTuple):
+    """One draw: which image, and the seed of its augmentation."""
+
+    index: int
+    seed: int
+
+
+class ClassBalancedSampler(DistributedSampler[Draw]):
+    """Draw a class at random, then an image of that class at random, with replacement.
+
+    That is the sampler of Zhu et al. 2025. With `patient_balanced` a patient of the class is drawn
+    first and then one of that patient's images, so that a long clip weighs no more than a short one.
+
+    All ranks share one stream of draws that follows `(seed, epoch)` alone, and each takes every
+    world-size-th of it: shares are equal and disjoint, and together they are what one process would
+    have drawn. It is a `DistributedSampler` because Lightning leaves those as they are.
+
+    Args:
+        labels: class of each image, shape (N,).
+        patients: patient of each image, shape (N,), any values; needed with `patient_balanced`.
+        seed: of the whole stream.
+        num_replicas, rank: of this process.
+
+    Raises:
+        ValueError: fewer than two classes, or no patients where they are needed.
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        patients: np.ndarray | None = None,
+        *,
+        patient_balanced: bool = False,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        labels = np.asarray(labels)
+        if len(np.unique(labels)) < 2:
+            raise ValueError("a class-balanced sampler needs images of two classes")
+        if patient_balanced and patients is None:
+            raise ValueError("patient_balanced needs the patient of each image")
+        super().__init__(_Sized(len(labels)), num_replicas=num_replicas, rank=rank, seed=seed)
+        groups = np.asarray(patients) if patient_balanced else np.zeros(len(labels), dtype=int)
+        # classes -> groups (patients, or one group that holds all) -> rows
+        self._rows = [
+            [np.flatnonzero((labels == c) & (groups == g)) for g in np.unique(groups[labels == c])]
+            for c in np.unique(labels)
+        ]
+
+    def __iter__(self) -> Iterator[Draw]:
+        stream = np.random.default_rng([self.seed, self.epoch])
+        # three numbers decide a draw and one seeds its augmentation; all are drawn whatever is used
+        choices = stream.random((self.total_size, 3))
+        seeds = stream.integers(2**31, size=self.total_size)
+        for position in range(self.rank, self.total_size, self.num_replicas):
+            in_class, in_group, in_rows = choices[position]
+            groups = self._rows[int(in_class * len(self._rows))]
+            rows = groups[int(in_group * len(groups))]
+            yield Draw(int(rows[int(in_rows * len(rows))]), int(seeds[position]))
+
+
+class _Sized(Dataset[Draw]):
+    """What `DistributedSampler` asks of a dataset: its length."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Draw:
+        return Draw(index, 0)

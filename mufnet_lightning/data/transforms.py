@@ -1,0 +1,107 @@
+"""Training augmentation of a pair: one geometry for both panes, noise drawn apart for each.
+
+The two crops show the same tissue, so whatever moves one moves the other; their noise comes from two
+acquisitions, so it is drawn twice. Every draw follows from the seed that the sampler gave, whichever
+worker makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import albumentations as A
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Strength of each transform; a probability of 0 switches it off.
+
+    Args:
+        flip: probability of a mirror image, for each of both axes.
+        affine: probability of a rotation (within `rotate` degrees), a scaling (within a share `scale`
+            of 1) and a shift (within a share `shift` of the side), all drawn evenly.
+        elastic: probability of a smooth random deformation of some 2% of the side.
+        noise: probability of additive Gaussian noise, standard deviation 1 to 4% of full scale.
+        speckle: probability of multiplicative noise a pixel, factor within 0.8 to 1.2.
+        gamma: probability of x ↦ x^γ, γ within 0.8 to 1.25.
+    """
+
+    flip: float = 0.5
+    affine: float = 0.7
+    rotate: float = 20.0
+    scale: float = 0.1
+    shift: float = 0.05
+    elastic: float = 0.2
+    noise: float = 0.3
+    speckle: float = 0.3
+    gamma: float = 0.3
+
+
+_ELASTIC_SIGMA = 0.08  # of the side: how smooth a deformation is
+
+
+class PairTransform:
+    """Augments a pair of crops; the same seed gives the same result.
+
+    Args:
+        augmentation: how strong.
+        image_size: side of the crops, pixels.
+    """
+
+    def __init__(self, augmentation: Augmentation, image_size: int) -> None:
+        self._augmentation = augmentation
+        a = augmentation
+        self._geometry = A.Compose(
+            [
+                A.HorizontalFlip(p=a.flip),
+                A.VerticalFlip(p=a.flip),
+                A.Affine(
+                    rotate=(-a.rotate, a.rotate),
+                    scale=(1 - a.scale, 1 + a.scale),
+                    translate_percent=(-a.shift, a.shift),
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    p=a.affine,
+                ),
+                A.ElasticTransform(
+                    # white noise smoothed with sigma has a standard deviation of 0.163 / sigma, so
+                    # this alpha moves a pixel by some 2% of the side
+                    alpha=0.02 * image_size * _ELASTIC_SIGMA * image_size / 0.163,
+                    sigma=_ELASTIC_SIGMA * image_size,
+                    border_mode=cv2.BORDER_REFLECT_101,
+                    p=a.elastic,
+                ),
+            ],
+            additional_targets={"second": "image"},
+        )
+        self._noise = A.Compose(
+            [
+                A.RandomGamma(gamma_limit=(80, 125), p=a.gamma),
+                A.MultiplicativeNoise(multiplier=(0.8, 1.2), elementwise=True, p=a.speckle),
+                A.GaussNoise(std_range=(0.01, 0.04), p=a.noise),
+            ]
+        )
+
+    def __call__(self, pair: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """Augment the crops of one tissue.
+
+        Args:
+            pair: crops by modality (one or two), each (H, W, 3) uint8 of one size.
+            seed: of every draw, at least 0.
+
+        Returns:
+            The augmented crops by modality, same shapes and type.
+        """
+        names = list(pair)
+        self._geometry.set_random_seed(seed)
+        moved = self._geometry(
+            **{key: pair[name] for key, name in zip(("image", "second"), names, strict=False)}
+        )
+        augmented = {}
+        for position, (key, name) in enumerate(zip(("image", "second"), names, strict=False)):
+            noise_seed = np.random.SeedSequence([seed, position]).generate_state(1)[0]
+            self._noise.set_random_seed(int(noise_seed))
+            augmented[name] = self._noise(image=moved[key])["image"]
+        return augmented

@@ -1,0 +1,126 @@
+"""Where runs are recorded: MLflow, by default a SQLite file and a folder beside the work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mufnet_lightning.errors import InputFault
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+STORE_FOLDER = Path("mlruns")
+CHECKPOINT = "checkpoints/selected.ckpt"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How a run is filed.
+
+    Args:
+        study: runs of one study stand together: the MLflow experiment and the tag `study`.
+        run_name: of the run; by default arm and fold, `fused-fold0`.
+        parent_run: id of the run that this one is a fold of.
+    """
+
+    study: str = "mufnet"
+    run_name: str | None = None
+    parent_run: str | None = None
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or the SQLite store under mlruns/ in the working folder."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return uri
+    STORE_FOLDER.mkdir(exist_ok=True)
+    return f"sqlite:///{STORE_FOLDER}/mlflow.db"
+
+
+def artifact_location() -> str | None:
+    """Where a new experiment keeps its artifacts; None leaves it to a tracking server."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return None
+    return (STORE_FOLDER / "artifacts").resolve().as_uri()
+
+
+def client() -> MlflowClient:
+    """A client of the store."""
+    from mlflow import MlflowClient, set_tracking_uri
+
+    set_tracking_uri(tracking_uri())
+    return MlflowClient()
+
+
+def arm_name(modalities: tuple[str, ...] | list[str]) -> str:
+    """`bmode`, `ceus`, or `fused` for both."""
+    return modalities[0] if len(modalities) == 1 else "fused"
+
+
+def git_commit() -> str | None:
+    """The commit of the code that runs, with `-dirty` when files differ from it; None outside git."""
+    folder = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in (
+                ["rev-parse", "HEAD"],
+                ["status", "--porcelain", "--untracked-files=no"],
+            )
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("-dirty" if changes else "")
+
+
+def find_run(reference: str) -> Run:
+    """The run that `runs:/ID` or `ID` names.
+
+    Raises:
+        InputFault: the store has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    run_id = reference.removeprefix("runs:/").strip("/")
+    try:
+        return client().get_run(run_id)
+    except MlflowException:
+        raise InputFault(f"{reference}: neither a file nor a run in {tracking_uri()}") from None
+
+
+def resolve_artifact(reference: str, artifact: str) -> Path:
+    """A local file: `reference` itself if it is one, else that artifact of the run that it names.
+
+    Raises:
+        InputFault: there is neither such a file nor such a run, or the run has no such artifact.
+    """
+    path = Path(reference)
+    if path.exists() or path.suffix:
+        if not path.is_file():
+            raise InputFault(f"{reference}: there is no such file")
+        return path
+    run = find_run(reference)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        uri = f"runs:/{run.info.run_id}/{artifact}"
+        return Path(download_artifacts(artifact_uri=uri, tracking_uri=tracking_uri()))
+    except (MlflowException, OSError):
+        raise InputFault(
+            f"{reference}: run {run.info.run_name} has no {artifact} (status {run.info.status})"
+        ) from None
+
+
+def resolve_checkpoint(reference: str) -> Path:
+    """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`)."""
+    return resolve_artifact(reference, CHECKPOINT)
+
+
