@@ -64,7 +64,10 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_phantom(verbs)
     _add_prepare(verbs)
-    for verb, summary in LIGHTNING_VERBS.items():  # answered by LightningCLI; listed here for --help
+    for (
+        verb,
+        summary,
+    ) in LIGHTNING_VERBS.items():  # answered by LightningCLI; listed here for --help
         verbs.add_parser(verb, help=summary, add_help=False)
     return parser
 

@@ -122,5 +122,3 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
 def resolve_checkpoint(reference: str) -> Path:
     """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`)."""
     return resolve_artifact(reference, CHECKPOINT)
-
-

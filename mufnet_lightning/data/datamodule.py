@@ -151,9 +151,7 @@ class RoiPairDataModule(LightningDataModule):
             raise InputFault(f"{self.store_path}: this store has no grades; it serves predict only")
         patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
         if self.folds_from is None:
-            return make_folds(
-                patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed
-            )
+            return make_folds(patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed)
         table = read_folds(resolve_artifact(self.folds_from, "folds.csv"))
         known = dict(zip(patients["patient_id"], patients["label"], strict=True))
         named = table.drop_duplicates("patient_id")

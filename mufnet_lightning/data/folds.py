@@ -6,12 +6,13 @@ part`), is saved with every run, and can be read back, edited, or made by anothe
 
 from __future__ import annotations
 
+from math import ceil, floor
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from mufnet_lightning.errors import InputFault
 
@@ -46,32 +47,19 @@ def make_folds(
     if protocol not in get_args(Protocol):
         raise InputFault(f"there is no protocol {protocol!r}; choose one of {get_args(Protocol)}")
     cohort = patients.sort_values("patient_id").reset_index(drop=True)
-    _check_classes(cohort, n_folds if protocol != "center" else 2, protocol)
-    try:
-        if protocol == "paper":
-            development, test = train_test_split(
-                cohort, test_size=test_share, stratify=cohort["label"], random_state=seed
-            )
-            splits = [
-                (train, val, test) for train, val in _stratified_folds(development, n_folds, seed)
-            ]
-        elif protocol == "nested":
-            splits = [
-                (*_carve_validation(rest, val_share, seed), test)
-                for rest, test in _stratified_folds(cohort, n_folds, seed)
-            ]
-        else:
-            splits = [
-                (*_carve_validation(rest, val_share, seed), test)
-                for rest, test in _leave_one_center_out(cohort)
-            ]
-    except ValueError as error:  # scikit-learn: too few patients of a class for what was asked
-        raise InputFault(f"these patients cannot be split by protocol {protocol}: {error}") from None
+    _check_classes(cohort, protocol, n_folds)
+    rng = np.random.default_rng(seed)
+    if protocol == "paper":
+        splits = _paper(cohort["label"].to_numpy(), n_folds, test_share, rng)
+    elif protocol == "nested":
+        splits = _nested(cohort["label"].to_numpy(), n_folds, val_share, rng)
+    else:
+        splits = _leave_one_center_out(cohort, val_share, rng)
     return pd.concat(
         [
-            patients[["patient_id", "label"]].assign(fold=fold, part=part)
+            cohort.iloc[np.sort(rows)][["patient_id", "label"]].assign(fold=fold, part=part)
             for fold, parts in enumerate(splits)
-            for part, patients in zip(PARTS, parts, strict=True)
+            for part, rows in zip(PARTS, parts, strict=True)
         ],
         ignore_index=True,
     )[["fold", "patient_id", "label", "part"]]
@@ -88,7 +76,12 @@ def read_folds(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype={"patient_id": "string"})
         return _FOLD_TABLE.validate(table, lazy=True)[["fold", "patient_id", "label", "part"]]
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
+    except (
+        pd.errors.ParserError,
+        pd.errors.EmptyDataError,
+        UnicodeDecodeError,
+        ValueError,
+    ) as error:
         raise InputFault(f"{path}: not a fold table: {str(error).splitlines()[0]}") from None
     except pa.errors.SchemaErrors as errors:
         raise InputFault(
@@ -122,40 +115,129 @@ def _describe(case: dict[str, object]) -> str:
     return f"{where}{column}{case['check']} (found {case['failure_case']!r})"
 
 
-def _check_classes(cohort: pd.DataFrame, wanted: int, protocol: str) -> None:
+def _check_classes(cohort: pd.DataFrame, protocol: str, n_folds: int) -> None:
+    if protocol != "center" and n_folds < 2:
+        raise InputFault(f"data.n_folds is {n_folds}, expected 2 or more")
+    # every fold's part needs the class once, and so does what lies outside the folds
+    needed = {"paper": n_folds + 1, "nested": n_folds + 1, "center": 2}[protocol]
     counts = cohort["label"].value_counts()
     for label, name in ((0, "low-grade"), (1, "high-grade")):
-        # each part of a fold needs the class, and so does the test part
-        if counts.get(label, 0) < wanted + (protocol == "paper"):
+        if counts.get(label, 0) < needed:
             raise InputFault(
-                f"protocol {protocol} with {wanted} folds needs at least "
-                f"{wanted + (protocol == 'paper')} {name} patients, found {counts.get(label, 0)}"
+                f"protocol {protocol} needs at least {needed} {name} patients, "
+                f"found {counts.get(label, 0)}"
             )
 
 
-def _stratified_folds(
-    cohort: pd.DataFrame, n_folds: int, seed: int
-) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
-    splitter = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+Split = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Rows of the train, val and test patients."""
+
+
+def _paper(
+    labels: np.ndarray, n_folds: int, test_share: float, rng: np.random.Generator
+) -> list[Split]:
+    """One test part, and folds in the rest.
+
+    scikit-learn's splitters, one after the other, round twice: a training part may then be more than
+    one patient off its proportional share of a class. Here the test part's share is rounded so that
+    no part of any fold is (of the two ways to round it, one always allows that).
+    """
+    total, high = len(labels), int(labels.sum())
+    share = high / total
+    test_size = round(test_share * total)
+    sizes = _even_sizes(total - test_size, n_folds)
+
+    def worst(test_high: int) -> float:
+        off = test_high - share * test_size
+        folds = np.array(_apportion(high - test_high, sizes, share)) - share * np.array(sizes)
+        return max(abs(off), np.abs(folds).max(), np.abs(off + folds).max())
+
+    test_high = min({floor(share * test_size), ceil(share * test_size)}, key=worst)
+    pools = _pools(labels, rng)
+    test = _draw(pools, test_size, test_high)
+    folds = [
+        _draw(pools, size, count)
+        for size, count in zip(sizes, _apportion(high - test_high, sizes, share), strict=True)
+    ]
     return [
-        (cohort.iloc[rest], cohort.iloc[held_out])
-        for rest, held_out in splitter.split(cohort, cohort["label"])
+        (np.concatenate([f for other, f in enumerate(folds) if other != k]), folds[k], test)
+        for k in range(n_folds)
     ]
 
 
-def _carve_validation(
-    rest: pd.DataFrame, val_share: float, seed: int
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    train, val = train_test_split(
-        rest, test_size=val_share, stratify=rest["label"], random_state=seed
-    )
-    return train, val
+def _nested(
+    labels: np.ndarray, n_folds: int, val_share: float, rng: np.random.Generator
+) -> list[Split]:
+    share = labels.mean()
+    sizes = _even_sizes(len(labels), n_folds)
+    counts = _apportion(int(labels.sum()), sizes, share)
+    pools = _pools(labels, rng)
+    tests = [_draw(pools, size, count) for size, count in zip(sizes, counts, strict=True)]
+    splits = []
+    for test in tests:
+        rest = np.setdiff1d(np.arange(len(labels)), test)
+        off = labels[test].sum() - share * len(test)
+        train, val = _carve_validation(rest, labels, val_share, share, off, rng)
+        splits.append((train, val, test))
+    return splits
 
 
-def _leave_one_center_out(cohort: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+def _leave_one_center_out(
+    cohort: pd.DataFrame, val_share: float, rng: np.random.Generator
+) -> list[Split]:
     if "center" not in cohort or cohort["center"].isna().any():
         raise InputFault("protocol center needs a centre for every patient (column `center`)")
     centers = sorted(cohort["center"].unique())
     if len(centers) < 2:
         raise InputFault(f"protocol center needs two or more centres, found {centers}")
-    return [(cohort[cohort["center"] != c], cohort[cohort["center"] == c]) for c in centers]
+    labels = cohort["label"].to_numpy()
+    splits = []
+    for center in centers:
+        here = (cohort["center"] == center).to_numpy()
+        rest = np.flatnonzero(~here)
+        train, val = _carve_validation(rest, labels, val_share, labels[rest].mean(), 0.0, rng)
+        splits.append((train, val, np.flatnonzero(here)))
+    return splits
+
+
+def _carve_validation(
+    rest: np.ndarray,
+    labels: np.ndarray,
+    val_share: float,
+    share: float,
+    off: float,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Train and val rows; `off` is how many high-grade patients the test part has too many."""
+    size = round(val_share * len(rest))
+    high = min(
+        {floor(share * size), ceil(share * size)},
+        key=lambda count: max(abs(count - share * size), abs(off + count - share * size)),
+    )
+    pools = [rows[np.isin(rows, rest)] for rows in _pools(labels, rng)]
+    val = _draw(pools, size, high)
+    return np.setdiff1d(rest, val), val
+
+
+def _even_sizes(total: int, parts: int) -> list[int]:
+    return [len(part) for part in np.array_split(np.arange(total), parts)]
+
+
+def _apportion(total: int, sizes: list[int], share: float) -> list[int]:
+    """Whole numbers near share × size that sum to `total` (largest remainders first)."""
+    ideal = share * np.array(sizes)
+    counts = np.floor(ideal).astype(int)
+    order = np.argsort(-(ideal - counts), kind="stable")
+    counts[order[: total - counts.sum()]] += 1
+    return counts.tolist()
+
+
+def _pools(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    return [rng.permutation(np.flatnonzero(labels == value)) for value in (0, 1)]
+
+
+def _draw(pools: list[np.ndarray], size: int, high: int) -> np.ndarray:
+    """Take `size` rows, `high` of them high grade, off the pools."""
+    drawn = [pools[0][: size - high], pools[1][:high]]
+    pools[0], pools[1] = pools[0][size - high :], pools[1][high:]
+    return np.concatenate(drawn)

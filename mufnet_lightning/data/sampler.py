@@ -62,14 +62,13 @@ class ClassBalancedSampler(DistributedSampler[Draw]):
 
     def __iter__(self) -> Iterator[Draw]:
         stream = np.random.default_rng([self.seed, self.epoch])
-        # three numbers decide a draw and one seeds its augmentation; all are drawn whatever is used
-        choices = stream.random((self.total_size, 3))
-        seeds = stream.integers(2**31, size=self.total_size)
+        # a row a draw, so that a longer epoch (rounded up to whole shares) begins like a shorter one
+        draws = stream.random((self.total_size, 4))
         for position in range(self.rank, self.total_size, self.num_replicas):
-            in_class, in_group, in_rows = choices[position]
+            in_class, in_group, in_rows, in_seeds = draws[position]
             groups = self._rows[int(in_class * len(self._rows))]
             rows = groups[int(in_group * len(groups))]
-            yield Draw(int(rows[int(in_rows * len(rows))]), int(seeds[position]))
+            yield Draw(int(rows[int(in_rows * len(rows))]), int(in_seeds * 2**31))
 
 
 class _Sized(Dataset[Draw]):

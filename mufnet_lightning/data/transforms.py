@@ -66,9 +66,8 @@ class PairTransform:
                     p=a.affine,
                 ),
                 A.ElasticTransform(
-                    # white noise smoothed with sigma has a standard deviation of 0.163 / sigma, so
-                    # this alpha moves a pixel by some 2% of the side
-                    alpha=0.02 * image_size * _ELASTIC_SIGMA * image_size / 0.163,
+                    # measured: a pixel moves by 0.07 alpha / sigma (standard deviation)
+                    alpha=0.02 * image_size * _ELASTIC_SIGMA * image_size / 0.07,
                     sigma=_ELASTIC_SIGMA * image_size,
                     border_mode=cv2.BORDER_REFLECT_101,
                     p=a.elastic,

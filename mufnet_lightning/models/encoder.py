@@ -28,9 +28,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.name = name
         self.backbone = _create(name, pretrained=False)
-        self.num_features: int = getattr(
-            self.backbone, "head_hidden_size", self.backbone.num_features
-        )
+        self.num_features: int = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)
         config = self.backbone.pretrained_cfg
         for key in ("mean", "std"):
             values = torch.tensor(config[key], dtype=torch.float32).view(1, 3, 1, 1)

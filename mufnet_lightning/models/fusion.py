@@ -29,9 +29,7 @@ class AdaptiveWeightFusion(nn.Module):
     ) -> None:
         super().__init__()
         hidden = max(num_features // reduction, 8)
-        self.attention = nn.Sequential(
-            nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, 1)
-        )
+        self.attention = nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.normalize = normalize
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -64,6 +64,8 @@ class MufNetModule(LightningModule):
         self.scores = nn.ModuleDict({part: PartScores() for part in _PREFIXES})
         self.latest: dict[str, dict[str, Tensor]] = {}
         """Scores of the last pass over each part, see `PartScores.compute`."""
+        self.numbers: dict[str, dict[str, float]] = {}
+        """Metrics of the last pass over each part, see `part_metrics`."""
         self._initialised = False
 
     def initialise_weights(self) -> None:
@@ -155,6 +157,7 @@ class MufNetModule(LightningModule):
         self.latest[part] = scores
         patients = self._patients()[scores["row"]]
         numbers = part_metrics(scores, patients, self.hparams["modalities"])
+        self.numbers[part] = numbers
         on_bar = {"auc"} if part == "val" else set()
         for name, value in numbers.items():
             self.log(f"{part}/{name}", value, prog_bar=name in on_bar, sync_dist=False)

@@ -1,0 +1,52 @@
+"""Which epoch's weights a run keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from mufnet_lightning.callbacks.run_record import RunLogger
+from mufnet_lightning.tracking import STORE_FOLDER
+
+
+class SelectedCheckpoint(ModelCheckpoint):
+    """Keeps the epoch with the best validation AUC, and the last one to go on from.
+
+    While a run goes on they lie in `mlruns/checkpoints/<run id>/`; the selected one becomes an
+    artifact of the run when it ends.
+
+    Args:
+        monitor: metric that selects. `test_watched/accuracy` (with `data.watch_test`) is the
+            paper's way: it selects on the test set, and the run is tagged `selection: optimistic`.
+        mode: whether larger or smaller is better.
+    """
+
+    def __init__(self, monitor: str = "val/auc", mode: Literal["max", "min"] = "max") -> None:
+        super().__init__(
+            monitor=monitor,
+            mode=mode,
+            filename="selected",
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+            save_top_k=1,
+            save_last=True,
+        )
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose the folder once the run has an id."""
+        if self.dirpath is None and isinstance(trainer.logger, RunLogger):
+            run_id = trainer.strategy.broadcast(trainer.logger.run_id)
+            self.dirpath = str((STORE_FOLDER / "checkpoints" / str(run_id)).resolve())
+        super().setup(trainer, pl_module, stage)
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether the test set selects."""
+        return str(self.monitor).startswith("test_watched/")
+
+    def selected(self) -> Path | None:
+        """The selected checkpoint's file, if an epoch has been scored."""
+        return Path(self.best_model_path) if self.best_model_path else None

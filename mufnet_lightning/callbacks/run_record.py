@@ -1,0 +1,133 @@
+"""What every run says of itself: configuration, code, data, split, machine, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from mufnet_lightning import tracking
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.tracking import Tracking
+
+
+class RunLogger(MLFlowLogger):
+    """An MLflow run that is closed once, by whoever opened it.
+
+    Lightning would close it after `fit`, before validation and test are scored; a run that broke off
+    there would look finished.
+    """
+
+    def __init__(self, where: Tracking, run_name: str, tags: Mapping[str, str]) -> None:
+        super().__init__(
+            experiment_name=where.study,
+            run_name=where.run_name or run_name,
+            tracking_uri=tracking.tracking_uri(),
+            tags=dict(tags),
+            artifact_location=tracking.artifact_location(),
+        )
+        self._monitor: Any = None
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a run yet; it is created on first use."""
+        return self._initialized
+
+    @rank_zero_only
+    def watch_machine(self) -> None:
+        """Log CPU, memory, disk and GPU use every few seconds until the run is closed."""
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        if self._monitor is None:
+            self._monitor = SystemMetricsMonitor(self.run_id, sampling_interval=5)
+            self._monitor.start()
+
+    def finalize(self, status: str = "success") -> None:
+        """Lightning calls this after each of its passes; the run goes on."""
+
+    @rank_zero_only
+    def close(self, status: str, reason: str | None = None) -> None:
+        """End the run as `FINISHED`, `FAILED` or `KILLED` (interrupted), with the reason as a tag."""
+        if not self.opened:
+            return
+        if self._monitor is not None:
+            self._monitor.finish()
+            self._monitor = None
+        if reason:
+            with contextlib.suppress(Exception):  # the status matters more than its reason
+                self.experiment.set_tag(self.run_id, "reason", reason[:5000])
+        self.experiment.set_terminated(self.run_id, status)
+
+
+class RunRecord(Callback):
+    """Records, as soon as a run starts: parameters, config.yaml, folds.csv, data digest.
+
+    Args:
+        config: the composed configuration, as `config.yaml` will say it.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = dict(config)
+        self._recorded = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Record, once a run."""
+        logger = trainer.logger
+        if self._recorded or not isinstance(logger, RunLogger) or not trainer.is_global_zero:
+            return
+        self._recorded = True
+        data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        logger.watch_machine()
+        logger.log_hyperparams(dict(_flatten(self._config)))
+        client, run_id = logger.experiment, logger.run_id
+        client.log_text(run_id, yaml.safe_dump(self._config, sort_keys=False), "config.yaml")
+        client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
+        _log_dataset(client, run_id, data)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """A checkpoint says how to run it: it carries the configuration, as text."""
+        checkpoint["mufnet_config"] = yaml.safe_dump(self._config, sort_keys=False)
+
+
+def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            rows += _flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            rows.append((f"{prefix}{key}", value))
+    return rows
+
+
+def _log_dataset(client: Any, run_id: str | None, data: RoiPairDataModule) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    manifest = data.store.manifest
+    profile = {"pairs": len(manifest), "patients": int(manifest["patient_id"].nunique())}
+    client.log_inputs(
+        run_id,
+        [
+            DatasetInput(
+                Dataset(
+                    name=data.store.root.name,
+                    digest=data.store.digest[:36],  # MLflow takes no more
+                    source_type="local",
+                    source=json.dumps({"uri": str(data.store.root)}),
+                    profile=json.dumps(profile),
+                ),
+                [InputTag("mlflow.data.context", "cross-validation")],
+            )
+        ],
+    )
+    for part in ("train", "val", "test"):
+        rows = data.part_rows(part)
+        client.log_param(run_id, f"images_{part}", len(rows))
+        client.log_param(run_id, f"patients_{part}", manifest["patient_id"].iloc[rows].nunique())

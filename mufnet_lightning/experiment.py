@@ -1,0 +1,326 @@
+"""One run: LightningCLI over the data, the network and what a run leaves in MLflow."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pandas as pd
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from mufnet_lightning import tracking
+from mufnet_lightning.callbacks.batch_plot import BatchPlot
+from mufnet_lightning.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.callbacks.predictions import (
+    PredictionWriter,
+    gather_predictions,
+    prediction_table,
+)
+from mufnet_lightning.callbacks.run_record import RunLogger, RunRecord
+from mufnet_lightning.data.datamodule import CLASS_NAMES, RoiPairDataModule
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.models.scores import THRESHOLD
+from mufnet_lightning.tracking import Tracking, arm_name
+
+
+def run_lightning(arguments: Sequence[str]) -> None:
+    """Run `fit`, `validate`, `test` or `predict` with the arguments behind it.
+
+    The MLflow run is closed here, whatever happens: FINISHED, KILLED when somebody stopped it, or
+    FAILED with the reason as a tag.
+
+    Raises:
+        InputFault: the configuration, the store or the checkpoint cannot be used as asked.
+        KeyboardInterrupt: the run was stopped.
+    """
+    quiet_libraries()
+    with tempfile.TemporaryDirectory() as scratch:
+        words = _with_checkpoint(list(arguments), Path(scratch))
+        cli = MufnetCLI.parse(words)
+        logger = cli.trainer.logger
+        try:
+            cli.start()
+        except BaseException as error:
+            status, reason = _ending(error, cli.trainer)
+            if isinstance(logger, RunLogger):
+                logger.close(status, reason)
+            if status == "KILLED":
+                raise KeyboardInterrupt from None
+            if "Error(s) in loading state_dict" in str(error):
+                raise InputFault(
+                    "the checkpoint does not fit this network; model.encoder, model.share_encoder and "
+                    "data.modalities must be as they were when it was trained"
+                ) from None
+            raise
+        if isinstance(logger, RunLogger):
+            logger.close("FINISHED")
+
+
+def quiet_libraries() -> None:
+    """Leave out what the libraries say to programmers; a user reads progress and results."""
+    for name in ("lightning.pytorch", "lightning.fabric", "mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+class _Parser(LightningArgumentParser):
+    """Says what is wrong in one sentence."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        raise InputFault(_one_sentence(message)) from None
+
+
+class MufnetCLI(LightningCLI):
+    """Parses and builds everything first; `start` then runs the verb."""
+
+    @classmethod
+    def parse(cls, arguments: list[str]) -> MufnetCLI:
+        """Parse the arguments of one verb and build trainer, module and datamodule."""
+        return cls(
+            MufNetModule,
+            RoiPairDataModule,
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_class=_Parser,
+            parser_kwargs={"prog": "mufnet"},
+            auto_configure_optimizers=False,
+            args=arguments,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's own settings, and what follows from another setting."""
+        parser.add_argument("--tracking", type=Tracking, default=Tracking())
+        parser.add_class_arguments(SelectedCheckpoint, "checkpoint")
+        parser.link_arguments("data.modalities", "model.modalities")
+        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
+        parser.add_argument(
+            "--output", default="predictions.csv", help="file that `predict` writes its scores to"
+        )
+
+    def _parse_ckpt_path(self) -> None:
+        """Not Lightning's way: `_with_checkpoint` takes the whole configuration, not the model's."""
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer with the run's logger and callbacks."""
+        verb = str(self.subcommand)
+        config = self._get(self.config_init, "trainer")
+        self.selection: SelectedCheckpoint = self._get(self.config_init, "checkpoint")
+        if isinstance(config.get("logger"), bool) or config.get("logger") is None:
+            wanted = config.get("logger") is not False and verb != "predict"
+            kwargs["logger"] = self._make_logger(verb) if wanted else False
+        callbacks = list(config.get("callbacks") or [])
+        if config.get("enable_progress_bar") is not False:
+            callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        callbacks += [RunRecord(self.composed_config()), PredictionWriter()]
+        if verb == "fit":
+            callbacks += [BatchPlot()]
+            if kwargs.get("logger"):
+                callbacks += [LearningRateMonitor("epoch")]
+            if config.get("enable_checkpointing") is not False:
+                callbacks += [self.selection]
+        return super().instantiate_trainer(**{**kwargs, "callbacks": callbacks})
+
+    def composed_config(self) -> dict[str, Any]:
+        """The configuration with every file, option and default in it, as plain values."""
+        parser = self._parser(self.subcommand)
+        config = self.config[str(self.subcommand)]
+        return yaml.safe_load(parser.dump(config, skip_link_targets=False, skip_none=False))
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing yet: `start` does it, once the caller has what it needs to close the run."""
+
+    def start(self) -> None:
+        """Run the verb."""
+        if self._get(self.config, "ckpt_path") is None and self.subcommand != "fit":
+            raise InputFault(
+                f"{self.subcommand} needs --ckpt_path: a checkpoint file, or runs:/ID of a run"
+            )
+        super()._run_subcommand(str(self.subcommand))
+
+    def fit(self, **options: Any) -> None:
+        """Train, then score validation and test with the selected checkpoint."""
+        # everything that can be wrong is found before a run is opened
+        self._check_selection()
+        self.datamodule.prepare_data()
+        self.datamodule.setup("fit")
+        if options.get("ckpt_path") is None:
+            self.model.initialise_weights()
+        self.trainer.fit(weights_only=True, **options)
+        if self.trainer.fast_dev_run or self.trainer.checkpoint_callback is None:
+            return
+        selected = self.selection.selected()
+        if selected is None:
+            raise InputFault("no epoch was scored on validation, so no checkpoint was selected")
+        self._score("validate", ckpt_path=str(selected))
+        self._score("test", ckpt_path=str(selected))
+        self._keep(selected)
+        self._report(("val", "test"))
+
+    def validate(self, **options: Any) -> None:
+        """Score the validation part."""
+        self._score("validate", **_without(options, "model", "datamodule", "verbose"))
+        self._report(("val",))
+
+    def test(self, **options: Any) -> None:
+        """Score the test part."""
+        self._score("test", **_without(options, "model", "datamodule", "verbose"))
+        self._report(("test",))
+
+    def predict(self, **options: Any) -> None:
+        """Score every pair of a store; write a row an image and print a row a patient."""
+        if self.trainer.world_size > 1:
+            raise InputFault("predict runs in one process; set --trainer.devices to 1")
+        output = Path(self._get(self.config, "output"))
+        if not output.parent.is_dir():
+            raise InputFault(f"--output {output}: there is no folder {output.parent}")
+        self.datamodule.prepare_data()
+        self.datamodule.setup("predict")
+        batches = self.trainer.predict(weights_only=True, **_without(options, "return_predictions"))
+        scores = gather_predictions(batches)  # type: ignore[arg-type]
+        table = prediction_table(self.datamodule, scores, "predict")
+        partial = output.with_name(f".{output.name}.partial")
+        table.to_csv(partial, index=False)
+        partial.replace(output)
+        print(patient_summary(table).to_string(index=False))
+        print(f"scores of {len(table)} images: {output}")
+
+    def _check_selection(self) -> None:
+        if self.selection.optimistic and not self.datamodule.watch_test:
+            raise InputFault(
+                f"checkpoint.monitor is {self.selection.monitor}, which needs data.watch_test: true"
+            )
+
+    def _make_logger(self, verb: str) -> RunLogger:
+        data = self._get(self.config_init, "data")
+        arm = arm_name(data.modalities)
+        where: Tracking = self._get(self.config_init, "tracking")
+        tags = {
+            "arm": arm,
+            "fold": str(data.fold),
+            "protocol": data.protocol,
+            "study": where.study,
+            "verb": verb,
+            "selection": "optimistic" if self.selection.optimistic else "validation",
+        }
+        commit = tracking.git_commit()
+        if commit:
+            tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
+        if where.parent_run:
+            tags["mlflow.parentRunId"] = where.parent_run
+        name = f"{arm}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
+        return RunLogger(where, name, tags)
+
+    def _score(self, verb: str, **options: Any) -> None:
+        self.datamodule.prepare_data()
+        self.datamodule.setup(verb)
+        run = getattr(self.trainer, verb)
+        run(self.model, datamodule=self.datamodule, verbose=False, weights_only=True, **options)
+
+    def _keep(self, selected: Path) -> None:
+        """The selected checkpoint becomes an artifact; what was there to go on from is removed."""
+        logger = self.trainer.logger
+        if isinstance(logger, RunLogger) and self.trainer.is_global_zero:
+            folder, _, name = tracking.CHECKPOINT.rpartition("/")
+            assert selected.name == name
+            logger.experiment.log_artifact(logger.run_id, str(selected), folder)
+            shutil.rmtree(selected.parent)
+
+    def _report(self, parts: Sequence[str]) -> None:
+        if not self.trainer.is_global_zero:
+            return
+        columns = ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
+        # validate and test each replace the trainer's metrics, so they are read off the scores
+        rows = {part: {name: self.model.numbers[part].get(name) for name in columns} for part in parts}
+        print(pd.DataFrame(rows).T.to_string(float_format="{:.3f}".format))
+        if isinstance(self.trainer.logger, RunLogger):
+            logger = self.trainer.logger
+            print(f"run {logger._run_name} {logger.run_id} in {tracking.tracking_uri()}")
+
+
+def patient_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a patient: images, mean score (probability of high grade), the class it means."""
+    by_patient = table.groupby("patient_id", sort=False)["score"]
+    summary = by_patient.agg(images="size", score="mean").reset_index()
+    summary["grade"] = [CLASS_NAMES[int(score >= THRESHOLD)] for score in summary["score"]]
+    return summary.round({"score": 4})
+
+
+def _with_checkpoint(words: list[str], scratch: Path) -> list[str]:
+    """Resolve `--ckpt_path`, which may name a run; take the configuration from it if none is given."""
+    given = _option(words, "--ckpt_path")
+    if given is None:
+        return words
+    path = tracking.resolve_checkpoint(given)
+    words = [*_without_option(words, "--ckpt_path"), f"--ckpt_path={path}"]
+    if words[0] == "fit" or _option(words, "--config") or _option(words, "-c"):
+        return words
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        config = yaml.safe_load(checkpoint["mufnet_config"])
+    except (KeyError, OSError, RuntimeError, EOFError, ValueError, AttributeError) as error:
+        raise InputFault(
+            f"{given}: not a checkpoint of mufnet ({type(error).__name__}); say how it was made with "
+            "--config"
+        ) from None
+    # the machine that trained it, and its run, are not the ones that score
+    kept = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
+    kept["tracking"] = {"study": config["tracking"]["study"]}
+    file = scratch / "config.yaml"
+    file.write_text(yaml.safe_dump(kept))
+    return [words[0], f"--config={file}", *words[1:]]
+
+
+def _option(words: Sequence[str], name: str) -> str | None:
+    for position, word in enumerate(words):
+        if word == name and position + 1 < len(words):
+            return words[position + 1]
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _without_option(words: Sequence[str], name: str) -> list[str]:
+    kept, skip = [], False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == name:
+            skip = True
+        elif not word.startswith(f"{name}="):
+            kept.append(word)
+    return kept
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in names}
+
+
+def _ending(error: BaseException, trainer: Trainer) -> tuple[str, str]:
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+    # Lightning turns an interrupt from the keyboard into SystemExit
+    stopped = isinstance(error, KeyboardInterrupt | SIGTERMException) or (
+        isinstance(error, SystemExit) and trainer.interrupted
+    )
+    if stopped:
+        return "KILLED", "interrupted"
+    return "FAILED", f"{type(error).__name__}: {error}"
+
+
+def _one_sentence(message: str) -> str:
+    return " ".join(message.split())

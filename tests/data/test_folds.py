@@ -1,0 +1,125 @@
+"""Splits: no patient on two sides, classes in proportion, the same from the same seed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mufnet_lightning.data.folds import PARTS, make_folds, read_folds
+from mufnet_lightning.errors import InputFault
+
+
+def cohort(rng: np.random.Generator) -> pd.DataFrame:
+    low, high = int(rng.integers(10, 120)), int(rng.integers(8, 60))
+    labels = rng.permutation([0] * low + [1] * high)
+    return pd.DataFrame(
+        {
+            "patient_id": [f"P{i:04d}" for i in rng.permutation(10_000)[: low + high]],
+            "label": labels,
+            "center": rng.choice(["north", "south", "west"], size=low + high),
+        }
+    )
+
+
+@pytest.mark.parametrize("protocol", ["paper", "nested", "center"])
+def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol):
+    for seed in range(200):
+        patients = cohort(np.random.default_rng(seed))
+        folds = make_folds(patients, protocol, seed=seed)
+        for _, fold in folds.groupby("fold"):
+            assert sorted(fold["patient_id"]) == sorted(patients["patient_id"])
+            assert set(fold["part"]) == set(PARTS)
+
+
+@pytest.mark.parametrize("protocol", ["paper", "nested"])
+def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol):
+    for seed in range(200):
+        patients = cohort(np.random.default_rng(1000 + seed))
+        folds = make_folds(patients, protocol, seed=seed)
+        share = patients["label"].mean()
+        for _, part in folds.groupby(["fold", "part"]):
+            assert abs(part["label"].sum() - share * len(part)) <= 1
+
+
+def test_the_papers_cohort_is_split_as_in_the_paper():
+    patients = pd.DataFrame(
+        {
+            "patient_id": [f"{i:03d}" for i in range(100)],
+            "label": [0] * 74 + [1] * 26,
+            "center": "a",
+        }
+    )
+    folds = make_folds(patients, "paper")
+    counts = folds.groupby(["fold", "part"])["label"].agg(["size", "sum"])
+    assert len(folds) == 500
+    assert (counts.xs("test", level="part")["size"] == 20).all()
+    assert (counts.xs("val", level="part")["size"] == 16).all()
+    tests = folds[folds["part"] == "test"].groupby("fold")["patient_id"].agg(frozenset)
+    assert tests.nunique() == 1
+    # the five validation parts are disjoint and cover the 80
+    validation = folds[folds["part"] == "val"]["patient_id"]
+    assert validation.is_unique
+    assert len(validation) == 80
+
+
+def test_nested_tests_every_patient_once():
+    patients = cohort(np.random.default_rng(5))
+    tested = make_folds(patients, "nested").query("part == 'test'")["patient_id"]
+    assert sorted(tested) == sorted(patients["patient_id"])
+
+
+def test_center_tests_each_centre_on_models_that_never_saw_it():
+    patients = cohort(np.random.default_rng(6))
+    center = patients.set_index("patient_id")["center"]
+    for _, fold in make_folds(patients, "center").groupby("fold"):
+        tested = set(fold.loc[fold["part"] == "test", "patient_id"].map(center))
+        others = set(fold.loc[fold["part"] != "test", "patient_id"].map(center))
+        assert len(tested) == 1
+        assert not tested & others
+
+
+def test_the_split_follows_the_seed_and_not_the_order_of_the_table():
+    patients = cohort(np.random.default_rng(7))
+    shuffled = patients.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(make_folds(patients, seed=3), make_folds(shuffled, seed=3))
+    assert not make_folds(patients, seed=3).equals(make_folds(patients, seed=4))
+
+
+def test_a_fold_table_reads_back(tmp_path):
+    folds = make_folds(cohort(np.random.default_rng(8)), "nested")
+    folds.to_csv(tmp_path / "folds.csv", index=False)
+    back = read_folds(tmp_path / "folds.csv")
+    pd.testing.assert_frame_equal(back, folds, check_dtype=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("fold,patient_id,label,part\n0,a,0,train\n0,a,0,test\n", "named twice"),
+        ("fold,patient_id,label,part\n0,a,0,train\n1,a,1,test\n", "two labels"),
+        ("fold,patient_id,label,part\n0,a,0,holdout\n", "part"),
+        ("fold,patient_id,label\n0,a,0\n", "part"),
+        ("fold,patient_id,label,part\n-1,a,0,train\n", "fold"),
+        ("", "not a fold table"),
+    ],
+)
+def test_a_table_that_is_no_split_is_refused(tmp_path, text, expected):
+    (tmp_path / "folds.csv").write_text(text)
+    with pytest.raises(InputFault, match=expected):
+        read_folds(tmp_path / "folds.csv")
+
+
+@pytest.mark.parametrize("protocol", ["paper", "nested"])
+def test_too_few_patients_of_a_class_are_told(protocol):
+    patients = pd.DataFrame(
+        {"patient_id": list("abcdefghij"), "label": [0] * 8 + [1] * 2, "center": "x"}
+    )
+    with pytest.raises(InputFault, match="high-grade patients, found 2"):
+        make_folds(patients, protocol)
+
+
+def test_center_needs_two_centres():
+    patients = cohort(np.random.default_rng(9)).assign(center="only")
+    with pytest.raises(InputFault, match="two or more centres"):
+        make_folds(patients, "center")
+    with pytest.raises(InputFault, match="a centre for every patient"):
+        make_folds(patients.assign(center=None), "center")

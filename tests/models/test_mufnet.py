@@ -1,0 +1,107 @@
+"""The network's laws: shapes, shared weights, fusion, single arms."""
+
+import pytest
+import torch
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.models.encoder import Encoder
+from mufnet_lightning.models.fusion import AdaptiveWeightFusion
+from mufnet_lightning.models.mufnet import MufNet
+
+TINY = "test_efficientnet"
+
+
+def images(n: int = 4, size: int = 64) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shape = (n, 3, size, size)
+    return {
+        name: torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+        for name in ("bmode", "ceus")
+    }
+
+
+def test_the_papers_encoder_gives_the_papers_maps():
+    encoder = Encoder("efficientnet_b3").eval()
+    with torch.inference_mode():
+        maps = encoder(torch.zeros(1, 3, 300, 300, dtype=torch.uint8))
+        assert maps.shape == (1, 1536, 10, 10)
+        torch.testing.assert_close(encoder.pool(maps), maps.mean(dim=(2, 3)))
+
+
+def test_the_encoder_normalises_as_timm_does():
+    encoder = Encoder(TINY).eval()
+    batch = images()["bmode"]
+    config = encoder.backbone.pretrained_cfg
+    mean, std = (torch.tensor(config[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    with torch.inference_mode():
+        expected = encoder.backbone.forward_features((batch.float() / 255 - mean) / std)
+        torch.testing.assert_close(encoder(batch), expected)
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("modalities", [("bmode", "ceus"), ("bmode",), ("ceus",)])
+def test_shapes_and_encoders(share, modalities):
+    net = MufNet(modalities, TINY, share_encoder=share)
+    assert len(net.encoders) == (1 if share else len(modalities))
+    logits, weights = net(images())
+    assert logits.shape == (4, 2)
+    assert weights.shape == (4, len(modalities))
+
+
+def test_stacking_gives_what_one_pass_a_modality_gives():
+    net = MufNet(encoder=TINY).eval()
+    batch = images()
+    with torch.inference_mode():
+        apart = [net.encoders[0].pool(net.encoders[0](batch[m])) for m in ("bmode", "ceus")]
+        torch.testing.assert_close(net.encode(batch), torch.stack(apart, dim=1))
+
+
+def test_a_single_arm_does_not_look_at_the_other_modality():
+    net = MufNet(("ceus",), TINY).eval()
+    batch = images()
+    with torch.inference_mode():
+        first = net(batch).logits
+        batch["bmode"] = torch.zeros_like(batch["bmode"])
+        torch.testing.assert_close(net(batch).logits, first)
+        torch.testing.assert_close(net({"ceus": batch["ceus"]}).logits, first)
+
+
+def test_two_encoders_each_see_their_own_modality():
+    net = MufNet(encoder=TINY, share_encoder=False)
+    net(images()).logits.sum().backward()
+    for encoder in net.encoders:
+        assert all(p.grad is not None for p in encoder.parameters() if p.requires_grad)
+
+
+def test_fusion_is_the_weighted_sum():
+    fusion = AdaptiveWeightFusion(24)
+    features = torch.randn(5, 2, 24)
+    fused, weights = fusion(features)
+    expected = weights[:, :1] * features[:, 0] + weights[:, 1:] * features[:, 1]
+    torch.testing.assert_close(fused, expected)
+    torch.testing.assert_close(weights.sum(1), torch.ones(5))
+    same = features[:, :1].expand(5, 2, 24)
+    torch.testing.assert_close(fusion(same)[1], torch.full((5, 2), 0.5))
+
+
+def test_swapping_the_modalities_swaps_the_weights():
+    fusion = AdaptiveWeightFusion(24)
+    features = torch.randn(5, 2, 24)
+    torch.testing.assert_close(fusion(features.flip(1))[1], fusion(features)[1].flip(1))
+    torch.testing.assert_close(fusion(features.flip(1))[0], fusion(features)[0])
+
+
+def test_sigmoid_weights_need_not_sum_to_one():
+    _, weights = AdaptiveWeightFusion(24, normalize="sigmoid")(torch.randn(5, 2, 24) * 5)
+    assert ((weights > 0) & (weights < 1)).all()
+    assert not torch.allclose(weights.sum(1), torch.ones(5))
+
+
+def test_an_unknown_encoder_is_told_with_what_there_is():
+    with pytest.raises(InputFault, match=r"timm does not have.*efficientnet"):
+        MufNet(encoder="efficientnet_b99x")
+
+
+def test_a_missing_modality_is_an_error():
+    with pytest.raises(KeyError):
+        MufNet(encoder=TINY)({"bmode": images()["bmode"]})
