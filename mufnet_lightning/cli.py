@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from mufnet_lightning.experiment import run_lightning
 
             run_lightning(arguments)
+        elif arguments and arguments[0] == "cv":
+            # what it does not know is for `fit`
+            options, rest = build_parser().parse_known_args(arguments)
+            options.run(options, rest)
         else:
             options = build_parser().parse_args(arguments)
             options.run(options)
@@ -76,7 +80,7 @@ Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _verb(
-    verbs: Verbs, name: str, summary: str, run: Callable[[argparse.Namespace], None]
+    verbs: Verbs, name: str, summary: str, run: Callable[..., None]
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         name,
@@ -145,3 +149,18 @@ def _prepare(options: argparse.Namespace) -> None:
     prepare_store(
         options.cohort, options.store, margin=options.margin, with_grades=not options.without_grades
     )
+
+
+def _add_cv(verbs: Verbs) -> None:
+    parser = _verb(verbs, "cv", "run all folds of one arm under one parent run", _cv)
+    parser.usage = "mufnet cv [-h] [--restart] --config FILE [--config FILE ...] [FIT OPTIONS]"
+    parser.epilog = "Everything else is given to `mufnet fit`. Called again, it goes on where it stopped."
+    parser.add_argument(
+        "--restart", action="store_true", help="begin anew, even if an earlier call can be continued"
+    )
+
+
+def _cv(options: argparse.Namespace, fit_arguments: list[str]) -> None:
+    from mufnet_lightning.study.cross_validate import cross_validate
+
+    cross_validate(fit_arguments, restart=options.restart)

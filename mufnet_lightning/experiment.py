@@ -74,6 +74,7 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -96,11 +97,18 @@ class MufnetCLI(LightningCLI):
             RoiPairDataModule,
             save_config_callback=None,
             seed_everything_default=0,
+            trainer_defaults={"enable_model_summary": False},
             parser_class=_Parser,
             parser_kwargs={"prog": "mufnet"},
             auto_configure_optimizers=False,
             args=arguments,
         )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, and which of the trainer's arguments are not for the user."""
+        fixed = {"weights_only", "verbose", "return_predictions"}
+        return {verb: skip | fixed for verb, skip in LightningCLI.subcommands().items()}
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's own settings, and what follows from another setting."""
@@ -155,7 +163,7 @@ class MufnetCLI(LightningCLI):
     def fit(self, **options: Any) -> None:
         """Train, then score validation and test with the selected checkpoint."""
         # everything that can be wrong is found before a run is opened
-        self._check_selection()
+        self.check_selection()
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
         if options.get("ckpt_path") is None:
@@ -173,12 +181,12 @@ class MufnetCLI(LightningCLI):
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
-        self._score("validate", **_without(options, "model", "datamodule", "verbose"))
+        self._score("validate", ckpt_path=options["ckpt_path"])
         self._report(("val",))
 
     def test(self, **options: Any) -> None:
         """Score the test part."""
-        self._score("test", **_without(options, "model", "datamodule", "verbose"))
+        self._score("test", ckpt_path=options["ckpt_path"])
         self._report(("test",))
 
     def predict(self, **options: Any) -> None:
@@ -190,7 +198,7 @@ class MufnetCLI(LightningCLI):
             raise InputFault(f"--output {output}: there is no folder {output.parent}")
         self.datamodule.prepare_data()
         self.datamodule.setup("predict")
-        batches = self.trainer.predict(weights_only=True, **_without(options, "return_predictions"))
+        batches = self.trainer.predict(weights_only=True, **options)
         scores = gather_predictions(batches)  # type: ignore[arg-type]
         table = prediction_table(self.datamodule, scores, "predict")
         partial = output.with_name(f".{output.name}.partial")
@@ -199,8 +207,9 @@ class MufnetCLI(LightningCLI):
         print(patient_summary(table).to_string(index=False))
         print(f"scores of {len(table)} images: {output}")
 
-    def _check_selection(self) -> None:
-        if self.selection.optimistic and not self.datamodule.watch_test:
+    def check_selection(self) -> None:
+        """Refuse to select on a part that is not scored."""
+        if self.selection.kind == "optimistic" and not self.datamodule.watch_test:
             raise InputFault(
                 f"checkpoint.monitor is {self.selection.monitor}, which needs data.watch_test: true"
             )
@@ -215,7 +224,7 @@ class MufnetCLI(LightningCLI):
             "protocol": data.protocol,
             "study": where.study,
             "verb": verb,
-            "selection": "optimistic" if self.selection.optimistic else "validation",
+            "selection": self.selection.kind,
         }
         commit = tracking.git_commit()
         if commit:
@@ -304,10 +313,6 @@ def _without_option(words: Sequence[str], name: str) -> list[str]:
         elif not word.startswith(f"{name}="):
             kept.append(word)
     return kept
-
-
-def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if key not in names}
 
 
 def _ending(error: BaseException, trainer: Trainer) -> tuple[str, str]:

@@ -43,9 +43,9 @@ class SelectedCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     @property
-    def optimistic(self) -> bool:
-        """Whether the test set selects."""
-        return str(self.monitor).startswith("test_watched/")
+    def kind(self) -> Literal["validation", "optimistic"]:
+        """`optimistic` when the test set selects."""
+        return "optimistic" if str(self.monitor).startswith("test_watched/") else "validation"
 
     def selected(self) -> Path | None:
         """The selected checkpoint's file, if an epoch has been scored."""

@@ -1,0 +1,112 @@
+"""A phantom's arms beside what the truth behind it reaches.
+
+    python -m mufnet_lightning.study.ceilings COHORT --study NAME
+
+An arm above its ceiling, beyond chance, leaks; one far below it, with many patients, does not learn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from mufnet_lightning import tracking
+from mufnet_lightning.errors import InputFault
+
+ARMS = ("bmode", "ceus", "fused")
+
+
+def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
+    """Patient-level test AUC of each arm's latest run, and of b, c or both on the same patients.
+
+    Args:
+        cohort: folder that `mufnet phantom` wrote.
+        study: MLflow experiment of the runs.
+
+    Returns:
+        A row an arm: `patients`, `auc` (mean score of each patient's images), `truth` (of the best
+        reader, who knows b, c or both), `difference`, `ceiling` (of that reader on endless
+        patients), and `ci_low`, `ci_high` (95%, bootstrap over patients of each class).
+
+    Raises:
+        InputFault: no truth, no such study, or an arm has no finished run in it.
+    """
+    truth_file = cohort / "truth.json"
+    if not truth_file.is_file():
+        raise InputFault(f"{cohort}: no truth.json; only a phantom has one")
+    truth = json.loads(truth_file.read_text())
+    patients = pd.DataFrame(truth["patients"]).set_index("patient_id")
+    patients["bmode"], patients["ceus"] = patients["b"], patients["c"]
+    # the log likelihood ratio of two unit normals at ±d/2 is d·b
+    patients["fused"] = truth["d"]["bmode"] * patients["b"] + truth["d"]["ceus"] * patients["c"]
+    rows = []
+    for arm in ARMS:
+        scores = _test_scores(study, arm).groupby("patient_id")[["label", "score"]].mean()
+        known = patients.loc[scores.index]
+        auc = roc_auc_score(scores["label"], scores["score"])
+        best = roc_auc_score(known["label"], known[arm])
+        low, high = _interval(scores["label"].to_numpy(), scores["score"].to_numpy())
+        rows.append(
+            {
+                "arm": arm,
+                "patients": len(scores),
+                "auc": auc,
+                "truth": best,
+                "difference": auc - best,
+                "ceiling": truth["ceilings"][arm],
+                "ci_low": low,
+                "ci_high": high,
+            }
+        )
+    return pd.DataFrame(rows).set_index("arm")
+
+
+def _test_scores(study: str, arm: str) -> pd.DataFrame:
+    store = tracking.client()
+    experiment = store.get_experiment_by_name(study)
+    if experiment is None:
+        raise InputFault(f"there is no study {study!r} in {tracking.tracking_uri()}")
+    wanted = f"tags.arm = '{arm}' AND tags.verb = 'fit' AND attributes.status = 'FINISHED'"
+    runs = store.search_runs([experiment.experiment_id], wanted, max_results=1)
+    if not runs:
+        raise InputFault(f"study {study!r} has no finished run of arm {arm}")
+    path = tracking.resolve_artifact(runs[0].info.run_id, "predictions.csv")
+    table = pd.read_csv(path, dtype={"patient_id": "string"})
+    return table[table["split"] == "test"]
+
+
+def _interval(label: np.ndarray, score: np.ndarray, draws: int = 2000) -> tuple[float, float]:
+    rng = np.random.default_rng(0)
+    high, low = score[label == 1], score[label == 0]
+    aucs = []
+    for _ in range(draws):
+        h, o = rng.choice(high, len(high)), rng.choice(low, len(low))
+        aucs.append(
+            ((h[:, None] > o[None]).mean() + (h[:, None] >= o[None]).mean()) / 2  # ties count half
+        )
+    bounds = np.percentile(aucs, [2.5, 97.5])
+    return float(bounds[0]), float(bounds[1])
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("cohort", type=Path)
+    parser.add_argument("--study", default="demo")
+    options = parser.parse_args()
+    try:
+        print(beside_the_truth(options.cohort, options.study).round(3).to_string())
+    except InputFault as fault:
+        print(f"mufnet: {fault}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
