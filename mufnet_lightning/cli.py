@@ -68,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     _add_phantom(verbs)
     _add_prepare(verbs)
+    _add_cv(verbs)
     for (
         verb,
         summary,
@@ -79,9 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
 Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def _verb(
-    verbs: Verbs, name: str, summary: str, run: Callable[..., None]
-) -> argparse.ArgumentParser:
+def _verb(verbs: Verbs, name: str, summary: str, run: Callable[..., None]) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         name,
         help=summary,
@@ -154,7 +153,7 @@ def _prepare(options: argparse.Namespace) -> None:
 def _add_cv(verbs: Verbs) -> None:
     parser = _verb(verbs, "cv", "run all folds of one arm under one parent run", _cv)
     parser.usage = "mufnet cv [-h] [--restart] --config FILE [--config FILE ...] [FIT OPTIONS]"
-    parser.epilog = "Everything else is given to `mufnet fit`. Called again, it goes on where it stopped."
+    parser.epilog = "The rest is given to `mufnet fit`. Called again, it goes on where it stopped."
     parser.add_argument(
         "--restart", action="store_true", help="begin anew, even if an earlier call can be continued"
     )

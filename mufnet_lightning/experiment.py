@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -16,6 +17,7 @@ import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from mufnet_lightning import tracking
 from mufnet_lightning.callbacks.batch_plot import BatchPlot
@@ -29,7 +31,7 @@ from mufnet_lightning.callbacks.run_record import RunLogger, RunRecord
 from mufnet_lightning.data.datamodule import CLASS_NAMES, RoiPairDataModule
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.module import MufNetModule
-from mufnet_lightning.models.scores import THRESHOLD
+from mufnet_lightning.models.scores import METRIC_NAMES, THRESHOLD
 from mufnet_lightning.tracking import Tracking, arm_name
 
 
@@ -92,17 +94,26 @@ class MufnetCLI(LightningCLI):
     @classmethod
     def parse(cls, arguments: list[str]) -> MufnetCLI:
         """Parse the arguments of one verb and build trainer, module and datamodule."""
-        return cls(
-            MufNetModule,
-            RoiPairDataModule,
-            save_config_callback=None,
-            seed_everything_default=0,
-            trainer_defaults={"enable_model_summary": False},
-            parser_class=_Parser,
-            parser_kwargs={"prog": "mufnet"},
-            auto_configure_optimizers=False,
-            args=arguments,
-        )
+        exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
+        try:
+            return cls(
+                MufNetModule,
+                RoiPairDataModule,
+                save_config_callback=None,
+                seed_everything_default=0,
+                trainer_defaults={"enable_model_summary": False},
+                parser_class=_Parser,
+                parser_kwargs={"prog": "mufnet", **exact}
+                | {verb: dict(exact) for verb in LightningCLI.subcommands()},
+                auto_configure_optimizers=False,
+                args=arguments,
+            )
+        except MisconfigurationException as error:
+            raise InputFault(_one_sentence(str(error))) from None
+        except ValueError as error:
+            if "not in bounds" not in str(error):
+                raise
+            raise InputFault(f"seed_everything: {error}") from None
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -209,6 +220,12 @@ class MufnetCLI(LightningCLI):
 
     def check_selection(self) -> None:
         """Refuse to select on a part that is not scored."""
+        part, _, name = str(self.selection.monitor).partition("/")
+        if part not in ("val", "test_watched") or name not in METRIC_NAMES:
+            raise InputFault(
+                f"checkpoint.monitor is {self.selection.monitor}, expected val/ or test_watched/ "
+                f"and one of {', '.join(METRIC_NAMES)}"
+            )
         if self.selection.kind == "optimistic" and not self.datamodule.watch_test:
             raise InputFault(
                 f"checkpoint.monitor is {self.selection.monitor}, which needs data.watch_test: true"
@@ -316,8 +333,6 @@ def _without_option(words: Sequence[str], name: str) -> list[str]:
 
 
 def _ending(error: BaseException, trainer: Trainer) -> tuple[str, str]:
-    from lightning.pytorch.utilities.exceptions import SIGTERMException
-
     # Lightning turns an interrupt from the keyboard into SystemExit
     stopped = isinstance(error, KeyboardInterrupt | SIGTERMException) or (
         isinstance(error, SystemExit) and trainer.interrupted
@@ -328,4 +343,18 @@ def _ending(error: BaseException, trainer: Trainer) -> tuple[str, str]:
 
 
 def _one_sentence(message: str) -> str:
-    return " ".join(message.split())
+    """What jsonargparse says, in words that do not need Python."""
+    text = " ".join(message.split())
+    text = re.sub(r"Parser key \"([\w.]+)\": ", r"\1: ", text)
+    union = re.match(
+        r"([\w.]+): Does not validate against any of the Union subtypes Subtypes: (.*)", text
+    )
+    if union:
+        values = re.findall(r"Literal\[([^]]*)\]", union[2].split(" Errors: ")[0])
+        kinds = re.findall(r"<class '(\w+)'>", union[2].split(" Errors: ")[0])
+        given = re.search(r"Given value type: \S+ Given value: (.*)$|Got value: (\S+)", union[2])
+        found = (given[1] or given[2]) if given else "what was given"
+        return f"{union[1]} is {found}, expected one of {', '.join(values + kinds)}"
+    text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
+    text = re.sub(r"<class '(\w+)'>", r"\1", text)
+    return text.replace("fit.data", "data")

@@ -16,6 +16,9 @@ from torchmetrics.functional.classification import (
 )
 
 THRESHOLD = 0.5
+METRIC_NAMES = ("loss", "auc", "accuracy", "sensitivity", "specificity") + tuple(
+    f"patient_{name}" for name in ("auc", "accuracy", "sensitivity", "specificity")
+)
 
 
 class PartScores(Metric):
