@@ -11,9 +11,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
+
+if TYPE_CHECKING:
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 LIGHTNING_VERBS = {
     "fit": "train one arm on one fold, then score validation and test with the selected checkpoint",
@@ -75,9 +79,6 @@ def build_parser() -> argparse.ArgumentParser:
     ) in LIGHTNING_VERBS.items():  # answered by LightningCLI; listed here for --help
         verbs.add_parser(verb, help=summary, add_help=False)
     return parser
-
-
-Verbs = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _verb(verbs: Verbs, name: str, summary: str, run: Callable[..., None]) -> argparse.ArgumentParser:
@@ -143,7 +144,7 @@ def _add_prepare(verbs: Verbs) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from mufnet_lightning.cohort.store import prepare_store
+    from mufnet_lightning.cohort.prepare import prepare_store
 
     prepare_store(
         options.cohort, options.store, margin=options.margin, with_grades=not options.without_grades

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pandas as pd
-import torch
 import yaml
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
@@ -180,7 +179,7 @@ class MufnetCLI(LightningCLI):
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
-        if self.trainer.fast_dev_run or self.trainer.checkpoint_callback is None:
+        if self._get(self.config, "trainer")["fast_dev_run"] or not self.trainer.checkpoint_callback:
             return
         selected = self.selection.selected()
         if selected is None:
@@ -291,18 +290,14 @@ def _with_checkpoint(words: list[str], scratch: Path) -> list[str]:
     given = _option(words, "--ckpt_path")
     if given is None:
         return words
-    path = tracking.resolve_checkpoint(given)
-    words = [*_without_option(words, "--ckpt_path"), f"--ckpt_path={path}"]
+    checkpoint = tracking.read_checkpoint(given)
+    words = [
+        *_without_option(words, "--ckpt_path"),
+        f"--ckpt_path={tracking.resolve_checkpoint(given)}",
+    ]
     if words[0] == "fit" or _option(words, "--config") or _option(words, "-c"):
         return words
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        config = yaml.safe_load(checkpoint["mufnet_config"])
-    except (KeyError, OSError, RuntimeError, EOFError, ValueError, AttributeError) as error:
-        raise InputFault(
-            f"{given}: not a checkpoint of mufnet ({type(error).__name__}); say how it was made with "
-            "--config"
-        ) from None
+    config = yaml.safe_load(checkpoint["mufnet_config"])
     # the machine that trained it, and its run, are not the ones that score
     kept = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
     kept["tracking"] = {"study": config["tracking"]["study"]}
@@ -352,9 +347,7 @@ def _one_sentence(message: str) -> str:
     if union:
         values = re.findall(r"Literal\[([^]]*)\]", union[2].split(" Errors: ")[0])
         kinds = re.findall(r"<class '(\w+)'>", union[2].split(" Errors: ")[0])
-        given = re.search(r"Given value type: \S+ Given value: (.*)$|Got value: (\S+)", union[2])
-        found = (given[1] or given[2]) if given else "what was given"
-        return f"{union[1]} is {found}, expected one of {', '.join(values + kinds)}"
+        return f"{union[1]}: expected one of {', '.join(values + kinds)}"
     text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
     text = re.sub(r"<class '(\w+)'>", r"\1", text)
     return text.replace("fit.data", "data")

@@ -6,7 +6,7 @@ import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mufnet_lightning.errors import InputFault
 
@@ -39,7 +39,7 @@ def tracking_uri() -> str:
     if uri:
         return uri
     STORE_FOLDER.mkdir(exist_ok=True)
-    return f"sqlite:///{STORE_FOLDER}/mlflow.db"
+    return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve().as_posix()}"
 
 
 def artifact_location() -> str | None:
@@ -122,3 +122,24 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
 def resolve_checkpoint(reference: str) -> Path:
     """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`)."""
     return resolve_artifact(reference, CHECKPOINT)
+
+
+def read_checkpoint(reference: str) -> dict[str, Any]:
+    """What a checkpoint holds, on the CPU; no code in it is run.
+
+    Raises:
+        InputFault: it is not there, or not a checkpoint of mufnet.
+    """
+    import pickle
+
+    import torch
+
+    path = resolve_checkpoint(reference)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        reason = "it holds code" if "GLOBAL" in str(error) else "it cannot be read"
+        raise InputFault(f"{reference}: not a checkpoint of mufnet: {reason}") from None
+    if not isinstance(content, dict) or not {"state_dict", "mufnet_config"} <= content.keys():
+        raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
+    return content

@@ -1,24 +1,16 @@
-"""Frames out of a clip (AVI, MP4, DICOM), and the crops out of its frames.
+"""Frames out of a clip (AVI, MP4, DICOM) or a still image.
 
 Video is decoded in order from frame 0: seeking is not exact for every codec, and a box on the wrong
 frame shows other tissue. DICOM frames are read one by one, so memory does not grow with the clip.
 Of a DICOM header nothing is read but what describes its pixels.
-
-Worker processes import this module, so it stays light: OpenCV and NumPy, pydicom when a clip needs
-it.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 # A damaged file makes FFmpeg print lines of its own; the user gets one clear message from us
 # instead.
@@ -28,13 +20,13 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 import cv2
 import numpy as np
 
-from mufnet_lightning.cohort.roi import Box, Pane, crop
 from mufnet_lightning.errors import InputFault
 
 VIDEO_ENDINGS = (".avi", ".mp4")
 DICOM_ENDINGS = (".dcm", "")  # DICOM media name their files without an ending
 CLIP_ENDINGS = VIDEO_ENDINGS + DICOM_ENDINGS
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+COLOURS = ("Red", "Green", "Blue")
 
 
 class ClipFault(InputFault):
@@ -47,35 +39,6 @@ class ClipFault(InputFault):
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} {reason}")
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What is wanted of one annotated frame: for each modality a box and the crop file to write."""
-
-    frame: int
-    row: int  # of boxes.csv
-    boxes: dict[str, Box]
-    crops: dict[str, Path]
-
-
-@dataclass(frozen=True)
-class ClipJob:
-    """All cuts of one clip."""
-
-    where: str  # "clips.csv row 2: clips/a.avi", to start a message with
-    source: Path
-    panes: dict[str, Pane]
-    cuts: tuple[Cut, ...]
-    finished: Path  # written when all crops are; a clip that has it is not decoded again
-
-
-@dataclass(frozen=True)
-class ImageJob:
-    """Images that are crops already: (where, source, crop file to write) each."""
-
-    images: tuple[tuple[str, Path, Path], ...]
-    finished: Path
 
 
 def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -123,124 +86,9 @@ def read_image(path: Path) -> np.ndarray:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def cut_clip(job: ClipJob) -> list[str]:
-    """Write every crop of a clip as lossless PNG, then mark the clip as finished.
-
-    Returns:
-        The clip's faults, each one sentence; empty when all went well.
-
-    Raises:
-        OSError: the crops cannot be written.
-    """
-    cuts: dict[int, list[Cut]] = {}
-    for cut in job.cuts:
-        cuts.setdefault(cut.frame, []).append(cut)
-    try:
-        for number, frame in iter_frames(job.source, list(cuts)):
-            outside = _panes_outside(job, frame)
-            if outside:
-                return outside
-            for cut in cuts[number]:
-                for modality, box in cut.boxes.items():
-                    _write_png(cut.crops[modality], crop(frame, box))
-    except ClipFault as fault:
-        last = max(job.cuts, key=lambda cut: cut.frame)
-        return [f"{job.where} {fault.reason} (boxes.csv row {last.row} needs frame {last.frame})"]
-    _mark(job.finished, [path.name for cut in job.cuts for path in cut.crops.values()])
-    return []
-
-
-def copy_images(job: ImageJob) -> list[str]:
-    """Write images as lossless PNG, pixels only, then mark the job as finished.
-
-    Returns:
-        The images' faults, each one sentence; empty when all went well.
-
-    Raises:
-        OSError: the crops cannot be written.
-    """
-    faults = []
-    for where, source, target in job.images:
-        try:
-            _write_png(target, read_image(source))
-        except ClipFault as fault:
-            faults.append(f"{where} {fault.reason}")
-    if not faults:
-        _mark(job.finished, [target.name for _, _, target in job.images])
-    return faults
-
-
-Job = TypeVar("Job")
-
-
-def in_processes(work: Callable[[Job], list[str]], jobs: Sequence[Job], title: str) -> list[list[str]]:
-    """Do all jobs, a process a core, with a progress bar on standard error.
-
-    An exception (Ctrl-C too) stops the workers within a fraction of a second, and so does the end
-    of this process, however it ends.
-
-    Returns:
-        What `work` returned, in the order of the jobs.
-    """
-    if not jobs:
-        return []
-    import multiprocessing
-
-    context = multiprocessing.get_context("spawn")  # a fork of threads (progress, torch) may hang
-    stop = context.Event()
-    pool = ProcessPoolExecutor(min(cores(), len(jobs)), context, _begin_worker, (stop,))
-    try:
-        with progress_bar(title, len(jobs)) as advance:
-            results = [pool.submit(work, job) for job in jobs]
-            for result in results:
-                result.add_done_callback(lambda _: advance())
-            return [result.result() for result in results]
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def progress_bar(title: str, total: int) -> Iterator[Callable[[], object]]:
-    """A bar on standard error, silent where that is no terminal; yields what advances it by 1."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda: bar.advance(task)
-
-
-def _begin_worker(stop: Any) -> None:
-    """Ctrl-C is the parent's to handle; libraries' lines about damaged files go nowhere."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
-
-
-def _end_with_parent(stop: Any) -> None:
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    while not stop.wait(0.2) and parent is not None and parent.is_alive():
-        pass
-    os._exit(1)
-
-
 def _iter_video(path: Path, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    cv2.utils.logging.setLogLevel(
-        0
-    )  # the environment above came too late if somebody else imported cv2
+    # The environment above came too late if somebody else has imported cv2.
+    cv2.utils.logging.setLogLevel(0)
     # An absolute path never looks like one of FFmpeg's protocols ("a:b.avi").
     capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
     try:
@@ -310,9 +158,6 @@ def _pixel_header(path: Path) -> Any:
     return header
 
 
-COLOURS = ("Red", "Green", "Blue")
-
-
 def _undecodable(path: Path, header: Any, promised: int) -> str:
     from pydicom.pixels import get_decoder, iter_pixels
 
@@ -342,24 +187,3 @@ def _quietly(function: Any, *args: Any, **kwargs: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*args, **kwargs)
-
-
-def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
-    height, width = frame.shape[:2]
-    return [
-        f"{job.where} has frames of {width} × {height} pixels, its {modality}_pane {pane} reaches "
-        "outside them"
-        for modality, pane in job.panes.items()
-        if not Box(0, 0, width, height).contains(pane)
-    ]
-
-
-def _write_png(path: Path, rgb: np.ndarray) -> None:
-    # Encoded in memory: cv2.imwrite would hide why a write fails.
-    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
-
-
-def _mark(finished: Path, crops: list[str]) -> None:
-    draft = finished.with_suffix(".writing")
-    draft.write_text("".join(f"{name}\n" for name in crops), encoding="utf-8")
-    draft.rename(finished)

@@ -39,6 +39,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from mufnet_lightning.errors import InputFault
 
 Floats = NDArray[np.float32]
+Complexes = NDArray[np.complex64]
 Pixels = NDArray[np.uint8]
 
 SMALLEST_PANE = 128  # pixels: below this the tumour is smaller than its own speckle
@@ -92,7 +93,7 @@ class PhantomOptions:
                 self.pane_size >= SMALLEST_PANE
             ),
             f"the number of centres must lie between 1 and the number of patients "
-            f"({self.patients}), not be {self.centers}": 1 <= self.centers <= self.patients,
+            f"({self.patients}), not be {self.centers}": 1 <= self.centers <= max(2, self.patients),
             f"the video format must be avi or mp4, not {self.video_format}": (
                 self.video_format in CODECS
             ),
@@ -321,7 +322,7 @@ def write_clip(folder: Path, patient: Patient, options: PhantomOptions) -> dict[
 
     Returns:
         clip_id, patient_id, path, both panes and the scanner (a row of clips.csv), with `boxes`
-        (rows of boxes.csv), `diameter_cm`, and `tumor` (x, y, half axes, tilt in radians; pane pixels, at rest).
+        (rows of boxes.csv), `diameter_cm`, and `tumor` (as in Scene).
 
     Raises:
         OSError: the video could not be written in full.
@@ -332,7 +333,10 @@ def write_clip(folder: Path, patient: Patient, options: PhantomOptions) -> dict[
     path = Path("clips") / f"{patient.clip_id}.{options.video_format}"
     size = (screen.background.shape[1], screen.background.shape[0])
     video = cv2.VideoWriter(str(folder / path), backend, cv2.VideoWriter.fourcc(*codec), FPS, size)
-    for frame, (bmode, ceus) in enumerate(render_panes(patient, scene, options)):
+    panes = zip(
+        render_bmode(patient, scene, options), render_ceus(patient, scene, options), strict=True
+    )
+    for frame, (bmode, ceus) in enumerate(panes):
         video.write(compose(screen, frame, bmode, ceus, options))
     video.release()
     written = cv2.VideoCapture(str(folder / path))
@@ -369,16 +373,16 @@ class Scene:
     """
 
     tumor: tuple[float, float, float, float, float]
-    outline: NDArray[np.complex64]
+    outline: Complexes
     depth_cm: float
-    turn: NDArray[np.complex64]
-    shift: NDArray[np.complex64]
-    beams: NDArray[np.complex64]
+    turn: Complexes
+    shift: Complexes
+    beams: Complexes
     scan: Floats
     inside: Floats
     masks: dict[str, Floats]
 
-    def moved(self, points: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    def moved(self, points: Complexes) -> Complexes:
         """Where tissue points are seen in each frame, (length, points)."""
         return self.turn[:, None] * points + self.shift[:, None]
 
@@ -391,13 +395,8 @@ def draw_scene(patient: Patient, options: PhantomOptions) -> Scene:
     depth_cm = round(rng.uniform(11, 15), 1)
     edge = np.exp(1j * np.linspace(0, 2 * np.pi, 180, endpoint=False))
     while True:  # until the whole tumour stays in sight in every frame
-        kx, ky, half_long, half_short = rng.normal([0.5, 0.53, 0.33, 0.175], [0.02, 0.02, 0.015, 0.01])
-        kidney = (
-            pane * complex(kx, ky),
-            pane * half_long,
-            pane * half_short,
-            rng.uniform(-0.45, 0.45),
-        )
+        x, y, a, b = pane * rng.normal([0.5, 0.53, 0.33, 0.175], [0.02, 0.02, 0.015, 0.01])
+        kidney = (complex(x, y), a, b, rng.uniform(-0.45, 0.45))
         place = np.exp(1j * rng.uniform(0, 2 * np.pi)) * rng.uniform(0.85, 1.1)
         center = _from_ellipse(place, *kidney)
         long = rng.uniform(0.115, 0.165) * pane
@@ -405,12 +404,11 @@ def draw_scene(patient: Patient, options: PhantomOptions) -> Scene:
         lobes = rng.normal(0, 0.025, 4) * np.exp(1j * rng.uniform(0, 2 * np.pi, 4))
         outline = _from_ellipse(edge * _lobed(edge, lobes), *axes)
         path = (turn[:, None] * outline + shift[:, None]).astype(np.complex64)
-        seen = cv2.remap(scan, _as_map(path), None, cv2.INTER_NEAREST, borderValue=(-1, -1))
+        seen = _sample(scan, path)
         limits = np.array(beams.shape[::-1])
         if (seen > 0.04 * limits).all() and (seen < 0.96 * limits).all():
             break
-    y, x = np.mgrid[:pane, :pane]
-    place = _to_ellipse(x + 1j * y, *axes)
+    place = _to_ellipse(_grid(pane), *axes)
     inside = (1 - np.abs(place) / _lobed(place / (np.abs(place) + 1e-6), lobes)) * axes[2]
     return Scene(
         tumor=(center.real, center.imag, *axes[1:]),
@@ -423,6 +421,11 @@ def draw_scene(patient: Patient, options: PhantomOptions) -> Scene:
         inside=inside.astype(np.float32),
         masks=_organs(rng, kidney, pane),
     )
+
+
+def _grid(pane: int) -> NDArray[np.complex128]:
+    """The place of each pixel of a pane."""
+    return np.arange(pane) + 1j * np.arange(pane)[:, None]
 
 
 def _from_ellipse(place: Any, center: complex, long: float, short: float, tilt: float) -> Any:
@@ -441,7 +444,7 @@ def _lobed(direction: Any, lobes: NDArray[np.complex128]) -> Any:
     return 1 + sum(np.real(lobe * direction**k) for k, lobe in enumerate(lobes, start=2))
 
 
-def _sector(scanner: Scanner, pane: int) -> tuple[NDArray[np.complex64], Floats]:
+def _sector(scanner: Scanner, pane: int) -> tuple[Complexes, Floats]:
     """Geometry of a convex probe that fills a pane's height: `beams` and `scan` of a Scene."""
     samples, lines, half = pane, round(0.8 * pane), scanner.half_angle
     near = 0.36 * pane
@@ -449,22 +452,20 @@ def _sector(scanner: Scanner, pane: int) -> tuple[NDArray[np.complex64], Floats]
     far = 0.985 * pane - apex.imag
     radii, angles = np.linspace(near, far, samples), np.linspace(-half, half, lines)
     beams = apex + radii[:, None] * 1j * np.exp(-1j * angles)
-    y, x = np.mgrid[:pane, :pane]
-    ray = (x + 1j * y - apex) / 1j
+    ray = (_grid(pane) - apex) / 1j
     line = (1 - np.angle(ray) / half) / 2 * (lines - 1)
     sample = (np.abs(ray) - near) / (far - near) * (samples - 1)
     return beams.astype(np.complex64), np.stack([line, sample], axis=-1).astype(np.float32)
 
 
-def _breathing(
-    rng: np.random.Generator, options: PhantomOptions
-) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+def _breathing(rng: np.random.Generator, options: PhantomOptions) -> tuple[Complexes, Complexes]:
     """Breaths of 3 to 5 seconds, mostly along the depth, over a slow drift of the probe."""
     time, pane = np.arange(options.length), options.pane_size
-    breath = (
-        (1 + np.cos(2 * np.pi * time / (FPS * rng.uniform(3, 5)) + rng.uniform(0, 6.28))) / 2
-    ) ** 2
-    drift = np.sin(2 * np.pi * time / (FPS * rng.uniform(12, 20)) + rng.uniform(0, 6.28))
+    breath, drift = (
+        np.cos(2 * np.pi * (time / (FPS * rng.uniform(*period)) + rng.random()))
+        for period in ((3, 5), (12, 20))
+    )
+    breath = ((1 + breath) / 2) ** 2  # longer at rest, after breathing out, than at the top
     along = complex(rng.normal(0, 0.012), rng.uniform(0.015, 0.04)) * pane
     turn = np.exp((rng.normal(0, 0.008) + 1j * rng.normal(0, 0.015)) * breath)
     middle = complex(pane, pane) / 2
@@ -476,9 +477,8 @@ def _organs(
     rng: np.random.Generator, kidney: tuple[complex, float, float, float], pane: int
 ) -> dict[str, Floats]:
     """Soft masks of the tissues around the tumour, in the order in which they cover each other."""
-    y, x = np.mgrid[:pane, :pane]
     wobble = _smooth_noise(rng, pane, 0.05) + 1j * _smooth_noise(rng, pane, 0.05)
-    points = x + 1j * y + 0.008 * pane * wobble
+    points = _grid(pane) + 0.008 * pane * wobble
     center, long, short, tilt = kidney
     place = _to_ellipse(points, *kidney)
     depth = (1 - np.abs(place)) * short  # inside the kidney, pixels
@@ -486,7 +486,7 @@ def _organs(
     around = np.exp(1j * (np.arange(9) + rng.uniform(-0.2, 0.2, 9) + rng.random()) * 2 * np.pi / 9)
     tips = 0.63 * around + 0.08 * around.real
     near = np.min([np.abs(place - tip) for tip in tips], axis=0)
-    wall = 0.15 * pane * (1 + 0.06 * _smooth_noise(rng, pane, 0.15)) - y
+    wall = 0.15 * pane * (1 + 0.06 * _smooth_noise(rng, pane, 0.15)) - points.imag
     away = center + pane * np.exp(1j * rng.uniform(1.2, 1.9)) * rng.uniform(0.32, 0.4)
     diaphragm = np.abs(points - away + 0.9j * pane) - 0.9 * pane
     lines = np.exp(-((wall / (0.006 * pane)) ** 2)) + np.exp(-((diaphragm / (0.009 * pane)) ** 2))
@@ -511,28 +511,13 @@ def _edge(depth: Any, softness: float) -> Any:
 def _smooth_noise(rng: np.random.Generator, pane: int, scale: float, stretch: float = 1) -> Floats:
     """A Gaussian field of mean 0 and variance 1, (pane, pane), grain `scale` in pane sizes."""
     white = rng.standard_normal((pane, pane), dtype=np.float32)
-    field = cv2.GaussianBlur(
-        white,
-        (0, 0),
-        scale * pane * stretch,
-        sigmaY=scale * pane,
-        borderType=cv2.BORDER_REFLECT_101,
-    )
+    field: Any = cv2.GaussianBlur(white, (0, 0), scale * pane * stretch, sigmaY=scale * pane)
     return (field - field.mean()) / field.std()
 
 
 def _saturated(latent: float) -> float:
     """b or c as the tissue shows it: monotone, and never beyond what tissue looks like."""
     return 3 * math.tanh(latent / 3)
-
-
-def render_panes(
-    patient: Patient, scene: Scene, options: PhantomOptions
-) -> Iterator[tuple[Pixels, Pixels]]:
-    """Each frame's B-mode and CEUS pane, (pane, pane, 3) BGR, as the scanner shows them."""
-    yield from zip(
-        render_bmode(patient, scene, options), render_ceus(patient, scene, options), strict=True
-    )
 
 
 def render_bmode(patient: Patient, scene: Scene, options: PhantomOptions) -> Iterator[Pixels]:
@@ -562,12 +547,12 @@ def render_bmode(patient: Patient, scene: Scene, options: PhantomOptions) -> Ite
     db += _edge(scene.inside, 0.008 * pane * math.exp(0.45 * s)) * (tumor - db)
     db += 6 * _edge(-s, 1.0) * np.exp(-((scene.inside / (0.006 * pane)) ** 2))
     grainy = _edge(scene.inside, 0.02 * pane) * _edge(1.5 * s, 1.0)
-    planes: list[Any] = [
-        (np.sqrt(1 - grainy) * _scatterers(rng, pane) + np.sqrt(grainy) * _scatterers(rng, pane, 0.06))
-        * (10 ** (db / 20)).astype(np.float32)
+    even, sparse = np.sqrt(1 - grainy), np.sqrt(grainy)
+    amplitude = 10 ** (db / 20)
+    planes = [
+        _complex(amplitude * (even * _scatterers(rng, pane) + sparse * _scatterers(rng, pane, 0.06)))
         for _ in range(2)
     ]
-    planes = [plane.astype(np.complex64) for plane in planes]
     # Breathing also moves tissue through the plane of the beam, so that speckle comes and goes.
     through = 1.3 * np.sin(2 * np.pi * np.arange(options.length) / (FPS * rng.uniform(2.5, 4)))
     hiss = _scatterers(rng, 2 * pane) * np.float32(10 ** (-68 / 20))
@@ -576,13 +561,8 @@ def render_bmode(patient: Patient, scene: Scene, options: PhantomOptions) -> Ite
     for frame in range(options.length):
         tissue = math.cos(through[frame]) * planes[0] + math.sin(through[frame]) * planes[1]
         echo = _along_beams(tissue, scene, frame) + _anywhere(hiss, rng, scene.beams.shape)
-        yield _display(
-            _detect(echo, (1.6 * pane / 320, 1.1 * pane / 320)),
-            gain,
-            patient.scanner.bmode_range,
-            scene,
-            palette,
-        )
+        db = _detect(echo, 1.6 * pane / 320, 1.1 * pane / 320)
+        yield _display(db, gain, patient.scanner.bmode_range, scene, palette)
 
 
 def render_ceus(patient: Patient, scene: Scene, options: PhantomOptions) -> Iterator[Pixels]:
@@ -627,68 +607,60 @@ def render_ceus(patient: Patient, scene: Scene, options: PhantomOptions) -> Iter
         bubbles = 0.3 * trapped + 0.95 * _anywhere(flowing, rng, (pane, pane))
         echo = _along_beams(bubbles * cv2.exp(db * np.float32(math.log(10) / 20)), scene, frame)
         echo += _anywhere(hiss, rng, scene.beams.shape)
-        yield _display(
-            _detect(echo, (1.9 * pane / 320, 1.5 * pane / 320)),
-            gain,
-            patient.scanner.ceus_range,
-            scene,
-            palette,
-        )
+        db = _detect(echo, 1.9 * pane / 320, 1.5 * pane / 320)
+        yield _display(db, gain, patient.scanner.ceus_range, scene, palette)
 
 
-def _scatterers(
-    rng: np.random.Generator, size: int, shape: float | None = None
-) -> NDArray[np.complex64]:
-    """A (size, size) complex field of unit power; a small gamma `shape` gathers it in few places."""
+def _scatterers(rng: np.random.Generator, size: int, shape: float = math.inf) -> Complexes:
+    """A (size, size) field of unit power; a small `shape` (gamma) gathers it in a few places."""
     field = rng.standard_normal((size, 2 * size), dtype=np.float32).view(np.complex64)
-    power = (
-        0.5
-        if shape is None
-        else rng.standard_gamma(shape, (size, size), dtype=np.float32) * (0.5 / shape)
-    )
-    return (field * np.sqrt(power)).astype(np.complex64)
+    if shape == math.inf:
+        return field * np.float32(math.sqrt(0.5))
+    power = rng.standard_gamma(shape, (size, size), dtype=np.float32)
+    return field * np.sqrt(power * np.float32(0.5 / shape))
 
 
-def _anywhere(
-    field: NDArray[np.complex64], rng: np.random.Generator, shape: tuple[int, ...]
-) -> NDArray[np.complex64]:
+def _anywhere(field: Complexes, rng: np.random.Generator, shape: tuple[int, ...]) -> Complexes:
     """A piece of a larger field: fresh noise at the price of a copy."""
     y, x = (rng.integers(0, big - small) for big, small in zip(field.shape, shape, strict=True))
     return field[y : y + shape[0], x : x + shape[1]]
 
 
-def _along_beams(tissue: NDArray[np.complex64], scene: Scene, frame: int) -> NDArray[np.complex64]:
+def _along_beams(tissue: Complexes, scene: Scene, frame: int) -> Complexes:
     """What each sample of each beam meets in this frame, (samples, lines)."""
     origin = (scene.beams - scene.shift[frame]) / scene.turn[frame]
-    met = cv2.remap(
-        _as_map(tissue), _as_map(origin), None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
-    return met.view(np.complex64)[..., 0]
+    return _sample(_two_channels(tissue), origin, cv2.BORDER_REFLECT).view(np.complex64)[..., 0]
 
 
-def _as_map(points: NDArray[np.complex64]) -> Floats:
+def _sample(image: Any, at: Any, border: int = cv2.BORDER_CONSTANT) -> Any:
+    """An image, or several channels of it, at the points `at` between its pixels."""
+    points = _two_channels(_complex(at)) if np.iscomplexobj(at) else at
+    return cv2.remap(image, points, None, cv2.INTER_LINEAR, borderMode=border)  # type: ignore
+
+
+def _complex(values: Any) -> Complexes:
+    return np.ascontiguousarray(values, dtype=np.complex64)
+
+
+def _two_channels(values: Complexes) -> Floats:
     """Complex numbers as OpenCV wants them: two float32 channels."""
-    return np.ascontiguousarray(points, dtype=np.complex64).view(np.float32).reshape(*points.shape, 2)
+    return np.ascontiguousarray(values).view(np.float32).reshape(*values.shape, 2)
 
 
-def _detect(echo: NDArray[np.complex64], pulse: tuple[float, float]) -> Floats:
-    """Smear by the pulse (lines, samples), take the envelope, and compress: dB, (samples, lines)."""
-    smeared = cv2.GaussianBlur(_as_map(echo), (0, 0), pulse[0], sigmaY=pulse[1])
-    power = cv2.transform(cv2.multiply(smeared, smeared), np.ones((1, 2), np.float32))
-    # 4π σx σy: what the pulse takes from the power of white noise.
-    return cv2.log(
-        power * np.float32(4 * math.pi * pulse[0] * pulse[1]) + np.float32(1e-9)
-    ) * np.float32(10 / math.log(10))
+def _detect(echo: Complexes, sigma_lines: float, sigma_samples: float) -> Floats:
+    """Smear by the pulse, take the envelope, and compress: (samples, lines), dB."""
+    smeared = cv2.GaussianBlur(_two_channels(echo), (0, 0), sigma_lines, sigmaY=sigma_samples)
+    power: Any = cv2.transform(cv2.multiply(smeared, smeared), np.ones((1, 2), np.float32))
+    power *= 4 * math.pi * sigma_lines * sigma_samples  # what the pulse takes from white noise
+    decibels: Any = cv2.log(power + np.float32(1e-9))
+    return decibels * np.float32(10 / math.log(10))
 
 
-def _display(db: Floats, gain: float, dynamic_range: float, scene: Scene, palette: Pixels) -> Pixels:
+def _display(db: Any, gain: float, dynamic_range: float, scene: Scene, palette: Pixels) -> Any:
     """Scan-convert a detected frame and colour it, (pane, pane, 3) BGR."""
-    scale = 255 / dynamic_range
-    grey = cv2.convertScaleAbs(
-        np.maximum(db, -gain - dynamic_range), None, scale, scale * (gain + dynamic_range)
-    )
-    grey = cv2.remap(grey, scene.scan, None, cv2.INTER_LINEAR, borderValue=0)
-    return cv2.applyColorMap(grey, palette)
+    level = np.maximum(db + np.float32(gain + dynamic_range), 0)
+    grey = cv2.convertScaleAbs(level, None, 255 / dynamic_range)
+    return cv2.applyColorMap(_sample(grey, scene.scan), palette)
 
 
 def _palette(exponents: Sequence[float]) -> Pixels:
@@ -698,13 +670,14 @@ def _palette(exponents: Sequence[float]) -> Pixels:
 
 
 def contrast_seconds(options: PhantomOptions) -> NDArray[np.float64]:
-    """Time since injection of each frame, (length,): the arrival of contrast is cut as short as the
-    annotated frames need."""
-    lead = min(
-        round(options.length * CORTICAL_START / CONTRAST_SECONDS), options.length - options.frames
-    )
-    rate = (CONTRAST_SECONDS - CORTICAL_START) / (options.length - lead)
-    return CORTICAL_START + (np.arange(options.length) - lead) * rate
+    """Time since injection of each frame, (length,).
+
+    A clip shows the arrival of contrast only as far as its annotated frames leave room for it.
+    """
+    length = options.length
+    lead = min(round(length * CORTICAL_START / CONTRAST_SECONDS), length - options.frames)
+    rate = (CONTRAST_SECONDS - CORTICAL_START) / (length - lead)
+    return np.asarray(CORTICAL_START + (np.arange(length) - lead) * rate)
 
 
 @dataclass(frozen=True)
@@ -727,21 +700,23 @@ def draw_screen(scanner: Scanner, depth_cm: float, options: PhantomOptions) -> S
     starts = (right, left) if scanner.ceus_left else (left, right)
     bmode, ceus = ((start, top, pane, pane) for start in starts)
     screen = Screen(np.zeros((height, width, 3), np.uint8), bmode, ceus, scanner.ink)
-    _write(screen, f"{scanner.name}   {scanner.probe}   Renal", left, 18 * unit, unit)
-    _write(screen, "MI 0.08  TIs 0.1", width - 130 * unit, 18 * unit, unit)
+    image, ink, row = screen.background, scanner.ink, 18 * unit
+    _write(image, f"{scanner.name}   {scanner.probe}   Renal", left, row, ink, unit)
+    _write(image, "MI 0.08  TIs 0.1", width - 130 * unit, row, ink, unit)
     for name, (x, *_), span, tint in (
         ("B", bmode, scanner.bmode_range, GREY),
         ("CEUS", ceus, scanner.ceus_range, scanner.tint),
     ):
-        _write(screen, f"{name}   DR {span:.0f}   {depth_cm:.1f} cm", x, top - 8 * unit, unit)
-        bar = cv2.resize(_palette(tint)[::-1], (round(7 * unit), pane // 3))
+        text = f"{name}   DR {span:.0f}   {depth_cm:.1f} cm"
+        _write(image, text, x, top - 8 * unit, ink, unit)
+        bar: Any = cv2.resize(_palette(tint)[::-1], (round(7 * unit), pane // 3))
         at = right + pane + round(12 * unit) if x == right else left - round(19 * unit)
-        screen.background[top : top + bar.shape[0], at : at + bar.shape[1]] = bar
+        image[top : top + bar.shape[0], at : at + bar.shape[1]] = bar
         ruler = x + pane + 1 if x == right else x - 2
         for cm in range(int(depth_cm) + 1):
             y = top + round(pane * (0.015 + 0.97 * cm / depth_cm))
             tick = round((8 if cm % 5 == 0 else 4) * unit) * (1 if x == right else -1)
-            cv2.line(screen.background, (ruler, y), (ruler + tick, y), screen.ink, 1)
+            cv2.line(image, (ruler, y), (ruler + tick, y), ink, 1)
     return screen
 
 
@@ -749,20 +724,9 @@ def _blocks(pixels: float) -> int:
     return math.ceil(pixels / 16) * 16
 
 
-def _write(
-    screen: Screen, text: str, x: float, y: float, unit: float, to: Pixels | None = None
-) -> None:
-    on = screen.background if to is None else to
-    cv2.putText(
-        on,
-        text,
-        (round(x), round(y)),
-        cv2.FONT_HERSHEY_SIMPLEX,
-        0.4 * unit,
-        screen.ink,
-        1,
-        cv2.LINE_AA,
-    )
+def _write(on: Pixels, text: str, x: float, y: float, ink: tuple[int, int, int], unit: float) -> None:
+    at, font = (round(x), round(y)), cv2.FONT_HERSHEY_SIMPLEX
+    cv2.putText(on, text, at, font, 0.4 * unit, ink, 1, cv2.LINE_AA)
 
 
 def compose(screen: Screen, frame: int, bmode: Pixels, ceus: Pixels, options: PhantomOptions) -> Pixels:
@@ -774,15 +738,17 @@ def compose(screen: Screen, frame: int, bmode: Pixels, ceus: Pixels, options: Ph
     below = screen.bmode[1] + options.pane_size + 20 * unit
     left = min(screen.bmode[0], screen.ceus[0])
     counter = f"{frame + 1:03d}/{options.length:03d}   T {minutes:02.0f}:{seconds:04.1f}"
-    _write(screen, counter, left, below, unit, image)
+    _write(image, counter, left, below, screen.ink, unit)
     return image
 
 
 def draw_boxes(
     patient: Patient, scene: Scene, screen: Screen, options: PhantomOptions
 ) -> list[dict[str, Any]]:
-    """Rows of boxes.csv: frames spread over both phases, boxes drawn on the CEUS pane by a hand
-    that is a few percent off at each side."""
+    """Rows of boxes.csv: frames spread over both phases, boxes on the CEUS pane.
+
+    Each side is a few percent of the tumour's size off, as a hand is.
+    """
     rng, pane = _rng(options, "boxes", patient.index), options.pane_size
     seconds = contrast_seconds(options)
     cortical = np.flatnonzero((seconds >= CORTICAL_START) & (seconds < MEDULLARY_START))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -125,7 +126,7 @@ class RoiPairDataModule(LightningDataModule):
     @cached_property
     def store(self) -> CropStore:
         """The opened store."""
-        return CropStore.open(self.store_path)
+        return CropStore.open(Path(self.store_path))
 
     @cached_property
     def labels(self) -> np.ndarray:

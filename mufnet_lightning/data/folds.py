@@ -110,7 +110,8 @@ _FOLD_TABLE = pa.DataFrameSchema(
 
 
 def _describe(case: dict[str, object]) -> str:
-    where = "" if pd.isna(case["index"]) else f"row {int(str(case['index'])) + 2}: "
+    index = str(case["index"])  # None where the whole column is meant
+    where = f"row {int(index) + 2}: " if index.isdigit() else ""
     column = f"{case['column']}: " if case["schema_context"] == "Column" else ""
     return f"{where}{column}{case['check']} (found {case['failure_case']!r})"
 

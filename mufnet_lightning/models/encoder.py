@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import timm
 import torch
@@ -61,7 +62,7 @@ class Encoder(nn.Module):
         return self.backbone.forward_head(maps, pre_logits=True)
 
 
-def _create(name: str, pretrained: bool) -> nn.Module:
+def _create(name: str, pretrained: bool) -> Any:  # timm's models share methods, but no base class
     if not timm.is_model(name):
         close = timm.list_models(f"*{name.split('_')[0]}*")[:3]
         raise InputFault(

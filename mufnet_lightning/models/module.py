@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.losses import ClassBalancedFocalLoss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.scores import PartScores, part_metrics
-from mufnet_lightning.tracking import resolve_checkpoint
+from mufnet_lightning.tracking import read_checkpoint
 
 
 class MufNetModule(LightningModule):
@@ -124,14 +125,14 @@ class MufNetModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the numbers of the validation part (and of the watched test part)."""
         self._log_part("val")
-        if self.scores["test_watched"].update_called:
+        if self._scores("test_watched").update_called:
             self._log_part("test_watched")
 
     def on_test_epoch_end(self) -> None:
         """Log the numbers of the test part."""
         self._log_part("test")
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """SGD with momentum, and StepLR."""
         optimizer = torch.optim.SGD(
             self.parameters(),
@@ -142,18 +143,18 @@ class MufNetModule(LightningModule):
         scheduler = torch.optim.lr_scheduler.StepLR(
             optimizer, self.hparams["lr_step"], self.hparams["lr_factor"]
         )
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def _gather(self, part: str, batch: dict[str, Tensor]) -> None:
         output = self(batch)
         losses = self.loss(output.logits.float(), batch["label"], reduction="none")
-        self.scores[part].update(
+        self._scores(part).update(
             batch["row"], batch["label"], _score(output), losses, output.weights.float()
         )
 
     def _log_part(self, part: str) -> None:
-        scores = self.scores[part].compute()
-        self.scores[part].reset()
+        scores = self._scores(part).compute()
+        self._scores(part).reset()
         self.latest[part] = scores
         patients = self._patients()[scores["row"]]
         numbers = part_metrics(scores, patients, self.hparams["modalities"])
@@ -162,6 +163,9 @@ class MufNetModule(LightningModule):
         for name, value in numbers.items():
             self.log(f"{part}/{name}", value, prog_bar=name in on_bar, sync_dist=False)
         self.log("step", float(self.current_epoch))
+
+    def _scores(self, part: str) -> PartScores:
+        return cast(PartScores, self.scores[part])
 
     def _patients(self) -> Tensor:
         codes = self.trainer.datamodule.store.manifest["patient_id"].factorize()[0]  # type: ignore[attr-defined]
@@ -177,7 +181,7 @@ class MufNetModule(LightningModule):
         )
 
     def _load_initial(self, source: str) -> None:
-        checkpoint = torch.load(resolve_checkpoint(source), map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(source)
         state = {
             name.removeprefix("net."): value
             for name, value in checkpoint["state_dict"].items()

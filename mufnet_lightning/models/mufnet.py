@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,7 @@ class MufNet(nn.Module):
         self.share_encoder = share_encoder
         count = 1 if share_encoder else len(self.modalities)
         self.encoders = nn.ModuleList(Encoder(encoder) for _ in range(count))
-        features = self.encoders[0].num_features
+        features = self._encoders[0].num_features
         self.fusion = (
             AdaptiveWeightFusion(features, normalize=fusion) if len(self.modalities) > 1 else None
         )
@@ -57,7 +57,7 @@ class MufNet(nn.Module):
 
     def load_pretrained(self) -> None:
         """Load timm's published weights into every encoder (see `Encoder.load_pretrained`)."""
-        for encoder in self.encoders:
+        for encoder in self._encoders:
             encoder.load_pretrained()
 
     def forward(self, images: Mapping[str, Tensor]) -> MufNetOutput:
@@ -84,8 +84,12 @@ class MufNet(nn.Module):
         """
         batches = [images[modality] for modality in self.modalities]
         if self.share_encoder:
-            shared = self.encoders[0]
+            (shared,) = self._encoders
             return torch.stack(shared.pool(shared(torch.cat(batches))).chunk(len(batches)), dim=1)
         return torch.stack(
-            [e.pool(e(batch)) for e, batch in zip(self.encoders, batches, strict=True)], dim=1
+            [e.pool(e(batch)) for e, batch in zip(self._encoders, batches, strict=True)], dim=1
         )
+
+    @property
+    def _encoders(self) -> list[Encoder]:
+        return cast("list[Encoder]", list(self.encoders))

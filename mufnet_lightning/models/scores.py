@@ -16,9 +16,8 @@ from torchmetrics.functional.classification import (
 )
 
 THRESHOLD = 0.5
-METRIC_NAMES = ("loss", "auc", "accuracy", "sensitivity", "specificity") + tuple(
-    f"patient_{name}" for name in ("auc", "accuracy", "sensitivity", "specificity")
-)
+_RATES = ("auc", "accuracy", "sensitivity", "specificity")
+METRIC_NAMES = ("loss", *_RATES, *(f"patient_{name}" for name in _RATES))
 
 
 class PartScores(Metric):

@@ -167,12 +167,11 @@ def _results(runs: dict[int, Run], folds: Sequence[int]) -> pd.DataFrame:
 
 def _record(parent: Run, table: pd.DataFrame) -> None:
     store, run_id = tracking.client(), parent.info.run_id
-    summary = table.agg(["mean", "std"]).rename({"std": "sd"})
+    mean, sd = table.mean(), table.std()
     for name in METRICS:
-        store.log_metric(run_id, name, float(summary.loc["mean", name]))
-        store.log_metric(run_id, f"{name}_sd", float(summary.loc["sd", name]))
-    table.loc["mean"] = summary.loc["mean"]
-    table.loc["sd"] = summary.loc["sd"]
+        store.log_metric(run_id, name, float(mean[name]))
+        store.log_metric(run_id, f"{name}_sd", float(sd[name]))
+    table.loc["mean"], table.loc["sd"] = mean, sd
     store.log_text(run_id, table.to_csv(), "folds_results.csv")
 
 

@@ -21,7 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.pixels import set_pixel_data
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
-from mufnet_lightning.cohort.store import prepare_store
+from mufnet_lightning.cohort.prepare import prepare_store
 
 PANE_WIDTH, PANE_HEIGHT = 64, 48
 BMODE_PANE = (0, 8, PANE_WIDTH, PANE_HEIGHT)

@@ -1,0 +1,57 @@
+"""The faults of a cohort folder, gathered from all its tables and told in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from mufnet_lightning.errors import InputFault
+
+TABLES = ("patients.csv", "clips.csv", "boxes.csv", "pairs.csv")
+SHOWN_FAULTS = 50  # more than that is one mistake made many times
+
+
+@dataclass
+class Report:
+    """The faults found so far; they come out by file and row, however they were found."""
+
+    faults: set[tuple[int, int, str]] = field(default_factory=set)
+    bad_rows: set[tuple[str, int]] = field(default_factory=set)
+    incomplete: set[str] = field(default_factory=set)  # tables with rows that cannot be told apart
+
+    def add(self, table: str, row: int | None, reason: str) -> None:
+        """Note a fault of one row, or of the whole file where `row` is None."""
+        where = f"{table} row {row}:" if row else f"{table}"
+        self.faults.add((TABLES.index(table), row or 0, f"{where} {reason}"))
+        if row:
+            self.bad_rows.add((table, row))
+
+    def good_rows(self, table: str, cells: pd.DataFrame) -> pd.DataFrame:
+        """The rows without a fault so far: a second look at the others would only make noise."""
+        return cells[[(table, row) not in self.bad_rows for row in cells.index]]
+
+    def ids(self, table: str, cells: pd.DataFrame | None, column: str) -> set[str] | None:
+        """The ids that a table has; None where that is not known, as some could not be read."""
+        if cells is None or table in self.incomplete:
+            return None
+        return set(cells[column]) - {""}
+
+    def raise_faults(self) -> None:
+        """Raise one `InputFault` with all faults, if there are any."""
+        raise_faults(message for _, _, message in sorted(self.faults))
+
+
+def raise_faults(faults: Iterable[str]) -> None:
+    """Raise the faults together, if there are any; of a flood only the first ones and its size."""
+    messages = list(faults)
+    if len(messages) > SHOWN_FAULTS:
+        messages[SHOWN_FAULTS:] = [f"... and {len(messages) - SHOWN_FAULTS:,} more faults like these"]
+    if messages:
+        raise InputFault(messages)
+
+
+def quoted(text: str) -> str:
+    """A cell's text in a message, cut where it is long."""
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -1,0 +1,234 @@
+"""What each cell and each row of a cohort's tables may hold.
+
+Cells are text here, and an empty cell is "": so a fault names the cell as the user wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+
+from mufnet_lightning.cohort.faults import Report, quoted
+from mufnet_lightning.cohort.roi import MODALITIES, parse_pane
+
+Cells = pd.Series
+
+PHASES = ("cortical", "medullary")
+NEEDED = {
+    "patients.csv": ("patient_id",),
+    "clips.csv": ("clip_id", "patient_id", "path"),
+    "boxes.csv": ("clip_id", "frame", "x", "y", "width", "height"),
+    "pairs.csv": ("patient_id",),
+}
+OPTIONAL = {
+    "patients.csv": ("grade", "label", "center"),
+    "clips.csv": ("bmode_pane", "ceus_pane", "scanner"),
+    "boxes.csv": ("pane", "phase"),
+    "pairs.csv": ("bmode_path", "ceus_path", "clip_id", "frame", "phase"),
+}
+CHOICES = {  # of these columns the file must have at least one
+    "clips.csv": ("bmode_pane", "ceus_pane"),
+    "pairs.csv": ("bmode_path", "ceus_path"),
+}
+CAPITALS = ("pane", "phase")  # words that are understood in capitals too
+FILLED = pa.Check(lambda cells: cells != "", error="expected some text")
+
+
+def patients_schema(with_grades: bool) -> pa.DataFrameSchema:
+    """patients.csv, a row a patient."""
+    rows = [
+        pa.Check(
+            lambda table: _agree(table["grade"], table["label"]),
+            error="grade {grade} and label {label} disagree, expected label 0 for grades 1 and 2, "
+            "1 for grades 3 and 4",
+        )
+    ]
+    if with_grades:
+        rows.append(
+            pa.Check(
+                lambda table: (table["grade"] != "") | (table["label"] != ""),
+                error="grade and label are empty, expected a grade (1 to 4) or a label (0 or 1)",
+            )
+        )
+    return pa.DataFrameSchema(
+        {
+            "patient_id": _new_id(),
+            "grade": _may_be(lambda c: numbers(c).isin([1, 2, 3, 4]), "expected 1, 2, 3 or 4"),
+            "label": _may_be(lambda c: numbers(c).isin([0, 1]), "expected 0 (low) or 1 (high)"),
+        },
+        checks=rows,
+    )
+
+
+def clips_schema(patients: set[str] | None) -> pa.DataFrameSchema:
+    """clips.csv, a row a clip; `patients` are the ids that exist (None: not known)."""
+    pane = "expected x,y,width,height in whole pixels of the frame, width and height above 0"
+    return pa.DataFrameSchema(
+        {
+            "clip_id": _new_id(),
+            "patient_id": _id_of("patients.csv", patients),
+            "path": pa.Column(str, FILLED),
+            "bmode_pane": _may_be(_is_pane, pane),
+            "ceus_pane": _may_be(_is_pane, pane),
+        },
+        checks=pa.Check(
+            lambda table: (table["bmode_pane"] != "") | (table["ceus_pane"] != ""),
+            error="bmode_pane and ceus_pane are both empty, expected at least one",
+        ),
+    )
+
+
+def boxes_schema(clips: set[str] | None) -> pa.DataFrameSchema:
+    """boxes.csv, a row an annotated frame; `clips` are the ids that exist (None: not known)."""
+    corner = pa.Check(lambda c: numbers(c) >= 0, error="expected a number of pixels, 0 or more")
+    side = pa.Check(lambda c: numbers(c) > 0, error="expected a positive number of pixels")
+    return pa.DataFrameSchema(
+        {
+            "clip_id": _id_of("clips.csv", clips),
+            "frame": pa.Column(str, pa.Check(_counts, error=FRAME)),
+            "x": pa.Column(str, corner),
+            "y": pa.Column(str, corner),
+            "width": pa.Column(str, side),
+            "height": pa.Column(str, side),
+            "pane": _one_of(MODALITIES),
+            "phase": _one_of(PHASES),
+        }
+    )
+
+
+def pairs_schema(patients: set[str] | None) -> pa.DataFrameSchema:
+    """pairs.csv, a row an already cropped pair; `patients` are the ids that exist (None: not known)."""
+    return pa.DataFrameSchema(
+        {
+            "patient_id": _id_of("patients.csv", patients),
+            "frame": _may_be(_counts, FRAME),
+            "phase": _one_of(PHASES),
+        },
+        checks=[
+            pa.Check(
+                lambda table: (table["bmode_path"] != "") | (table["ceus_path"] != ""),
+                error="bmode_path and ceus_path are both empty, expected at least one",
+            ),
+            pa.Check(
+                lambda table: (table["bmode_path"] != table["ceus_path"]) | (table["bmode_path"] == ""),
+                error="bmode_path and ceus_path are both {bmode_path!r}, expected two images",
+            ),
+        ],
+    )
+
+
+def validate(
+    name: str, table: pd.DataFrame | None, schema: pa.DataFrameSchema, report: Report
+) -> pd.DataFrame | None:
+    """Judge a table's text by its schema; all faults go to the report, row by row.
+
+    Returns:
+        The table with every known column: optional ones that the file lacks are there, and empty.
+        None where there is no text, or where a needed column is missing.
+    """
+    if table is None:
+        return None
+    known = NEEDED[name] + OPTIONAL[name]
+    for column in table.columns:
+        plain = column.lower().replace(" ", "_")
+        if plain in known and plain not in table.columns:
+            report.add(name, None, f"has a column {quoted(column)}, expected {plain}")
+            table = table.rename(columns={column: plain})
+    choices = CHOICES.get(name, ())
+    if choices and not set(choices) & set(table.columns):
+        report.add(name, None, f"has no column {choices[0]} or {choices[1]}, expected at least one")
+        schema.checks = []  # else every row would repeat it
+    table = table.assign(**{column: "" for column in OPTIONAL[name] if column not in table})
+    for column in set(CAPITALS) & set(OPTIONAL[name]):
+        table[column] = table[column].str.lower()
+    try:
+        schema.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as errors:
+        _word(name, table, errors.failure_cases, report)
+    return table if set(NEEDED[name]) <= set(table) else None
+
+
+def numbers(cells: Cells) -> Cells:
+    """Text as float64; NaN for what is not a finite number."""
+    values = pd.to_numeric(cells, errors="coerce").astype("float64")
+    return values.where(np.isfinite(values))
+
+
+def _word(name: str, table: pd.DataFrame, failures: pd.DataFrame, report: Report) -> None:
+    """pandera's failure cases as sentences."""
+    for failure in failures.to_dict("records"):
+        column, check = failure["column"], str(failure["check"])
+        if check == "column_in_dataframe":
+            report.add(name, None, f"has no column {failure['failure_case']}, which is needed")
+            continue
+        row = int(failure["index"])
+        if failure["schema_context"] == "DataFrameSchema":
+            report.add(name, row, check.format_map({str(k): v for k, v in table.loc[row].items()}))
+        elif check == "field_uniqueness":
+            value = failure["failure_case"]
+            if value:
+                first = table.index[table[column] == value][0]
+                report.add(name, row, f"{column} {quoted(value)} is in row {first} already")
+        else:
+            report.add(name, row, f"{column} is {_shown(failure['failure_case'])}, {check}")
+
+
+def _shown(cell: str) -> str:
+    """A cell in a message: numbers bare, text quoted, nothing as "empty"."""
+    if cell == "":
+        return "empty"
+    return cell if np.isfinite(pd.to_numeric(cell, errors="coerce")) else quoted(cell)
+
+
+# What a column may hold; a message is filled in with its row's cells.
+
+FRAME = "expected a whole frame number, 0 or more"
+
+
+def _may_be(test: Callable[[Cells], Cells], expected: str) -> pa.Column:
+    """A column whose cells pass the test or are empty."""
+    return pa.Column(str, pa.Check(lambda cells: test(cells) | (cells == ""), error=expected))
+
+
+def _one_of(words: tuple[str, ...]) -> pa.Column:
+    return _may_be(lambda cells: cells.isin(words), f"expected {' or '.join(words)}")
+
+
+def _new_id() -> pa.Column:
+    return pa.Column(str, FILLED, unique=True, report_duplicates="exclude_first")
+
+
+def _id_of(table: str, ids: set[str] | None) -> pa.Column:
+    column = pa.Column(str, FILLED)
+    if ids is not None:
+        known = ids | {""}  # an empty cell has its fault already
+        column.checks += [
+            pa.Check(lambda cells: cells.isin(known), error=f"expected one that {table} has")
+        ]
+    return column
+
+
+def _counts(cells: Cells) -> Cells:
+    values = numbers(cells)
+    return (values == np.floor(values)) & (values >= 0)
+
+
+def _is_pane(cells: Cells) -> Cells:
+    def fits(text: str) -> bool:
+        try:
+            parse_pane(text)
+        except ValueError:
+            return False
+        return True
+
+    return cells.map(fits).astype(bool)
+
+
+def _agree(grade: Cells, label: Cells) -> Cells:
+    """Whether grade and label agree, as far as both are there and make sense."""
+    grades, labels = numbers(grade), numbers(label)
+    comparable = grades.isin([1, 2, 3, 4]) & labels.isin([0, 1])
+    return ~comparable | ((grades >= 3) == (labels == 1))

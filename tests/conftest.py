@@ -1,0 +1,59 @@
+"""Small real things that many tests share: a phantom's store, and a working folder with its runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs a process a core
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.fixture(scope="session")
+def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 30 phantom patients (half of high grade) with three pairs each; read only."""
+    from mufnet_lightning.cli import main
+
+    folder = tmp_path_factory.mktemp("phantom")
+    size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
+    assert main(["phantom", str(folder / "cohort"), "--patients", "30", *size, "--seed", "1"]) == 0
+    assert main(["prepare", str(folder / "cohort"), str(folder / "store")]) == 0
+    return folder / "store"
+
+
+@pytest.fixture(scope="session")
+def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A new MLflow database; making its tables takes seconds, copying it does not."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_tracking: bytes) -> Path:
+    """A working folder with an empty default tracking store and the configs."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns").mkdir()
+    (tmp_path / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
+    (tmp_path / "configs").symlink_to(CONFIGS)
+    return tmp_path
+
+
+@pytest.fixture
+def tiny(phantom_store: Path) -> list[str]:
+    """Options of a fit that takes a second: a tiny encoder, small crops, one epoch."""
+    return [
+        "--config=configs/fused.yaml",
+        "--config=configs/demo.yaml",
+        f"--data.store={phantom_store}",
+        "--data.image_size=32",
+        "--data.batch_size=16",
+        "--trainer.max_epochs=1",
+        "--trainer.accelerator=cpu",
+    ]

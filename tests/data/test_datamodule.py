@@ -1,0 +1,138 @@
+"""The datamodule on a real store: pairing, parts, augmentation, workers, what it refuses."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mufnet_lightning.cohort.cache import resized
+from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.sampler import Draw
+from mufnet_lightning.errors import InputFault
+
+
+def datamodule(store, **options) -> RoiPairDataModule:
+    settings = {"image_size": 48, "batch_size": 8, "num_workers": 0, **options}
+    data = RoiPairDataModule(str(store), **settings)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def read(store: CropStore, row: int, modality: str, size: int) -> np.ndarray:
+    path = store.root / store.manifest[f"{modality}_path"].iloc[row]
+    crop = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    return resized(crop, size)
+
+
+def test_a_test_batch_is_the_stores_crops_of_both_modalities_in_order(phantom_store):
+    data = datamodule(phantom_store, image_size=32)
+    (first, *_) = list(data.test_dataloader())
+    assert first["bmode"].shape == first["ceus"].shape == (8, 3, 32, 32)
+    assert first["bmode"].dtype == torch.uint8
+    assert first["row"].tolist() == data.part_rows("test")[:8].tolist()
+    for position, row in enumerate(first["row"].tolist()):
+        for modality in ("bmode", "ceus"):
+            expected = read(data.store, row, modality, 32)
+            got = first[modality][position].permute(1, 2, 0).numpy()
+            np.testing.assert_array_equal(got, expected)
+        assert first["label"][position] == data.store.manifest["label"].iloc[row]
+
+
+def test_parts_hold_whole_patients_and_all_of_them(phantom_store):
+    data = datamodule(phantom_store)
+    patient = data.store.manifest["patient_id"].to_numpy()
+    parts = [set(patient[data.part_rows(part)]) for part in ("train", "val", "test")]
+    assert set.union(*parts) == set(patient)
+    assert sum(map(len, parts)) == len(set(patient))
+
+
+@pytest.mark.parametrize("modalities", [["bmode"], ["ceus"], ["bmode", "ceus"]])
+def test_every_arm_has_the_same_patients_in_the_same_parts(phantom_store, modalities):
+    data = datamodule(phantom_store, modalities=modalities)
+    everything = datamodule(phantom_store)
+    assert data.folds.equals(everything.folds)
+    assert (data.part_rows("test") == everything.part_rows("test")).all()
+    batch = next(iter(data.train_dataloader()))
+    assert set(batch) == {*modalities, "label", "row"}
+
+
+def test_only_training_is_augmented(phantom_store):
+    data = datamodule(phantom_store)
+
+    def plain(loader, row) -> torch.Tensor:
+        (found,) = [b["ceus"][b["row"].tolist().index(row)] for b in loader if row in b["row"]]
+        return found
+
+    row = int(data.part_rows("val")[0])
+    (loader,) = data.val_dataloader()
+    assert torch.equal(plain(loader, row), plain(loader, row))
+    cache = data.store.cache("ceus", 48)
+    changed = [
+        (image.permute(1, 2, 0).numpy() != cache[int(r)]).any()
+        for batch in data.train_dataloader()
+        for image, r in zip(batch["ceus"], batch["row"], strict=True)
+    ]
+    assert np.mean(changed) > 0.8
+
+
+def test_the_numbers_drawn_do_not_depend_on_the_workers(phantom_store):
+    alone = list(datamodule(phantom_store).train_dataloader())
+    helped = list(datamodule(phantom_store, num_workers=2).train_dataloader())
+    assert len(alone) == len(helped)
+    for a, b in zip(alone, helped, strict=True):
+        assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_epochs_are_augmented_anew_and_seeds_differ(phantom_store):
+    loader = datamodule(phantom_store).train_dataloader()
+    first = next(iter(loader))
+    assert torch.equal(first["ceus"], next(iter(loader))["ceus"])
+    loader.sampler.set_epoch(1)  # what Lightning does
+    assert not torch.equal(first["ceus"], next(iter(loader))["ceus"])
+    other = next(iter(datamodule(phantom_store, seed=1).train_dataloader()))
+    assert not torch.equal(first["ceus"], other["ceus"])
+
+
+def test_an_image_drawn_twice_is_augmented_twice(phantom_store):
+    dataset = datamodule(phantom_store).train_dataloader().dataset
+    a, b = dataset[Draw(0, seed=1)], dataset[Draw(0, seed=2)]
+    assert a["row"] == b["row"]
+    assert not torch.equal(a["bmode"], b["bmode"])
+    with pytest.raises(TypeError, match="Draws"):
+        dataset[0]
+
+
+def test_class_counts_are_the_training_folds(phantom_store):
+    data = datamodule(phantom_store)
+    labels = data.store.manifest["label"].iloc[data.part_rows("train")]
+    assert data.class_counts == [int((labels == 0).sum()), int((labels == 1).sum())]
+
+
+def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(phantom_store, tmp_path):
+    import shutil
+
+    shutil.copytree(phantom_store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
+    manifest = CropStore.open(tmp_path / "store").manifest.copy()
+    row = int(datamodule(phantom_store).part_rows("test")[0])
+    manifest.loc[row, "ceus_path"] = ""
+    manifest.to_csv(tmp_path / "store" / "manifest.csv", index=False)
+    fused = datamodule(tmp_path / "store")
+    assert row not in fused.part_rows("test")
+    assert row in datamodule(tmp_path / "store", modalities=["bmode"]).part_rows("test")
+    assert fused.folds.equals(datamodule(phantom_store).folds)
+
+
+def test_a_folds_file_of_other_patients_is_refused(phantom_store, tmp_path):
+    folds = datamodule(phantom_store).folds
+    stranger = folds.assign(patient_id=folds["patient_id"].replace(folds["patient_id"][0], "X"))
+    stranger.to_csv(tmp_path / "folds.csv", index=False)
+    with pytest.raises(InputFault, match="patient X is not in store"):
+        datamodule(phantom_store, folds_from=str(tmp_path / "folds.csv"))
+    turned = folds.assign(label=1 - folds["label"])
+    turned.to_csv(tmp_path / "folds.csv", index=False)
+    with pytest.raises(InputFault, match="has label"):
+        datamodule(phantom_store, folds_from=str(tmp_path / "folds.csv"))
