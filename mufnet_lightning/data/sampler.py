@@ -13,7 +13,7 @@ from torch.utils.data.distributed import DistributedSampler
 class Draw(NamedTuple):
     """One draw: which image, and the seed of its augmentation."""
 
-    index: int
+    image: int
     seed: int
 
 

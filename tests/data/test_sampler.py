@@ -11,7 +11,7 @@ PATIENTS = np.array(["long"] * 800 + ["short"] * 100 + ["h1"] * 90 + ["h2"] * 10
 
 
 def indices(sampler: ClassBalancedSampler) -> np.ndarray:
-    return np.array([draw.index for draw in sampler])
+    return np.array([draw.image for draw in sampler])
 
 
 def many(**options) -> np.ndarray:
