@@ -262,7 +262,7 @@ class MufnetCLI(LightningCLI):
         if isinstance(logger, RunLogger) and self.trainer.is_global_zero:
             folder, _, name = tracking.CHECKPOINT.rpartition("/")
             assert selected.name == name
-            logger.experiment.log_artifact(logger.run_id, str(selected), folder)
+            logger.experiment.log_artifact(logger.run, str(selected), folder)
             shutil.rmtree(selected.parent)
 
     def _report(self, parts: Sequence[str]) -> None:

@@ -42,11 +42,23 @@ def tracking_uri() -> str:
     return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve().as_posix()}"
 
 
-def artifact_location() -> str | None:
-    """Where a new experiment keeps its artifacts; None leaves it to a tracking server."""
-    if os.environ.get("MLFLOW_TRACKING_URI"):
-        return None
-    return (STORE_FOLDER / "artifacts").resolve().as_uri()
+def open_study(study: str) -> str:
+    """The id of a study's MLflow experiment, which is made if it is not there yet.
+
+    Raises:
+        InputFault: somebody deleted it, and MLflow keeps the name.
+    """
+    store = client()
+    experiment = store.get_experiment_by_name(study)
+    if experiment is None:
+        own = not os.environ.get("MLFLOW_TRACKING_URI")  # a tracking server knows its own place
+        location = (STORE_FOLDER / "artifacts").resolve().as_uri() if own else None
+        # the UI then opens on the table of runs, not on what it has for language models
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return store.create_experiment(study, location, tags)
+    if experiment.lifecycle_stage == "deleted":
+        raise InputFault(f"study {study!r} was deleted in MLflow; restore it, or choose another name")
+    return experiment.experiment_id
 
 
 def client() -> MlflowClient:

@@ -33,9 +33,7 @@ class BatchPlot(Callback):
         first = batch_idx == 0 and trainer.global_step == 0
         if first and trainer.is_global_zero and isinstance(trainer.logger, RunLogger):
             figure = plot_batch(batch, trainer.datamodule, self._pairs)  # type: ignore[attr-defined]
-            trainer.logger.experiment.log_figure(
-                trainer.logger.run_id, figure, "figures/train_batch.png"
-            )
+            trainer.logger.experiment.log_figure(trainer.logger.run, figure, "figures/train_batch.png")
 
 
 def plot_batch(batch: dict[str, Tensor], data: RoiPairDataModule, pairs: int = 8) -> Figure:

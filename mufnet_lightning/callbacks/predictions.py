@@ -66,4 +66,4 @@ class PredictionWriter(Callback):
         scores = pl_module.latest[part]  # type: ignore[operator, index]
         self._parts[part] = prediction_table(trainer.datamodule, scores, part)  # type: ignore[attr-defined, arg-type]
         text = pd.concat(self._parts.values()).to_csv(index=False)
-        trainer.logger.experiment.log_text(trainer.logger.run_id, text, PREDICTIONS)
+        trainer.logger.experiment.log_text(trainer.logger.run, text, PREDICTIONS)

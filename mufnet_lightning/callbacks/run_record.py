@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,6 +15,9 @@ from lightning.pytorch.utilities import rank_zero_only
 from mufnet_lightning import tracking
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.tracking import Tracking
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 class RunLogger(MLFlowLogger):
@@ -30,9 +33,20 @@ class RunLogger(MLFlowLogger):
             run_name=where.run_name or run_name,
             tracking_uri=tracking.tracking_uri(),
             tags=dict(tags),
-            artifact_location=tracking.artifact_location(),
         )
         self._monitor: Any = None
+
+    @property
+    def experiment(self) -> MlflowClient:
+        """The client; on first use the run is opened."""
+        if not self._initialized and rank_zero_only.rank == 0:
+            tracking.open_study(self._experiment_name)
+        return super().experiment
+
+    @property
+    def run(self) -> str:
+        """The run's id, on the process that records."""
+        return str(self.run_id)
 
     @property
     def opened(self) -> bool:
@@ -45,7 +59,7 @@ class RunLogger(MLFlowLogger):
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         if self._monitor is None:
-            self._monitor = SystemMetricsMonitor(self.run_id, sampling_interval=5)
+            self._monitor = SystemMetricsMonitor(self.run, sampling_interval=5)
             self._monitor.start()
 
     def finalize(self, status: str = "success") -> None:
@@ -61,8 +75,8 @@ class RunLogger(MLFlowLogger):
             self._monitor = None
         if reason:
             with contextlib.suppress(Exception):  # the status matters more than its reason
-                self.experiment.set_tag(self.run_id, "reason", reason[:5000])
-        self.experiment.set_terminated(self.run_id, status)
+                self.experiment.set_tag(self.run, "reason", reason[:5000])
+        self.experiment.set_terminated(self.run, status)
 
 
 class RunRecord(Callback):
@@ -85,7 +99,7 @@ class RunRecord(Callback):
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
         logger.watch_machine()
         logger.log_hyperparams(dict(_flatten(self._config)))
-        client, run_id = logger.experiment, logger.run_id
+        client, run_id = logger.experiment, logger.run
         client.log_text(run_id, yaml.safe_dump(self._config, sort_keys=False), "config.yaml")
         client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
         _log_dataset(client, run_id, data)
@@ -107,7 +121,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
     return rows
 
 
-def _log_dataset(client: Any, run_id: str | None, data: RoiPairDataModule) -> None:
+def _log_dataset(client: MlflowClient, run_id: str, data: RoiPairDataModule) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     manifest = data.store.manifest

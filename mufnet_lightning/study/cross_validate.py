@@ -86,12 +86,7 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> tuple[Run, dict[int, Run]]:
     store = tracking.client()
     config = cli.composed_config()
     study = config["tracking"]["study"]
-    experiment = store.get_experiment_by_name(study)
-    experiment_id = (
-        experiment.experiment_id
-        if experiment
-        else store.create_experiment(study, tracking.artifact_location())
-    )
+    experiment_id = tracking.open_study(study)
     key = _key(config, cli)
     found = store.search_runs([experiment_id], f"tags.cv_key = '{key}'", max_results=1)
     if found and not restart:

@@ -1,0 +1,41 @@
+"""Every line of the README's verb block works as it stands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from mufnet_lightning.cli import LIGHTNING_VERBS, main
+from mufnet_lightning.tracking import client
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def verb_lines() -> list[str]:
+    (block,) = re.findall(
+        r"test_readme.py runs these lines -->\n```console\n(.*?)```", README.read_text(), re.S
+    )
+    return block.splitlines()
+
+
+def latest_fit() -> str:
+    store: MlflowClient = client()
+    ids = [e.experiment_id for e in store.search_experiments()]
+    (run,) = store.search_runs(ids, "tags.verb = 'fit'", max_results=1)
+    return run.info.run_id
+
+
+def test_every_verb_has_a_line_and_every_line_works(work):
+    lines = verb_lines()
+    assert {line.split()[1] for line in lines} == {*LIGHTNING_VERBS, "phantom", "prepare", "cv"}
+    for line in lines:
+        program, *words = shlex.split(line)
+        assert program == "mufnet"
+        if words[0] == "cv":
+            continue  # tests/study runs it, on less
+        run = latest_fit() if "RUN" in line else ""
+        assert main([word.replace("RUN", run) for word in words]) == 0, line
+    assert Path("scores.csv").is_file()
