@@ -5,6 +5,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 CONFIG ?= configs/fused.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
 
 .PHONY: setup demo test lint cv ui clean
 setup: $(READY)
@@ -31,7 +32,7 @@ demo: $(READY)
 	@echo "Compare the runs: make ui, then open http://127.0.0.1:5000 and choose the experiment demo."
 
 test: lint
-	python -m pytest
+	python -m pytest -n auto
 
 lint: $(READY)
 	ruff check .

@@ -39,7 +39,7 @@ class RunLogger(MLFlowLogger):
     @property
     def experiment(self) -> MlflowClient:
         """The client; on first use the run is opened."""
-        if not self._initialized and rank_zero_only.rank == 0:
+        if not self._initialized and getattr(rank_zero_only, "rank", 0) == 0:
             tracking.open_study(self._experiment_name)
         return super().experiment
 
