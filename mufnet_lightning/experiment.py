@@ -46,8 +46,9 @@ def run_lightning(arguments: Sequence[str]) -> None:
     """
     quiet_libraries()
     with tempfile.TemporaryDirectory() as scratch:
-        words = _with_checkpoint(list(arguments), Path(scratch))
-        cli = MufnetCLI.parse(words)
+        words, checkpoint = _with_checkpoint(list(arguments), Path(scratch))
+        resumed = _run_to_go_on_with(checkpoint) if words[0] == "fit" else None
+        cli = MufnetCLI.parse(words, resumed)
         logger = cli.trainer.logger
         try:
             cli.start()
@@ -90,9 +91,13 @@ class _Parser(LightningArgumentParser):
 class MufnetCLI(LightningCLI):
     """Parses and builds everything first; `start` then runs the verb."""
 
+    resumed_run: str | None = None
+    """Id of the run that a `fit` from a checkpoint goes on with."""
+
     @classmethod
-    def parse(cls, arguments: list[str]) -> MufnetCLI:
+    def parse(cls, arguments: list[str], resumed_run: str | None = None) -> MufnetCLI:
         """Parse the arguments of one verb and build trainer, module and datamodule."""
+        cls.resumed_run = resumed_run  # LightningCLI builds everything in its constructor
         exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
         try:
             return cls(
@@ -248,7 +253,7 @@ class MufnetCLI(LightningCLI):
         if where.parent_run:
             tags["mlflow.parentRunId"] = where.parent_run
         name = f"{arm}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
-        return RunLogger(where, name, tags)
+        return RunLogger(where, name, tags, self.resumed_run)
 
     def _score(self, verb: str, **options: Any) -> None:
         self.datamodule.prepare_data()
@@ -263,7 +268,7 @@ class MufnetCLI(LightningCLI):
             folder, _, name = tracking.CHECKPOINT.rpartition("/")
             assert selected.name == name
             logger.experiment.log_artifact(logger.run, str(selected), folder)
-            shutil.rmtree(selected.parent)
+            shutil.rmtree(str(self.selection.dirpath))
 
     def _report(self, parts: Sequence[str]) -> None:
         if not self.trainer.is_global_zero:
@@ -285,25 +290,34 @@ def patient_summary(table: pd.DataFrame) -> pd.DataFrame:
     return summary.round({"score": 4})
 
 
-def _with_checkpoint(words: list[str], scratch: Path) -> list[str]:
-    """Resolve `--ckpt_path`, which may name a run; take the configuration from it if none is given."""
+def _with_checkpoint(words: list[str], scratch: Path) -> tuple[list[str], dict[str, Any]]:
+    """Resolve `--ckpt_path`, which may name a run; without --config, take the one in it."""
     given = _option(words, "--ckpt_path")
     if given is None:
-        return words
+        return words, {}
     checkpoint = tracking.read_checkpoint(given)
     words = [
         *_without_option(words, "--ckpt_path"),
         f"--ckpt_path={tracking.resolve_checkpoint(given)}",
     ]
     if words[0] == "fit" or _option(words, "--config") or _option(words, "-c"):
-        return words
+        return words, checkpoint
     config = yaml.safe_load(checkpoint["mufnet_config"])
     # the machine that trained it, and its run, are not the ones that score
     kept = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
     kept["tracking"] = {"study": config["tracking"]["study"]}
     file = scratch / "config.yaml"
     file.write_text(yaml.safe_dump(kept))
-    return [words[0], f"--config={file}", *words[1:]]
+    return [words[0], f"--config={file}", *words[1:]], checkpoint
+
+
+def _run_to_go_on_with(checkpoint: dict[str, Any]) -> str | None:
+    """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
+    try:
+        run = tracking.find_run(str(checkpoint.get("mufnet_run")))
+    except InputFault:
+        return None
+    return None if run.info.status == "FINISHED" else run.info.run_id
 
 
 def _option(words: Sequence[str], name: str) -> str | None:

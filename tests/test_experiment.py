@@ -364,9 +364,15 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
     (last,) = Path("mlruns").glob("checkpoints/*/last.ckpt")
     epoch = torch.load(last, weights_only=True)["epoch"]
     assert main(["fit", *tiny, f"--ckpt_path={last}", f"--trainer.max_epochs={epoch + 3}"]) == 0
-    resumed = next(r for r in all_runs() if r.info.run_id != run.info.run_id)
-    steps = [p.step for p in client().get_metric_history(resumed.info.run_id, "train/loss")]
-    assert steps == [epoch + 1, epoch + 2]
+    # the same run goes on, and remembers its best epoch so far
+    assert only_run().info.run_id == run.info.run_id
+    assert only_run().info.status == "FINISHED"
+    steps = [p.step for p in client().get_metric_history(run.info.run_id, "train/loss")]
+    assert steps == list(range(epoch + 3))
+    curve = client().get_metric_history(run.info.run_id, "val/auc")
+    assert only_run().data.metrics["val/auc"] == max(point.value for point in curve)
+    assert files(only_run(), "checkpoints") == {"checkpoints/selected.ckpt"}
+    assert not list(Path("mlruns").glob("checkpoints/*"))
 
 
 def test_a_checkpoint_carries_its_configuration_as_text(work):

@@ -27,20 +27,31 @@ class RunLogger(MLFlowLogger):
     there would look finished.
     """
 
-    def __init__(self, where: Tracking, run_name: str, tags: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        where: Tracking,
+        run_name: str,
+        tags: Mapping[str, str],
+        resumed_run: str | None = None,
+    ) -> None:
         super().__init__(
             experiment_name=where.study,
             run_name=where.run_name or run_name,
             tracking_uri=tracking.tracking_uri(),
             tags=dict(tags),
+            run_id=resumed_run,
         )
+        self.resumed = resumed_run is not None
         self._monitor: Any = None
 
     @property
     def experiment(self) -> MlflowClient:
         """The client; on first use the run is opened."""
         if not self._initialized and getattr(rank_zero_only, "rank", 0) == 0:
-            tracking.open_study(self._experiment_name)
+            if self.resumed:
+                self._mlflow_client.update_run(str(self._run_id), status="RUNNING")
+            else:
+                tracking.open_study(self._experiment_name)
         return super().experiment
 
     @property
@@ -98,17 +109,20 @@ class RunRecord(Callback):
         self._recorded = True
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
         logger.watch_machine()
-        logger.log_hyperparams(dict(_flatten(self._config)))
         client, run_id = logger.experiment, logger.run
         client.log_text(run_id, yaml.safe_dump(self._config, sort_keys=False), "config.yaml")
         client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
-        _log_dataset(client, run_id, data)
+        if not logger.resumed:  # MLflow's parameters are written once
+            logger.log_hyperparams(dict(_flatten(self._config)))
+            _log_dataset(client, run_id, data)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """A checkpoint says how to run it: it carries the configuration, as text."""
+        """A checkpoint says how to run it, and in which run to go on: configuration and run id."""
         checkpoint["mufnet_config"] = yaml.safe_dump(self._config, sort_keys=False)
+        if isinstance(trainer.logger, RunLogger):
+            checkpoint["mufnet_run"] = trainer.logger.run
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
