@@ -35,9 +35,10 @@ class Tracking:
 
 def tracking_uri() -> str:
     """`MLFLOW_TRACKING_URI`, or the SQLite store under mlruns/ in the working folder."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return uri
+    return os.environ.get("MLFLOW_TRACKING_URI") or _default_uri()
+
+
+def _default_uri() -> str:
     STORE_FOLDER.mkdir(exist_ok=True)
     return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve().as_posix()}"
 
@@ -51,7 +52,8 @@ def open_study(study: str) -> str:
     store = client()
     experiment = store.get_experiment_by_name(study)
     if experiment is None:
-        own = not os.environ.get("MLFLOW_TRACKING_URI")  # a tracking server knows its own place
+        # a tracking server knows its own place (MLflow sets the variable by itself too)
+        own = tracking_uri() == _default_uri()
         location = (STORE_FOLDER / "artifacts").resolve().as_uri() if own else None
         # the UI then opens on the table of runs, not on what it has for language models
         tags = {"mlflow.experimentKind": "custom_model_development"}

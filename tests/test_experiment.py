@@ -53,6 +53,10 @@ def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, c
     run = only_run()
     assert run.info.status == "FINISHED"
     assert run.info.run_name == f"{arm}-fold2"
+    assert (
+        run.info.artifact_uri
+        == f"{(work / 'mlruns' / 'artifacts').as_uri()}/{run.info.run_id}/artifacts"
+    )
     expected = {
         "arm": arm,
         "fold": "2",
