@@ -108,6 +108,9 @@ def bootstrap_rates(
 ) -> dict[str, Estimate]:
     """accuracy, sensitivity, specificity, ppv, npv and f1 of one arm, with percentile intervals.
 
+    Every resample has the sample's own share of high patients: the intervals of ppv and npv are those
+    at this share, and narrower than where it varies too, as in `rate_intervals`.
+
     Args:
         labels, scores, patients: (N,).
         threshold: a score above it calls the image high.

@@ -109,7 +109,7 @@ def _indexed(name: str, arm: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     if repeated.any():
         raise EvaluationError(
             f"{name} has {repeated.sum()} more rows than images that {_listed(keys)} can tell apart; "
-            f"the first repeated is {_shown(tuple(index[int(repeated.argmax())]), keys)}."
+            f"the first repeated is {_shown(index[int(repeated.argmax())], keys)}."
         )
     return arm.set_index(index)
 
@@ -151,8 +151,9 @@ def _text(value: object) -> str:
     return str(value).strip()
 
 
-def _shown(key: tuple[Hashable, ...], keys: list[str]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in zip(keys, key, strict=True))
+def _shown(key: Hashable, keys: list[str]) -> str:
+    values = key if isinstance(key, tuple) else (key,)
+    return ", ".join(f"{name} {value}" for name, value in zip(keys, values, strict=True))
 
 
 def _listed(keys: list[str]) -> str:
