@@ -122,7 +122,7 @@ def confusion_figure(counts: Mapping[str, Confusion]) -> Figure:
     with mpl.rc_context(STYLE):
         columns = min(3, len(counts))
         rows = -(-len(counts) // columns)
-        width = COLUMN if columns == 1 else 2 * COLUMN * columns / 3
+        width = 2 * COLUMN * columns / 3
         figure = _new(width, (width / columns) * rows)
         for number, (name, found) in enumerate(counts.items()):
             axes = figure.add_subplot(rows, columns, number + 1)
@@ -239,7 +239,7 @@ def weight_figure(labels: ArrayLike, weights: Mapping[str, ArrayLike]) -> Figure
 
 
 def figure_files(figure: Figure, name: str) -> dict[str, bytes]:
-    """`name.png` at 300 dpi and `name.pdf`, as bytes; the same figure gives the same bytes."""
+    """`name.png` at 300 dpi and `name.pdf`, as bytes; the same data give the same bytes."""
     files = {}
     with mpl.rc_context(STYLE):
         for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
@@ -257,6 +257,7 @@ def _new(width: float, height: float) -> Figure:
 
 def _square() -> tuple[Figure, Axes]:
     figure = _new(COLUMN, COLUMN)
+    figure.set_layout_engine("compressed")  # for axes that keep their aspect
     axes = figure.add_subplot()
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.set_xticks(np.linspace(0, 1, 6))
