@@ -1,0 +1,1 @@
+"""Scores to numbers, tables and figures: pure functions on arrays, without torch."""

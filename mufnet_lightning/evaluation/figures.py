@@ -1,0 +1,306 @@
+"""Figures for a paper's column: vector PDF beside PNG, readable in grey.
+
+Each function returns a Matplotlib `Figure` of its own, without pyplot: nothing is left open, and no
+window or global style is touched. Arms differ by line style as well as by colour, classes by hatch as
+well as by shade.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from mufnet_lightning.evaluation.arrays import Floats, as_labels
+from mufnet_lightning.evaluation.calibration import (
+    BINS,
+    brier_score,
+    calibration_curve,
+    calibration_error,
+)
+from mufnet_lightning.evaluation.intervals import mean_t
+from mufnet_lightning.evaluation.metrics import Confusion, roc_curve
+
+COLUMN = 3.4  # inches, the width of a column of a two-column page
+# from dark to light in grey as well (Okabe & Ito's colours, which colour-blind readers tell apart)
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+LINES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (7, 3)))
+CLASSES = ("low grade", "high grade")
+SHADES = ("#C6D8E8", "#D98C5F")
+HATCHES = ("", "////")
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same picture on every machine
+    "font.size": 7,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 3.0,
+    "hatch.linewidth": 0.6,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 300,
+}
+
+
+def roc_figure(
+    labels: ArrayLike,
+    scores: Mapping[str, ArrayLike],
+    intervals: Mapping[str, tuple[float, float, float]] | None = None,
+) -> Figure:
+    """ROC curves of several arms on the same images.
+
+    Args:
+        labels: (N,).
+        scores: (N,) of each arm, by its name.
+        intervals: AUC with its lower and upper limit, for the legend; without, the AUC is left out.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _square()
+        for number, (name, values) in enumerate(scores.items()):
+            low, high = roc_curve(labels, values)
+            axes.plot(low, high, label=_with_auc(name, (intervals or {}).get(name)), **_line(number))
+        _finish_roc(axes)
+        return figure
+
+
+def roc_folds_figure(folds: Sequence[tuple[ArrayLike, ArrayLike]], level: float = 0.95) -> Figure:
+    """ROC curve of each fold, and their mean with its band: mean ± t at each false positive rate.
+
+    The mean is taken vertically: Fawcett T. An introduction to ROC analysis. Pattern Recognition
+    Letters 2006;27:861-874.
+
+    Args:
+        folds: labels and scores of each fold, two folds at least.
+        level: of the band and of the interval of the mean AUC in the legend.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _square()
+        grid = np.linspace(0, 1, 201)
+        curves = [roc_curve(labels, scores) for labels, scores in folds]
+        aucs = [float(np.trapezoid(high, low)) for low, high in curves]
+        heights = np.stack([_height(grid, *curve) for curve in curves])
+        for number, (low, high) in enumerate(curves):
+            label = f"folds: {min(aucs):.3f} to {max(aucs):.3f}" if number == 0 else None
+            axes.plot(low, high, color="0.55", linewidth=0.6, label=label)
+        band = [mean_t(column, level) for column in heights.T]
+        low_band, high_band = [limit.low for limit in band], [limit.high for limit in band]
+        axes.fill_between(
+            grid,
+            low_band,
+            high_band,
+            color="#0072B2",
+            alpha=0.2,
+            linewidth=0,
+            label=f"{level:.0%} band of the mean",
+        )
+        auc = mean_t(aucs, level)
+        label = _with_auc("mean", (auc.value, auc.low, auc.high))
+        axes.plot(grid, heights.mean(axis=0), color="#0072B2", linewidth=1.6, label=label)
+        _finish_roc(axes)
+        return figure
+
+
+def confusion_figure(counts: Mapping[str, Confusion]) -> Figure:
+    """Confusion matrices of several arms side by side: counts, and the share of each true class.
+
+    Args:
+        counts: by the name of the arm.
+    """
+    with mpl.rc_context(STYLE):
+        columns = min(3, len(counts))
+        rows = -(-len(counts) // columns)
+        width = 2 * COLUMN * columns / 3
+        figure = _new(width, (width / columns) * rows)
+        for number, (name, found) in enumerate(counts.items()):
+            axes = figure.add_subplot(rows, columns, number + 1)
+            _confusion(axes, name, found, first=number % columns == 0)
+        return figure
+
+
+def reliability_figure(labels: ArrayLike, scores: Mapping[str, ArrayLike], bins: int = BINS) -> Figure:
+    """Share of high-grade images against the mean score, in bins of equal width.
+
+    The area of a point grows with its bin's images; the legend gives the expected calibration error of
+    these bins and the Brier score.
+
+    Args:
+        labels: (N,).
+        scores: (N,) probabilities of each arm, by its name.
+        bins: how many.
+    """
+    markers = "osD^vP"
+    with mpl.rc_context(STYLE):
+        figure, axes = _square()
+        axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
+        for number, (name, values) in enumerate(scores.items()):
+            curve = calibration_curve(labels, values, bins)
+            error, brier = calibration_error(labels, values, bins), brier_score(labels, values)
+            look = _line(number)
+            marker = markers[number % len(markers)]
+            axes.plot(curve.score, curve.share, **look)
+            size = 4 + 60 * curve.images / curve.images.sum()
+            axes.scatter(
+                curve.score,
+                curve.share,
+                s=size,
+                color=look["color"],
+                marker=marker,
+                zorder=3,
+                clip_on=False,
+            )
+            label = f"{name}: ECE {error:.3f}, Brier {brier:.3f}"
+            axes.plot([], [], marker=marker, markersize=3, label=label, **look)
+        axes.set(xlabel="Mean score", ylabel="Share of high grade")
+        axes.legend(loc="upper left")
+        return figure
+
+
+def score_figure(labels: ArrayLike, scores: ArrayLike, threshold: float | None = 0.5) -> Figure:
+    """Histogram of one arm's scores, (N,), by class; each class's bars add up to 100%.
+
+    Args:
+        threshold: drawn as a line, unless None.
+    """
+    with mpl.rc_context(STYLE):
+        figure = _new(COLUMN, 2.2)
+        axes = figure.add_subplot()
+        positive = as_labels(labels)
+        values = np.asarray(scores, np.float64)
+        edges = np.linspace(min(0.0, values.min()), max(1.0, values.max()), 21)
+        for side, (name, chosen) in enumerate(zip(CLASSES, (~positive, positive), strict=True)):
+            share = np.histogram(values[chosen], edges)[0] / max(1, chosen.sum()) * 100
+            axes.bar(
+                edges[:-1] + (0.05 + 0.45 * side) * np.diff(edges),
+                share,
+                0.45 * np.diff(edges),
+                align="edge",
+                color=SHADES[side],
+                hatch=HATCHES[side],
+                edgecolor="black",
+                linewidth=0.4,
+                label=f"{name} (n = {chosen.sum():,})",
+            )
+        if threshold is not None:
+            axes.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
+            top = axes.get_ylim()[1]
+            axes.text(threshold, top, f" threshold {threshold:.2f}", va="top", fontsize=6)
+        axes.set(xlabel="Score (probability of high grade)", ylabel="Images of the class (%)")
+        axes.set_xlim(edges[0], edges[-1])
+        figure.legend(loc="outside upper center", ncols=2)
+        return figure
+
+
+def weight_figure(labels: ArrayLike, weights: Mapping[str, ArrayLike]) -> Figure:
+    """The weight of each modality by class, as boxes: quartiles, and whiskers from 5% to 95%.
+
+    Args:
+        labels: (N,).
+        weights: (N,) of each modality, by its name: `{"α (B-mode)": ..., "β (CEUS)": ...}`.
+    """
+    with mpl.rc_context(STYLE):
+        figure = _new(COLUMN, 2.2)
+        axes = figure.add_subplot()
+        positive = as_labels(labels)
+        for side, (name, chosen) in enumerate(zip(CLASSES, (~positive, positive), strict=True)):
+            parts = [np.asarray(values, np.float64)[chosen] for values in weights.values()]
+            places = np.arange(len(weights)) + (side - 0.5) * 0.36
+            boxes = axes.boxplot(
+                parts,
+                positions=places,
+                widths=0.3,
+                whis=(5, 95),
+                showfliers=False,
+                patch_artist=True,
+                manage_ticks=False,
+                medianprops={"color": "black", "linewidth": 1.2},
+                whiskerprops={"linewidth": 0.6},
+                capprops={"linewidth": 0.6},
+            )
+            for box in boxes["boxes"]:
+                box.set(facecolor=SHADES[side], hatch=HATCHES[side], linewidth=0.6)
+            boxes["boxes"][0].set_label(f"{name} (n = {chosen.sum():,})")
+        axes.set_xticks(range(len(weights)), list(weights))
+        axes.set(ylabel="Weight", xlim=(-0.6, len(weights) - 0.4))
+        figure.legend(loc="outside upper center", ncols=2)
+        return figure
+
+
+def figure_files(figure: Figure, name: str) -> dict[str, bytes]:
+    """`name.png` at 300 dpi and `name.pdf`, as bytes; the same data give the same bytes."""
+    files = {}
+    with mpl.rc_context(STYLE):
+        for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=ending, metadata=metadata)
+            files[f"{name}.{ending}"] = buffer.getvalue()
+    return files
+
+
+def _new(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _square() -> tuple[Figure, Axes]:
+    figure = _new(COLUMN, COLUMN)
+    figure.set_layout_engine("compressed")  # for axes that keep their aspect
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.set_yticks(np.linspace(0, 1, 6))
+    return figure, axes
+
+
+def _line(number: int) -> dict[str, Any]:
+    look = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
+    return {**look, "clip_on": False}  # along the frame a line keeps its whole width
+
+
+def _with_auc(name: str, auc: tuple[float, float, float] | None) -> str:
+    return name if auc is None else f"{name}: AUC {auc[0]:.3f} ({auc[1]:.3f}, {auc[2]:.3f})"
+
+
+def _finish_roc(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
+    axes.set(xlabel="1 − specificity", ylabel="Sensitivity")
+    axes.legend(loc="lower right")
+
+
+def _height(grid: Floats, low: Floats, high: Floats) -> Floats:
+    """Sensitivity at each false positive rate of `grid`: the top of a step, but 0 at 0."""
+    last = np.append(np.diff(low) > 0, True)
+    height = np.interp(grid, low[last], high[last])
+    return np.where(grid == 0, 0.0, height)
+
+
+def _confusion(axes: Axes, name: str, found: Confusion, first: bool) -> None:
+    table = np.array([[found.tn, found.fp], [found.fn, found.tp]])
+    share = table / np.maximum(1, table.sum(axis=1, keepdims=True))
+    axes.imshow(share, cmap="Greys", vmin=0, vmax=1.25)  # black print on the darkest cell is readable
+    for row in (0, 1):
+        for column in (0, 1):
+            text = f"{table[row, column]:,}\n{share[row, column]:.1%}"
+            colour = "white" if share[row, column] > 0.7 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+    axes.set_title(name)
+    axes.set_xticks([0, 1], ["low", "high"])
+    axes.set_yticks([0, 1], ["low", "high"], rotation=90, va="center")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(True)
+    axes.set_xlabel("Called")
+    if first:
+        axes.set_ylabel("True grade")

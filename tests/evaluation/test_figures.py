@@ -1,0 +1,92 @@
+"""Figures that a paper could print."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mufnet_lightning.evaluation.figures import (
+    COLUMN,
+    confusion_figure,
+    figure_files,
+    reliability_figure,
+    roc_figure,
+    roc_folds_figure,
+    score_figure,
+    weight_figure,
+)
+from mufnet_lightning.evaluation.metrics import Confusion
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return np.repeat([0, 1], [120, 80])
+
+
+@pytest.fixture
+def scores(labels) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return {
+        name: 1 / (1 + np.exp(-shift * labels - rng.normal(size=200) + 1))
+        for name, shift in (("B-mode", 1), ("CEUS", 1.5), ("MUF-Net", 2.5))
+    }
+
+
+@pytest.fixture
+def figures(labels, scores) -> dict:
+    return drawn(labels, scores)
+
+
+def drawn(labels, scores) -> dict:
+    folds = [(labels[part::3], scores["CEUS"][part::3]) for part in range(3)]
+    matrix = Confusion(3562, 878, 550, 1010)
+    return {
+        "roc": roc_figure(labels, scores, dict.fromkeys(scores, (0.8, 0.7, 0.9))),
+        "folds": roc_folds_figure(folds),
+        "confusion": confusion_figure(dict.fromkeys(scores, matrix)),
+        "reliability": reliability_figure(labels, scores),
+        "scores": score_figure(labels, scores["MUF-Net"]),
+        "weights": weight_figure(labels, {"α": scores["CEUS"], "β": 1 - scores["CEUS"]}),
+    }
+
+
+def test_png_and_pdf_are_the_same_each_time_and_fit_a_column(labels, scores):
+    again = drawn(labels, scores)
+    for name, figure in drawn(labels, scores).items():
+        files = figure_files(figure, name)
+        assert set(files) == {f"{name}.png", f"{name}.pdf"}
+        assert files[f"{name}.pdf"].startswith(b"%PDF")
+        assert files == figure_files(again[name], name)
+        width, _ = Image.open(io.BytesIO(files[f"{name}.png"])).size
+        assert width == pytest.approx(300 * COLUMN * (2 if name == "confusion" else 1), abs=1)
+
+
+def test_arms_differ_by_more_than_colour(labels):
+    names = [f"arm {number}" for number in range(6)]
+    rng = np.random.default_rng(0)
+    figure = roc_figure(labels, {name: rng.random(200) for name in names})
+    lines = [line for line in figure.axes[0].lines if line.get_label() in names]
+    assert len({(str(line.get_linestyle()), str(line._dash_pattern)) for line in lines}) == 6
+
+
+def test_the_legend_has_the_intervals(figures):
+    texts = [text.get_text() for text in figures["roc"].axes[0].get_legend().get_texts()]
+    assert texts[0] == "B-mode: AUC 0.800 (0.700, 0.900)"
+    folds = [text.get_text() for text in figures["folds"].axes[0].get_legend().get_texts()]
+    assert folds[-1].startswith("mean: AUC 0.")
+
+
+def test_no_window_is_opened(figures):
+    if "matplotlib.pyplot" in sys.modules:
+        assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_one_class_still_has_a_picture():
+    for labels in (np.zeros(5), np.ones(5)):
+        figure_files(score_figure(labels, np.linspace(0, 1, 5)), "scores")
+        figure_files(weight_figure(labels, {"α": np.linspace(0, 1, 5)}), "weights")
+        figure_files(reliability_figure(labels, {"a": np.linspace(0, 1, 5)}), "reliability")
