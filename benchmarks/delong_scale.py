@@ -2,7 +2,7 @@
 
     python benchmarks/delong_scale.py [--images 1000000] [--runs 5]
 
-Two arms, DeLong and Obuchowski (60 images a patient): N/2 and N images are timed in turn, so that both see
+Two arms, DeLong and Obuchowski (60 images a patient): N/2 and N images are timed in turn, so both see
 the same machine, and the median of the ratios of each pair of runs is printed beside the memory at the
 peak. Then DeLong beside the O(m n) way over all pairs at a size that it can bear. Exits with 1 when a
 doubling takes over 3 times as long or over 2.2 times the memory, or when the two ways disagree.
