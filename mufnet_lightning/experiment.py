@@ -209,6 +209,8 @@ class MufnetCLI(LightningCLI):
         if self.trainer.world_size > 1:
             raise InputFault("predict runs in one process; set --trainer.devices to 1")
         output = Path(self._get(self.config, "output"))
+        if output.is_dir():
+            raise InputFault(f"--output {output} is a folder; name a file in it")
         if not output.parent.is_dir():
             raise InputFault(f"--output {output}: there is no folder {output.parent}")
         self.datamodule.prepare_data()
@@ -304,7 +306,9 @@ def _with_checkpoint(words: list[str], scratch: Path) -> tuple[list[str], dict[s
         return words, checkpoint
     config = yaml.safe_load(checkpoint["mufnet_config"])
     # the machine that trained it, and its run, are not the ones that score
-    kept = {key: config[key] for key in ("seed_everything", "model", "data") if key in config}
+    kept = {
+        key: config[key] for key in ("seed_everything", "model", "data", "checkpoint") if key in config
+    }
     kept["tracking"] = {"study": config["tracking"]["study"]}
     file = scratch / "config.yaml"
     file.write_text(yaml.safe_dump(kept))

@@ -186,7 +186,7 @@ def _nested(
 def _leave_one_center_out(
     cohort: pd.DataFrame, val_share: float, rng: np.random.Generator
 ) -> list[Split]:
-    if "center" not in cohort or cohort["center"].isna().any():
+    if "center" not in cohort or (cohort["center"].fillna("") == "").any():
         raise InputFault("protocol center needs a centre for every patient (column `center`)")
     centers = sorted(cohort["center"].unique())
     if len(centers) < 2:
