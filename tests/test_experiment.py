@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from lightning.pytorch import Trainer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -381,7 +382,9 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
 
 def test_a_checkpoint_carries_its_configuration_as_text(work):
     checkpoint: dict = {}
-    RunRecord({"data": {"store": "x"}}).on_save_checkpoint(None, None, checkpoint)  # type: ignore[arg-type]
+    RunRecord({"data": {"store": "x"}}).on_save_checkpoint(
+        Trainer(logger=False, accelerator="cpu"), None, checkpoint
+    )  # type: ignore[arg-type]
     assert yaml.safe_load(checkpoint["mufnet_config"]) == {"data": {"store": "x"}}
 
 

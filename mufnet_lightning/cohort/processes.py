@@ -32,7 +32,12 @@ def in_processes(work: Callable[[Job], list[str]], jobs: Sequence[Job], title: s
     pool = ProcessPoolExecutor(min(cores(), len(jobs)), context, _begin_worker, (stop,))
     try:
         with progress_bar(title, len(jobs)) as advance:
-            results = [pool.submit(work, job) for job in jobs]
+            # workers inherit the mask, so Ctrl-C cannot catch one that is just starting
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                results = [pool.submit(work, job) for job in jobs]
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             for result in results:
                 result.add_done_callback(lambda _: advance())
             return [result.result() for result in results]
