@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,10 +29,11 @@ from mufnet_lightning.callbacks.predictions import (
 )
 from mufnet_lightning.callbacks.run_record import RunLogger, RunRecord
 from mufnet_lightning.data.datamodule import CLASS_NAMES, RoiPairDataModule
+from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.scores import METRIC_NAMES, THRESHOLD
-from mufnet_lightning.tracking import Tracking, arm_name
+from mufnet_lightning.tracking import Tracking, arm_name, read_checkpoint
 
 
 def run_lightning(arguments: Sequence[str]) -> None:
@@ -48,7 +50,7 @@ def run_lightning(arguments: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         words, checkpoint = _with_checkpoint(list(arguments), Path(scratch))
         resumed = _run_to_go_on_with(checkpoint) if words[0] == "fit" else None
-        cli = MufnetCLI.parse(words, resumed)
+        cli = MufnetCLI.parse(words, resumed, checkpoint)
         logger = cli.trainer.logger
         try:
             cli.start()
@@ -93,11 +95,19 @@ class MufnetCLI(LightningCLI):
 
     resumed_run: str | None = None
     """Id of the run that a `fit` from a checkpoint goes on with."""
+    checkpoint: Mapping[str, Any] = {}
+    """What the checkpoint of `--ckpt_path` holds."""
 
     @classmethod
-    def parse(cls, arguments: list[str], resumed_run: str | None = None) -> MufnetCLI:
+    def parse(
+        cls,
+        arguments: list[str],
+        resumed_run: str | None = None,
+        checkpoint: Mapping[str, Any] | None = None,
+    ) -> MufnetCLI:
         """Parse the arguments of one verb and build trainer, module and datamodule."""
-        cls.resumed_run = resumed_run  # LightningCLI builds everything in its constructor
+        # LightningCLI builds everything in its constructor
+        cls.resumed_run, cls.checkpoint = resumed_run, checkpoint or {}
         exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
         try:
             return cls(
@@ -138,15 +148,32 @@ class MufnetCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Not Lightning's way: `_with_checkpoint` takes the whole configuration, not the model's."""
 
+    def before_instantiate_classes(self) -> None:
+        """A checkpoint brings the split of its training: the store may have grown since."""
+        config = self.config[str(self.subcommand)]
+        if config.ckpt_path is not None and not self.checkpoint:
+            raise InputFault("ckpt_path stands in a configuration file; give --ckpt_path instead")
+        self.protocol = _protocol(config.data.folds_from, config.data.protocol)
+        if "mufnet_folds" in self.checkpoint and config.data.folds_from is None:
+            config.data.folds_from = str(config.ckpt_path)
+            trained = yaml.safe_load(self.checkpoint["mufnet_config"])["data"]
+            self.protocol = _protocol(trained["folds_from"], trained["protocol"])
+
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Build the trainer with the run's logger and callbacks."""
         verb = str(self.subcommand)
         config = self._get(self.config_init, "trainer")
+        if config.get("overfit_batches"):
+            raise InputFault(
+                "trainer.overfit_batches would replace the class-balanced sampler; "
+                "trainer.limit_train_batches makes a short epoch"
+            )
         self.selection: SelectedCheckpoint = self._get(self.config_init, "checkpoint")
         if isinstance(config.get("logger"), bool) or config.get("logger") is None:
             wanted = config.get("logger") is not False and verb != "predict"
             kwargs["logger"] = self._make_logger(verb) if wanted else False
-        callbacks = list(config.get("callbacks") or [])
+        callbacks = config.get("callbacks") or []
+        callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
         callbacks += [RunRecord(self.composed_config()), PredictionWriter()]
@@ -162,7 +189,8 @@ class MufnetCLI(LightningCLI):
         """The configuration with every file, option and default in it, as plain values."""
         parser = self._parser(self.subcommand)
         config = self.config[str(self.subcommand)]
-        return yaml.safe_load(parser.dump(config, skip_link_targets=False, skip_none=False))
+        told = yaml.safe_load(parser.dump(config, skip_link_targets=False, skip_none=False))
+        return {**told, "ckpt_path": None}  # of this machine, this time
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing yet: `start` does it, once the caller has what it needs to close the run."""
@@ -181,6 +209,8 @@ class MufnetCLI(LightningCLI):
         self.check_selection()
         self.datamodule.prepare_data()
         self.datamodule.setup("fit")
+        self._check_same_store()
+        self.check_unseen("val", "test")
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
@@ -196,11 +226,13 @@ class MufnetCLI(LightningCLI):
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
+        self.check_unseen("val")
         self._score("validate", ckpt_path=options["ckpt_path"])
         self._report(("val",))
 
     def test(self, **options: Any) -> None:
         """Score the test part."""
+        self.check_unseen("test")
         self._score("test", ckpt_path=options["ckpt_path"])
         self._report(("test",))
 
@@ -237,6 +269,36 @@ class MufnetCLI(LightningCLI):
                 f"checkpoint.monitor is {self.selection.monitor}, which needs data.watch_test: true"
             )
 
+    def check_unseen(self, *parts: str) -> None:
+        """Refuse to score patients on whom the weights were trained.
+
+        Raises:
+            InputFault: one of them is in one of `parts` (`val`, `test`) of this fold.
+        """
+        data = self.datamodule
+        sources = {"--ckpt_path": self.checkpoint}
+        start = self.model.hparams["init_from"]
+        if start and self.subcommand == "fit":
+            found = read_checkpoint(start)
+            # another store's patients may bear the same names
+            sources["model.init_from"] = found if _digest(found) == data.store.digest else {}
+        table = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(parts)]
+        for name, checkpoint in sources.items():
+            trained = _trained_on(checkpoint)
+            for patient, part in zip(table["patient_id"], table["part"], strict=True):
+                if patient in trained:
+                    raise InputFault(
+                        f"{name}: patient {patient} of the {part} part of fold {data.fold} trained "
+                        "this checkpoint; its score would flatter"
+                    )
+
+    def _check_same_store(self) -> None:
+        if _digest(self.checkpoint) not in (None, self.datamodule.store.digest):
+            raise InputFault(
+                f"{self.datamodule.store_path} is not the one that this checkpoint was trained on; "
+                "start a new run with model.init_from"
+            )
+
     def _make_logger(self, verb: str) -> RunLogger:
         data = self._get(self.config_init, "data")
         arm = arm_name(data.modalities)
@@ -244,7 +306,7 @@ class MufnetCLI(LightningCLI):
         tags = {
             "arm": arm,
             "fold": str(data.fold),
-            "protocol": data.protocol,
+            "protocol": self.protocol,
             "study": where.study,
             "verb": verb,
             "selection": self.selection.kind,
@@ -288,7 +350,7 @@ def patient_summary(table: pd.DataFrame) -> pd.DataFrame:
     """A row a patient: images, mean score (probability of high grade), the class it means."""
     by_patient = table.groupby("patient_id", sort=False)["score"]
     summary = by_patient.agg(images="size", score="mean").reset_index()
-    summary["grade"] = [CLASS_NAMES[int(score >= THRESHOLD)] for score in summary["score"]]
+    summary["grade"] = [CLASS_NAMES[int(score > THRESHOLD)] for score in summary["score"]]
     return summary.round({"score": 4})
 
 
@@ -310,9 +372,33 @@ def _with_checkpoint(words: list[str], scratch: Path) -> tuple[list[str], dict[s
         key: config[key] for key in ("seed_everything", "model", "data", "checkpoint") if key in config
     }
     kept["tracking"] = {"study": config["tracking"]["study"]}
+    kept["data"].pop("folds_from", None)  # the checkpoint has the table itself
     file = scratch / "config.yaml"
     file.write_text(yaml.safe_dump(kept))
     return [words[0], f"--config={file}", *words[1:]], checkpoint
+
+
+def _protocol(folds_from: str | None, protocol: str) -> str:
+    """How the patients were split, as a tag; a run whose table is taken may know it."""
+    if folds_from is None:
+        return protocol
+    try:
+        return str(tracking.find_run(folds_from).data.tags.get("protocol", "from_file"))
+    except InputFault:
+        return "from_file"
+
+
+def _digest(checkpoint: Mapping[str, Any]) -> str | None:
+    return checkpoint.get("mufnet_digest")
+
+
+def _trained_on(checkpoint: Mapping[str, Any]) -> set[str]:
+    """The patients of a checkpoint's training part."""
+    if "mufnet_folds" not in checkpoint:
+        return set()
+    table = read_folds(io.StringIO(checkpoint["mufnet_folds"]))
+    fold = yaml.safe_load(checkpoint["mufnet_config"])["data"]["fold"]
+    return set(table.loc[(table["fold"] == fold) & (table["part"] == "train"), "patient_id"])
 
 
 def _run_to_go_on_with(checkpoint: dict[str, Any]) -> str | None:

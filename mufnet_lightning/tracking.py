@@ -157,3 +157,15 @@ def read_checkpoint(reference: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"state_dict", "mufnet_config"} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
     return content
+
+
+def folds_of_checkpoint(reference: str) -> str:
+    """The fold table of a checkpoint's training, as the text of a folds.csv.
+
+    Raises:
+        InputFault: there is no such checkpoint, or no table in it.
+    """
+    folds = read_checkpoint(reference).get("mufnet_folds")
+    if not isinstance(folds, str):
+        raise InputFault(f"{reference}: this checkpoint does not say whom it was trained on")
+    return folds

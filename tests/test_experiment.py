@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -186,6 +187,86 @@ def test_the_next_patient_needs_no_grade(work, tiny, tmp_path, phantom_store):
     assert main(["fit", *tiny, "--data.store=ungraded"]) == 2
 
 
+def grown(phantom_store: Path, name: str) -> None:
+    """A store of the phantom's patients and of as many new ones, in the working folder."""
+    source = CropStore.open(phantom_store)
+    shutil.copytree(phantom_store, name, ignore=shutil.ignore_patterns("cache*"))
+    first = source.manifest.astype(object).where(source.manifest.notna(), "")
+    second = first.assign(
+        patient_id="new" + first["patient_id"].astype(str), pair_id="new" + first["pair_id"].astype(str)
+    )
+    pd.concat([first, second]).to_csv(Path(name) / "manifest.csv", index=False)
+    about = json.loads((Path(name) / "store.json").read_text())
+    for key, value in about.items():
+        if value == source.digest:
+            about[key] = "0" * len(value)
+    (Path(name) / "store.json").write_text(json.dumps(about))
+    store = CropStore.open(Path(name))
+    assert store.digest != source.digest
+    assert store.manifest["patient_id"].nunique() == 60
+
+
+def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, phantom_store, capsys):
+    assert main(["fit", *tiny]) == 0
+    trained = only_run()
+    before = predictions(trained)
+    shutil.copy(resolve_checkpoint(trained.info.run_id), "kept.ckpt")
+    grown(phantom_store, "grown")
+
+    # the store has grown since: a new split would put patients of the training into the test
+    for reference in (f"runs:/{trained.info.run_id}", "kept.ckpt"):
+        known = {run.info.run_id for run in all_runs()}
+        assert main(["test", f"--ckpt_path={reference}", "--data.store=grown"]) == 0
+        (tested,) = [run for run in all_runs() if run.info.run_id not in known]
+        assert set(predictions(tested)["pair_id"]) == set(
+            before.loc[before["split"] == "test", "pair_id"]
+        )
+        assert tested.data.tags["protocol"] == "paper"
+
+    # another fold's validation patients trained this one; so did those of a hand-made table
+    capsys.readouterr()
+    folds = pd.read_csv(resolve_artifact(trained.info.run_id, "folds.csv"))
+    swapped = folds.assign(part=folds["part"].replace({"train": "test", "test": "train"}))
+    swapped.to_csv("swapped.csv", index=False)
+    for words in (
+        ["validate", "--ckpt_path=kept.ckpt", "--data.fold=1"],
+        ["test", "--ckpt_path=kept.ckpt", "--data.folds_from=swapped.csv"],
+        ["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.fold=1"],
+        ["fit", *tiny, "--model.init_from=kept.ckpt", "--data.folds_from=swapped.csv"],
+    ):
+        count = len(all_runs())
+        assert main(words) == 2
+        assert "trained this checkpoint" in capsys.readouterr().err
+        assert len(all_runs()) == count
+
+    # and training does not go on with another store's images
+    assert main(["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.store=grown"]) == 2
+    assert "is not the one that this checkpoint was trained on" in capsys.readouterr().err
+
+
+def test_a_callback_may_stand_alone_in_the_configuration(work, tiny):
+    Path("one.yaml").write_text(
+        "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.EarlyStopping\n"
+        "    init_args:\n      monitor: val/auc\n"
+    )
+    assert main(["fit", *tiny, "--config=one.yaml"]) == 0
+
+
+def test_a_patient_may_be_called_na(work, tiny, phantom_store):
+    manifest = CropStore.open(phantom_store).manifest
+    first = manifest["patient_id"].iloc[0]
+    shutil.copytree(phantom_store, "na", ignore=shutil.ignore_patterns("cache*"))
+    renamed = manifest.assign(patient_id=manifest["patient_id"].replace({first: "NA"}))
+    renamed.to_csv("na/manifest.csv", index=False)
+    assert main(["fit", *tiny, "--data.store=na"]) == 0
+    run_id = only_run().info.run_id
+    assert main(["fit", *tiny, "--data.store=na", f"--data.folds_from={run_id}"]) == 0
+    assert main(["fit", *tiny, "--data.store=na", "--data.folds_from=folds.csv"]) == 2
+    shutil.copy(resolve_artifact(run_id, "folds.csv"), "folds.csv")
+    assert main(["fit", *tiny, "--data.store=na", "--data.folds_from=folds.csv"]) == 0
+    assert {run.data.tags["protocol"] for run in all_runs()} == {"paper", "from_file"}
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -212,11 +293,30 @@ def test_the_next_patient_needs_no_grade(work, tiny, tmp_path, phantom_store):
         (["--seed_everything=-1"], "seed_everything: -1 is not in bounds"),
         (["--trainer.precision=99"], "trainer.precision: expected one of 64, 32, 16"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
+        (["--config=resumes.yaml"], "ckpt_path stands in a configuration file; give --ckpt_path"),
+        (["--model.beta=1"], "model.beta is 1.0, expected 0 up to, but not, 1"),
+        (["--model.gamma=-1"], "model.gamma is -1.0, expected 0 or more"),
+        (["--model.dropout=2"], "model.dropout is 2.0, expected 0 up to, but not, 1"),
+        (["--model.lr=-1"], "model.lr is -1.0, expected more than 0"),
+        (["--model.lr=.nan"], "model.lr is nan, expected more than 0"),
+        (["--model.momentum=-0.5"], "model.momentum is -0.5, expected 0 up to, but not, 1"),
+        (["--model.weight_decay=-1"], "model.weight_decay is -1.0, expected 0 or more"),
+        (["--model.lr_step=0"], "model.lr_step is 0, expected 1 or more"),
+        (["--model.lr_factor=0"], "model.lr_factor is 0.0, expected more than 0"),
+        (["--data.num_workers=-1"], "data.num_workers is -1, expected 0 or more"),
+        (["--data.augmentation.flip=2"], "data.augmentation.flip is 2.0, expected 0 to 1"),
+        (
+            ["--data.augmentation.scale=1"],
+            "data.augmentation.scale is 1.0, expected 0 up to, but not, 1",
+        ),
+        (["--data.augmentation.rotate=-3"], "data.augmentation.rotate is -3.0, expected 0 or more"),
+        (["--trainer.overfit_batches=1"], "trainer.overfit_batches would replace the class-balanced"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(work, tiny, capsys, words, expected):
     Path("wrong.yaml").write_text("data:\n  stor: x\n")
     Path("broken.yaml").write_text("data: [\n")
+    Path("resumes.yaml").write_text("ckpt_path: last.ckpt\n")
     assert main(["fit", *tiny, *words]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -372,6 +472,7 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
     # the same run goes on, and remembers its best epoch so far
     assert only_run().info.run_id == run.info.run_id
     assert only_run().info.status == "FINISHED"
+    assert "reason" not in only_run().data.tags
     steps = [p.step for p in client().get_metric_history(run.info.run_id, "train/loss")]
     assert steps == list(range(epoch + 3))
     curve = client().get_metric_history(run.info.run_id, "val/auc")

@@ -49,7 +49,10 @@ class RunLogger(MLFlowLogger):
         """The client; on first use the run is opened."""
         if not self._initialized and getattr(rank_zero_only, "rank", 0) == 0:
             if self.resumed:
-                self._mlflow_client.update_run(str(self._run_id), status="RUNNING")
+                store, run_id = self._mlflow_client, str(self._run_id)
+                store.update_run(run_id, status="RUNNING")
+                if "reason" in store.get_run(run_id).data.tags:
+                    store.delete_tag(run_id, "reason")  # why it broke off; it goes on
             else:
                 tracking.open_study(self._experiment_name)
         return super().experiment
@@ -119,8 +122,12 @@ class RunRecord(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """A checkpoint says how to run it, and in which run to go on: configuration and run id."""
+        """A checkpoint says how to run it, whom it was trained on, and in which run to go on."""
         checkpoint["mufnet_config"] = yaml.safe_dump(self._config, sort_keys=False)
+        data = getattr(trainer, "datamodule", None)
+        if data is not None:
+            checkpoint["mufnet_folds"] = data.folds.to_csv(index=False)
+            checkpoint["mufnet_digest"] = data.store.digest
         if isinstance(trainer.logger, RunLogger):
             checkpoint["mufnet_run"] = trainer.logger.run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +20,8 @@ from mufnet_lightning.data.dataset import RoiPairDataset
 from mufnet_lightning.data.folds import PARTS, Protocol, make_folds, read_folds
 from mufnet_lightning.data.sampler import ClassBalancedSampler
 from mufnet_lightning.data.transforms import Augmentation, PairTransform
-from mufnet_lightning.errors import InputFault
-from mufnet_lightning.tracking import resolve_artifact
+from mufnet_lightning.errors import InputFault, check_least
+from mufnet_lightning.tracking import folds_of_checkpoint, resolve_artifact
 
 Modality = Literal["bmode", "ceus"]
 CLASS_NAMES = ("low", "high")
@@ -39,7 +40,8 @@ class RoiPairDataModule(LightningDataModule):
         fold: which fold of the protocol, from 0.
         n_folds: number of folds of protocols `paper` and `nested`.
         split_seed: of the split alone, so that arms and seeds share their patients.
-        folds_from: read the split from here instead: a folds.csv, or an MLflow run that has one.
+        folds_from: read the split from here instead: a folds.csv, or an MLflow run or a checkpoint
+            (`.ckpt`) that has one.
         sampler: `class_balanced` (class, then image) or `patient_balanced` (class, patient, image).
         augmentation: strength of the training augmentation.
         num_workers: loading processes; the numbers drawn do not depend on it.
@@ -85,9 +87,9 @@ class RoiPairDataModule(LightningDataModule):
         self.watch_test = watch_test
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise InputFault(f"data.modalities is {list(modalities)}: name one, or two that differ")
-        for name, value in (("image_size", image_size), ("batch_size", batch_size)):
-            if value < 1:
-                raise InputFault(f"data.{name} is {value}, expected 1 or more")
+        check_least("data.image_size", image_size, 1)
+        check_least("data.batch_size", batch_size, 1)
+        check_least("data.num_workers", num_workers, 0)
 
     def prepare_data(self) -> None:
         """Build the caches that are not there yet; Lightning calls this in one process a machine."""
@@ -153,7 +155,10 @@ class RoiPairDataModule(LightningDataModule):
         patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
         if self.folds_from is None:
             return make_folds(patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed)
-        table = read_folds(resolve_artifact(self.folds_from, "folds.csv"))
+        if self.folds_from.endswith(".ckpt"):
+            table = read_folds(io.StringIO(folds_of_checkpoint(self.folds_from)), self.folds_from)
+        else:
+            table = read_folds(resolve_artifact(self.folds_from, "folds.csv"))
         known = dict(zip(patients["patient_id"], patients["label"], strict=True))
         named = table.drop_duplicates("patient_id")
         strangers = [p for p in named["patient_id"] if p not in known]

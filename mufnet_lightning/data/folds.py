@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TextIO, get_args
 
 import numpy as np
 import pandas as pd
@@ -65,16 +65,22 @@ def make_folds(
     )[["fold", "patient_id", "label", "part"]]
 
 
-def read_folds(path: Path) -> pd.DataFrame:
+def read_folds(file: Path | TextIO, name: str | None = None) -> pd.DataFrame:
     """Read a fold table and check it: known parts, one part a patient in each fold, one label.
+
+    Args:
+        file: a path, or the opened table.
+        name: what messages call it; the path unless told.
 
     Raises:
         InputFault: the file is not there or is not such a table.
     """
-    if not path.is_file():
+    path = name or file
+    if isinstance(file, Path) and not file.is_file():
         raise InputFault(f"{path}: there is no such fold table")
     try:
-        table = pd.read_csv(path, dtype={"patient_id": "string"})
+        # a patient may be called NA
+        table = pd.read_csv(file, dtype={"patient_id": "string"}, keep_default_na=False)
         return _FOLD_TABLE.validate(table, lazy=True)[["fold", "patient_id", "label", "part"]]
     except (
         pd.errors.ParserError,

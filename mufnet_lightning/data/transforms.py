@@ -14,6 +14,8 @@ import albumentations as A
 import cv2
 import numpy as np
 
+from mufnet_lightning.errors import check_least, check_share
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -38,6 +40,13 @@ class Augmentation:
     noise: float = 0.3
     speckle: float = 0.3
     gamma: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "affine", "elastic", "noise", "speckle", "gamma"):
+            check_share(f"data.augmentation.{name}", getattr(self, name))
+        for name in ("scale", "shift"):
+            check_share(f"data.augmentation.{name}", getattr(self, name), one=False)
+        check_least("data.augmentation.rotate", self.rotate, 0)
 
 
 _ELASTIC_SIGMA = 0.08  # of the side: how smooth a deformation is

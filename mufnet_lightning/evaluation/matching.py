@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,32 @@ class MatchedScores:
     scores: Floats
     patients: NDArray
     matched_by: tuple[str, ...]
+
+
+def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:
+    """Read a predictions CSV; identifiers stay the text that they are, a patient may be called NA.
+
+    Args:
+        path: of the file.
+        name: what messages call it; the path unless told.
+
+    Raises:
+        EvaluationError: it is no CSV, or a needed column is missing.
+    """
+    numbers = ("frame", "label", "score", "weight_bmode", "weight_ceus", "fold")
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(("pair_id", "patient_id", "clip_id", "split"), "string"),
+            keep_default_na=False,
+            na_values={column: ["", "NA", "nan"] for column in numbers},
+        )
+    except (OSError, ValueError) as error:  # pandas' own errors and wrong encodings are ValueErrors
+        raise EvaluationError(f"{name or path}: no predictions: {str(error).splitlines()[0]}") from None
+    absent = [column for column in NEEDED if column not in table.columns]
+    if absent:
+        raise EvaluationError(f"{name or path} has no column {absent[0]}.")
+    return table
 
 
 def match_predictions(tables: Mapping[str, pd.DataFrame]) -> MatchedScores:

@@ -52,7 +52,9 @@ class ClassBalancedFocalLoss(nn.Module):
         weights = (1 - beta) / (1 - beta**counts)
         if normalize:
             weights = weights * len(weights) / weights.sum()
-        self.register_buffer("class_weights", weights)
+        self._exact_weights = weights
+        # what moves to the device: not every device has double precision
+        self.register_buffer("class_weights", weights.float())
         self.gamma = gamma
         self.activation = activation
 
@@ -77,6 +79,7 @@ class ClassBalancedFocalLoss(nn.Module):
         else:
             log_p = logits.log_softmax(dim=1).gather(1, labels[:, None])
         terms = -((1 - log_p.exp()) ** self.gamma) * log_p
-        weights = self.get_buffer("class_weights").to(logits.dtype)[labels]
-        losses = weights * terms.sum(dim=1)
+        double = logits.dtype == torch.float64
+        weights = (self._exact_weights if double else self.get_buffer("class_weights")).to(logits)
+        losses = weights[labels] * terms.sum(dim=1)
         return losses.mean() if reduction == "mean" else losses

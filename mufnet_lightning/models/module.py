@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_least, check_share
 from mufnet_lightning.models.losses import ClassBalancedFocalLoss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.scores import PartScores, part_metrics
@@ -57,6 +57,13 @@ class MufNetModule(LightningModule):
         super().__init__()
         if len(classes) != 2:
             raise InputFault(f"model.classes must name two classes, got {list(classes)}")
+        for name, share in (("dropout", dropout), ("beta", beta), ("momentum", momentum)):
+            check_share(f"model.{name}", share, one=False)
+        for name, value in (("gamma", gamma), ("weight_decay", weight_decay)):
+            check_least(f"model.{name}", value, 0)
+        for name, value in (("lr", lr), ("lr_factor", lr_factor)):
+            check_least(f"model.{name}", value, 0, more=True)
+        check_least("model.lr_step", lr_step, 1)
         self.save_hyperparameters(logger=False)
         # a checkpoint is read without running code, so it holds plain lists only
         self.hparams["modalities"], self.hparams["classes"] = list(modalities), list(classes)

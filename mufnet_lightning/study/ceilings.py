@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning import tracking
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.matching import read_predictions
 
 ARMS = ("bmode", "ceus", "fused")
 
@@ -77,7 +78,7 @@ def _test_scores(study: str, arm: str) -> pd.DataFrame:
     if not runs:
         raise InputFault(f"study {study!r} has no finished run of arm {arm}")
     path = tracking.resolve_artifact(runs[0].info.run_id, "predictions.csv")
-    table = pd.read_csv(path, dtype={"patient_id": "string"})
+    table = read_predictions(path)
     return table[table["split"] == "test"]
 
 

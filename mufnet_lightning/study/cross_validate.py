@@ -44,6 +44,8 @@ def cross_validate(arguments: Sequence[str], restart: bool = False) -> pd.DataFr
     from mufnet_lightning.experiment import MufnetCLI, quiet_libraries
 
     quiet_libraries()
+    if any(word.partition("=")[0] == "--ckpt_path" for word in arguments):
+        raise InputFault("cv cannot take --ckpt_path: a stopped cv goes on by itself")
     cli = MufnetCLI.parse(["fit", *arguments])
     folds = _check_every_fold(cli)
     parent, done = _parent_run(cli, restart)
@@ -71,12 +73,21 @@ def cross_validate(arguments: Sequence[str], restart: bool = False) -> pd.DataFr
 
 def _check_every_fold(cli: MufnetCLI) -> list[int]:
     data = cli.datamodule
+    trainer = cli.config["fit"].trainer
+    for name, wrong in (("logger", False), ("fast_dev_run", True), ("enable_checkpointing", False)):
+        value = trainer[name]
+        if (value is False) if not wrong else value:
+            raise InputFault(
+                f"cv cannot take --trainer.{name} {str(value).lower()}: "
+                "it pools what each fold leaves in its run"
+            )
     cli.check_selection()
     data.prepare_data()
     folds = sorted(int(fold) for fold in data.folds["fold"].unique())
     for fold in folds:
         data.fold = fold
         data.setup("fit")
+        cli.check_unseen("val", "test")
     cli.model.initialise_weights()
     return folds
 
@@ -99,7 +110,7 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> tuple[Run, dict[int, Run]]:
     arm = tracking.arm_name(data.modalities)
     tags = {
         "arm": arm,
-        "protocol": data.protocol,
+        "protocol": cli.protocol,
         "study": study,
         "verb": "cv",
         "cv_key": key,

@@ -98,3 +98,9 @@ def test_arguments_out_of_range_are_refused(arguments):
 def test_logits_of_other_classes_are_refused():
     with pytest.raises(ValueError, match="logits must be"):
         ClassBalancedFocalLoss([5, 5])(torch.zeros(3, 4), torch.zeros(3, dtype=torch.long))
+
+
+def test_its_weights_fit_a_device_without_double_precision():
+    loss = ClassBalancedFocalLoss([30, 7])
+    assert {buffer.dtype for buffer in loss.buffers()} == {torch.float32}
+    assert loss(torch.randn(4, 2), torch.tensor([0, 1, 1, 0])).dtype == torch.float32

@@ -52,3 +52,18 @@ def test_a_configuration_that_no_fold_can_run_opens_no_run(work, tiny, capfd):
     assert main(["cv", *tiny, "--data.batch_size=1000"]) == 2
     assert "data.batch_size is 1000" in capfd.readouterr().err
     assert runs() == {}
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "--ckpt_path=last.ckpt",
+        "--trainer.logger=false",
+        "--trainer.fast_dev_run=true",
+        "--trainer.enable_checkpointing=false",
+    ],
+)
+def test_what_leaves_nothing_to_pool_is_refused(work, tiny, capfd, word):
+    assert main(["cv", *tiny, word]) == 2
+    assert f"cv cannot take {word.split('=')[0]}" in capfd.readouterr().err
+    assert runs() == {}
