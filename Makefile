@@ -7,7 +7,11 @@ CONFIG ?= configs/fused.yaml
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: setup demo test lint cv ui clean
+OVERLAY ?=
+PATIENTS ?= $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo/cohort/patients.csv)
+OUT    ?= $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo/results,results)
+
+.PHONY: setup demo demo-data test lint cv study ui clean
 setup: $(READY)
 
 # again only when the lock changes
@@ -18,10 +22,13 @@ $(READY): requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	touch $@
 
-# a simulated cohort, its store, the three arms, and their scores beside the ceilings
-demo: $(READY)
+# a simulated cohort and its store
+demo-data: $(READY)
 	test -e demo/cohort || mufnet phantom demo/cohort --patients 160 --high-share 0.4 --frames 6 --clip-length 12 --pane-size 224
 	mufnet prepare demo/cohort demo/store
+
+# and on them the three arms, and their scores beside the ceilings
+demo: demo-data
 	for arm in bmode ceus fused; do \
 		mufnet fit --config configs/$$arm.yaml --config configs/demo.yaml || exit; \
 	done
@@ -42,6 +49,12 @@ lint: $(READY)
 # make cv CONFIG="configs/ceus.yaml configs/demo.yaml"
 cv: $(READY)
 	mufnet cv $(foreach file,$(CONFIG),--config $(file))
+
+# the whole experiment: the arms on the same folds, Tables 1 and 2, figures
+# make study PATIENTS=my_cohort/patients.csv OVERLAY=my.yaml; small: make study OVERLAY=configs/demo.yaml
+study: $(READY) $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo-data)
+	python -m mufnet_lightning.study.whole_study $(foreach file,$(OVERLAY),--config $(file)) \
+		$(if $(PATIENTS),--patients $(PATIENTS)) --out $(OUT)
 
 ui: $(READY)
 	mkdir -p mlruns

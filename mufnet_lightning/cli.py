@@ -17,6 +17,8 @@ from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
 
 if TYPE_CHECKING:
+    from mufnet_lightning.evaluation.characteristics import Kind
+
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
 LIGHTNING_VERBS = {
@@ -73,6 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_phantom(verbs)
     _add_prepare(verbs)
     _add_cv(verbs)
+    _add_compare(verbs)
+    _add_characteristics(verbs)
     for (
         verb,
         summary,
@@ -153,8 +157,22 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def _add_cv(verbs: Verbs) -> None:
     parser = _verb(verbs, "cv", "run all folds of one arm under one parent run", _cv)
-    parser.usage = "mufnet cv [-h] [--restart] --config FILE [--config FILE ...] [FIT OPTIONS]"
+    parser.usage = (
+        "mufnet cv [-h] [--fold K,...] [--folds-from FILE_OR_RUN] [--restart] "
+        "--config FILE [--config FILE ...] [FIT OPTIONS]"
+    )
     parser.epilog = "The rest is given to `mufnet fit`. Called again, it goes on where it stopped."
+    parser.add_argument(
+        "--fold",
+        type=_whole_numbers,
+        metavar="K,...",
+        help="these folds alone, as in 0,3; a later call runs the others",
+    )
+    parser.add_argument(
+        "--folds-from",
+        metavar="FILE_OR_RUN",
+        help="the patients of this folds.csv or run, so that the arms of a study share them",
+    )
     parser.add_argument(
         "--restart", action="store_true", help="begin anew, even if an earlier call can be continued"
     )
@@ -163,4 +181,115 @@ def _add_cv(verbs: Verbs) -> None:
 def _cv(options: argparse.Namespace, fit_arguments: list[str]) -> None:
     from mufnet_lightning.study.cross_validate import cross_validate
 
-    cross_validate(fit_arguments, restart=options.restart)
+    cross_validate(fit_arguments, options.restart, options.fold, options.folds_from)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers as in 0,3, got {text!r}") from None
+
+
+def _add_compare(verbs: Verbs) -> None:
+    parser = _verb(verbs, "compare", "put arms side by side: Table 2, paired tests, figures", _compare)
+    parser.add_argument(
+        "arms",
+        nargs="+",
+        metavar="ARM",
+        help="a predictions CSV, or the id of a run or of a cross-validation; NAME=ARM gives a name",
+    )
+    parser.add_argument(
+        "--level", choices=("image", "patient"), default="image", help="unit of numbers"
+    )
+    parser.add_argument(
+        "--method",
+        choices=("delong", "obuchowski"),
+        help="variance of AUCs [obuchowski over images, delong over patients]",
+    )
+    parser.add_argument(
+        "--threshold",
+        choices=("0.5", "youden"),
+        default="0.5",
+        help="above it a score is called high; youden: chosen on each arm's validation scores",
+    )
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also AUC intervals from N resamples of the patients",
+    )
+    parser.add_argument(
+        "--selection",
+        action="store_true",
+        help="what choosing the epoch on the test set would have gained (needs data.watch_test)",
+    )
+    parser.add_argument("--format", choices=("table", "json"), default="table", help="what is printed")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write tables (CSV, JSON, LaTeX) and figures (PNG, PDF)"
+    )
+    parser.add_argument("--study", help="MLflow experiment to record it in [that of the first run]")
+    parser.add_argument("--no-record", action="store_true", help="leave MLflow alone")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    if len(options.arms) < 2:
+        raise InputFault("compare needs two arms or more")
+    if options.bootstrap < 0:
+        raise InputFault(f"--bootstrap is {options.bootstrap}, expected 0 or more")
+    import json
+
+    from mufnet_lightning.study.compare import compare, record_comparison, write_files
+
+    comparison = compare(
+        options.arms,
+        options.level,
+        options.method,
+        options.threshold,
+        options.bootstrap,
+        options.selection,
+    )
+    if options.out:
+        write_files(comparison.files(), options.out)
+    if options.format == "json":
+        print(json.dumps(comparison.result, indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        print(comparison.text())
+    if not options.no_record:
+        run_id = record_comparison(comparison, options.study)
+        print(f"recorded as run {run_id}", file=sys.stderr)
+
+
+def _add_characteristics(verbs: Verbs) -> None:
+    parser = _verb(
+        verbs, "characteristics", "describe the patients of two groups: Table 1", _characteristics
+    )
+    parser.add_argument("patients", type=Path, metavar="PATIENTS.csv", help="a row a patient")
+    parser.add_argument(
+        "--by",
+        required=True,
+        metavar="COLUMN",
+        help="the two groups; grade means 1 and 2 against 3 and 4",
+    )
+    parser.add_argument(
+        "--variables", metavar="A,B,...", help="columns to describe [all but ids and outcome]"
+    )
+    parser.add_argument(
+        "--categories", default="", metavar="A,...", help="columns that are codes, not numbers"
+    )
+    parser.add_argument(
+        "--numbers", default="", metavar="A,...", help="columns that are numbers, not codes"
+    )
+    parser.add_argument(
+        "--format", choices=("table", "csv", "json"), default="table", help="what is printed"
+    )
+
+
+def _characteristics(options: argparse.Namespace) -> None:
+    from mufnet_lightning.study.table_one import printed, table_one
+
+    kinds: dict[str, Kind] = {name: "category" for name in options.categories.split(",") if name}
+    kinds |= {name: "number" for name in options.numbers.split(",") if name}
+    variables = options.variables.split(",") if options.variables else None
+    print(printed(table_one(options.patients, options.by, variables, kinds), options.format))

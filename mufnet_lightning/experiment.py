@@ -21,13 +21,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException, SI
 
 from mufnet_lightning import tracking
 from mufnet_lightning.callbacks.batch_plot import BatchPlot
-from mufnet_lightning.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
+from mufnet_lightning.callbacks.evaluation import Evaluation
 from mufnet_lightning.callbacks.predictions import (
     PredictionWriter,
     gather_predictions,
     prediction_table,
 )
 from mufnet_lightning.callbacks.run_record import RunLogger, RunRecord
+from mufnet_lightning.callbacks.scored_arm import read_arm
 from mufnet_lightning.data.datamodule import CLASS_NAMES, RoiPairDataModule
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
@@ -176,13 +178,15 @@ class MufnetCLI(LightningCLI):
         callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
-        callbacks += [RunRecord(self.composed_config()), PredictionWriter()]
+        baseline = self._get(self.config_init, "tracking").baseline
+        self.evaluation = Evaluation(read_arm(baseline) if baseline else None)
+        callbacks += [RunRecord(self.composed_config()), PredictionWriter(), self.evaluation]
         if verb == "fit":
             callbacks += [BatchPlot()]
             if kwargs.get("logger"):
                 callbacks += [LearningRateMonitor("epoch")]
             if config.get("enable_checkpointing") is not False:
-                callbacks += [self.selection]
+                callbacks += [self.selection, LastCheckpoint()]  # the last one saves the other's state
         return super().instantiate_trainer(**{**kwargs, "callbacks": callbacks})
 
     def composed_config(self) -> dict[str, Any]:
@@ -211,6 +215,7 @@ class MufnetCLI(LightningCLI):
         self.datamodule.setup("fit")
         self._check_same_store()
         self.check_unseen("val", "test")
+        self.evaluation.check_baseline(self.datamodule, "val", "test")
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
@@ -227,12 +232,14 @@ class MufnetCLI(LightningCLI):
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
         self.check_unseen("val")
+        self.evaluation.check_baseline(self.datamodule, "val")
         self._score("validate", ckpt_path=options["ckpt_path"])
         self._report(("val",))
 
     def test(self, **options: Any) -> None:
         """Score the test part."""
         self.check_unseen("test")
+        self.evaluation.check_baseline(self.datamodule, "test")
         self._score("test", ckpt_path=options["ckpt_path"])
         self._report(("test",))
 
@@ -310,10 +317,10 @@ class MufnetCLI(LightningCLI):
             "study": where.study,
             "verb": verb,
             "selection": self.selection.kind,
+            **tracking.commit_tags(),
         }
-        commit = tracking.git_commit()
-        if commit:
-            tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
+        if where.baseline:
+            tags["baseline"] = where.baseline
         if where.parent_run:
             tags["mlflow.parentRunId"] = where.parent_run
         name = f"{arm}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
@@ -403,8 +410,10 @@ def _trained_on(checkpoint: Mapping[str, Any]) -> set[str]:
 
 def _run_to_go_on_with(checkpoint: dict[str, Any]) -> str | None:
     """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
+    if "mufnet_run" not in checkpoint:
+        return None
     try:
-        run = tracking.find_run(str(checkpoint.get("mufnet_run")))
+        run = tracking.find_run(checkpoint["mufnet_run"])
     except InputFault:
         return None
     return None if run.info.status == "FINISHED" else run.info.run_id

@@ -26,11 +26,14 @@ class Tracking:
         study: runs of one study stand together: the MLflow experiment and the tag `study`.
         run_name: of the run; by default arm and fold, `fused-fold0`.
         parent_run: id of the run that this one is a fold of.
+        baseline: an arm to test against after validation and test: a predictions CSV, or a run or
+            cross-validation that scored the same images.
     """
 
     study: str = "mufnet"
     run_name: str | None = None
     parent_run: str | None = None
+    baseline: str | None = None
 
 
 def tracking_uri() -> str:
@@ -92,6 +95,17 @@ def git_commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("-dirty" if changes else "")
+
+
+def commit_tags() -> dict[str, str]:
+    """The commit as tags: ours, and the one that the MLflow UI shows as the version."""
+    commit = git_commit()
+    return {"git_commit": commit, "mlflow.source.git.commit": commit} if commit else {}
+
+
+def checkpoint_folder(run_id: str) -> Path:
+    """Where a run keeps its checkpoints while it goes on."""
+    return (STORE_FOLDER / "checkpoints" / run_id).resolve()
 
 
 def find_run(reference: str) -> Run:

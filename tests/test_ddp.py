@@ -63,11 +63,13 @@ def test_two_processes_share_the_draws_and_score_every_image_once(work, tiny):
     assert main(["fit", *tiny]) == 0
     (trained,) = client().search_runs(["1"])
     again = [f"--ckpt_path={trained.info.run_id}", "--trainer.accelerator=cpu"]
-    assert main(["test", *again]) == 0
-    spawn("-m", "mufnet_lightning", "test", *again, *TWO)
-    runs = client().search_runs(["1"], "tags.verb = 'test'", order_by=["attributes.start_time"])
-    one, two = (pd.read_csv(resolve_artifact(run.info.run_id, "predictions.csv")) for run in runs)
-    pd.testing.assert_frame_equal(one, two, rtol=1e-5)
-    for name, value in runs[0].data.metrics.items():
-        if name.startswith("test/"):
-            assert abs(runs[1].data.metrics[name] - value) < 1e-6
+    for verb, part in (("test", "test"), ("validate", "val")):
+        assert main([verb, *again]) == 0
+        spawn("-m", "mufnet_lightning", verb, *again, *TWO)
+        runs = client().search_runs(["1"], f"tags.verb = '{verb}'", order_by=["attributes.start_time"])
+        one, two = (pd.read_csv(resolve_artifact(run.info.run_id, "predictions.csv")) for run in runs)
+        pd.testing.assert_frame_equal(one, two, rtol=1e-5)
+        told = {n: v for n, v in runs[0].data.metrics.items() if n.startswith(f"{part}/")}
+        assert {f"{part}/auc_ci_low", f"{part}/patient_auc_ci_high", f"{part}/brier"} <= set(told)
+        for name, value in told.items():
+            assert abs(runs[1].data.metrics[name] - value) < 1e-5, name

@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -22,6 +23,7 @@ from mlflow.entities import Run
 from mufnet_lightning.callbacks.run_record import RunRecord
 from mufnet_lightning.cli import main
 from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking import client, resolve_artifact, resolve_checkpoint
 
@@ -68,7 +70,15 @@ def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, c
     }
     assert expected.items() <= run.data.tags.items()
     assert {"config.yaml", "folds.csv", "predictions.csv", "figures", "checkpoints"} <= files(run)
-    assert files(run, "figures") == {"figures/train_batch.png"}
+    drawn = {"roc", "roc_patients", "confusion", "reliability", "scores"}
+    drawn |= {"weights"} if arm == "fused" else set()
+    assert files(run, "figures") == {"figures/train_batch.png"} | {
+        f"figures/{part}_{name}.{form}"
+        for part in ("val", "test")
+        for name in drawn
+        for form in ("png", "pdf")
+    }
+    assert files(run, "evaluation") == {"evaluation/val.json", "evaluation/test.json"}
     assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
 
     # parameters, data and the metrics' curves
@@ -117,6 +127,45 @@ def test_predictions_are_the_contract_and_cover_validation_and_test(work, tiny, 
     patients = test.groupby("patient_id")[["label", "score"]].mean()
     expected = roc_auc_score(patients["label"], patients["score"])
     assert metrics["test/patient_auc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_each_part_has_its_clustered_interval_and_its_report(work, tiny):
+    assert main(["fit", *tiny]) == 0
+    run = only_run()
+    report = json.loads(resolve_artifact(run.info.run_id, "evaluation/test.json").read_text())
+    rows = predictions(run).query("split == 'test'")
+    expected = compare_arms(["fused"], rows["label"], rows["score"], rows["patient_id"])
+    assert report["image"] == json.loads(json.dumps(expected))
+    metrics = run.data.metrics
+    assert [metrics["test/auc_ci_low"], metrics["test/auc_ci_high"]] == report["image"]["arms"][0][
+        "auc_ci"
+    ]
+    patient = report["patient"]["arms"][0]
+    assert metrics["test/patient_auc"] == pytest.approx(patient["auc"], abs=1e-6)
+    assert metrics["test/patient_auc_ci_low"] == patient["auc_ci"][0]
+    assert metrics["test/brier"] == pytest.approx(np.mean((rows["score"] - rows["label"]) ** 2))
+
+
+def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(work, tiny, capsys):
+    assert main(["fit", "--config=configs/bmode.yaml", *tiny[1:]]) == 0
+    baseline = only_run()
+    assert main(["fit", *tiny, f"--tracking.baseline=runs:/{baseline.info.run_id}"]) == 0
+    (run,) = [run for run in all_runs() if run.data.tags["arm"] == "fused"]
+    report = json.loads(resolve_artifact(run.info.run_id, "evaluation/test.json").read_text())
+    (test,) = report["patient"]["tests"]
+    assert (test["a"], test["b"]) == ("fused", "bmode")
+    metrics = run.data.metrics
+    assert metrics["test/patient_auc_difference_p"] == test["p"]
+    difference = metrics["test/auc"] - baseline.data.metrics["test/auc"]
+    assert metrics["test/auc_difference"] == pytest.approx(difference, abs=1e-6)
+    assert run.data.tags["baseline"] == f"runs:/{baseline.info.run_id}"
+    count = len(all_runs())
+    capsys.readouterr()
+    words = [f"--tracking.baseline={baseline.info.run_id}", "--data.split_seed=9"]
+    assert main(["fit", *tiny, *words]) == 2
+    assert "were scored on different patients" in capsys.readouterr().err
+    assert main(["fit", *tiny, "--tracking.baseline=nowhere.csv"]) == 2
+    assert len(all_runs()) == count
 
 
 def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work, tiny):
@@ -474,7 +523,7 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
     assert only_run().info.status == "FINISHED"
     assert "reason" not in only_run().data.tags
     steps = [p.step for p in client().get_metric_history(run.info.run_id, "train/loss")]
-    # no epoch is run twice; the saved one's loss is logged just after the saving, which the stop may meet
+    # no epoch is run twice; the stop may fall between saving an epoch and logging its loss
     assert steps in (list(range(epoch + 3)), [e for e in range(epoch + 3) if e != epoch])
     curve = client().get_metric_history(run.info.run_id, "val/auc")
     assert only_run().data.metrics["val/auc"] == max(point.value for point in curve)

@@ -21,21 +21,25 @@ def verb_lines() -> list[str]:
     return block.splitlines()
 
 
-def latest_fit() -> str:
+def fits() -> list[str]:
+    """Ids of the trained runs, the latest first."""
     store: MlflowClient = client()
     ids = [e.experiment_id for e in store.search_experiments()]
-    (run,) = store.search_runs(ids, "tags.verb = 'fit'", max_results=1)
-    return run.info.run_id
+    return [run.info.run_id for run in store.search_runs(ids, "tags.verb = 'fit'")]
 
 
 def test_every_verb_has_a_line_and_every_line_works(work):
     lines = verb_lines()
-    assert {line.split()[1] for line in lines} == {*LIGHTNING_VERBS, "phantom", "prepare", "cv"}
+    others = {"phantom", "prepare", "cv", "compare", "characteristics"}
+    assert {line.split()[1] for line in lines} == {*LIGHTNING_VERBS, *others}
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "mufnet"
         if words[0] == "cv":
             continue  # tests/study runs it, on less
-        run = latest_fit() if "RUN" in line else ""
-        assert main([word.replace("RUN", run) for word in words]) == 0, line
+        known = dict(zip(("RUN", "OTHER"), fits(), strict=False)) if "runs:/" in line else {}
+        for name, run in known.items():
+            words = [word.replace(f"runs:/{name}", f"runs:/{run}") for word in words]
+        assert main(words) == 0, line
     assert Path("scores.csv").is_file()
+    assert Path("try/compared/table2.tex").is_file()

@@ -9,14 +9,32 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mufnet_lightning.callbacks.run_record import RunLogger
-from mufnet_lightning.tracking import STORE_FOLDER
+from mufnet_lightning.tracking import checkpoint_folder
 
 
-class SelectedCheckpoint(ModelCheckpoint):
-    """Keeps the epoch with the best validation AUC, and the last one to go on from.
+class _RunCheckpoint(ModelCheckpoint):
+    """A checkpoint in `mlruns/checkpoints/<run id>/`, while the run goes on."""
 
-    While a run goes on they lie in `mlruns/checkpoints/<run id>/`; the selected one becomes an
-    artifact of the run when it ends.
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Choose the folder once the run has an id."""
+        if self.dirpath is None and isinstance(trainer.logger, RunLogger):
+            run_id = trainer.strategy.broadcast(trainer.logger.run_id)
+            self.dirpath = str(checkpoint_folder(str(run_id)))
+        super().setup(trainer, pl_module, stage)
+
+
+class LastCheckpoint(_RunCheckpoint):
+    """Keeps the last epoch, as `last.ckpt`, for a stopped run to go on from.
+
+    Not `save_last` of the other one: that saves only in epochs that are the best so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", auto_insert_metric_name=False, enable_version_counter=False)
+
+
+class SelectedCheckpoint(_RunCheckpoint):
+    """Keeps the epoch with the best validation AUC; it becomes an artifact of the run at its end.
 
     Args:
         monitor: metric that selects. `test_watched/accuracy` (with `data.watch_test`) is the
@@ -32,15 +50,7 @@ class SelectedCheckpoint(ModelCheckpoint):
             auto_insert_metric_name=False,
             enable_version_counter=False,
             save_top_k=1,
-            save_last=True,
         )
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Choose the folder once the run has an id."""
-        if self.dirpath is None and isinstance(trainer.logger, RunLogger):
-            run_id = trainer.strategy.broadcast(trainer.logger.run_id)
-            self.dirpath = str((STORE_FOLDER / "checkpoints" / str(run_id)).resolve())
-        super().setup(trainer, pl_module, stage)
 
     @property
     def kind(self) -> Literal["validation", "optimistic"]:

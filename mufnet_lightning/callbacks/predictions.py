@@ -40,6 +40,12 @@ def prediction_table(data: RoiPairDataModule, scores: dict[str, Tensor], split: 
     return table
 
 
+def part_table(trainer: Trainer, pl_module: LightningModule, part: str) -> pd.DataFrame:
+    """The predictions of the last pass over a part."""
+    scores = pl_module.latest[part]  # type: ignore[operator, index]
+    return prediction_table(trainer.datamodule, scores, part)  # type: ignore[attr-defined, arg-type]
+
+
 def gather_predictions(batches: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """Join what `predict_step` returned for each batch."""
     return {name: torch.cat([batch[name] for batch in batches]).cpu() for name in batches[0]}
@@ -63,7 +69,6 @@ class PredictionWriter(Callback):
     def _write(self, trainer: Trainer, pl_module: LightningModule, part: str) -> None:
         if not isinstance(trainer.logger, RunLogger) or not trainer.is_global_zero:
             return
-        scores = pl_module.latest[part]  # type: ignore[operator, index]
-        self._parts[part] = prediction_table(trainer.datamodule, scores, part)  # type: ignore[attr-defined, arg-type]
+        self._parts[part] = part_table(trainer, pl_module, part)
         text = pd.concat(self._parts.values()).to_csv(index=False)
         trainer.logger.experiment.log_text(trainer.logger.run, text, PREDICTIONS)

@@ -32,6 +32,19 @@ def read_texts(folder: Path, report: Report) -> dict[str, pd.DataFrame | None]:
     return {name: _read_text(folder / name, report) for name in _tables_of(folder)}
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """One table of any name, as text, cells stripped, indexed by the row's line in its file.
+
+    Raises:
+        InputFault: it cannot be read, or a row has too many or too few cells.
+    """
+    report = Report()
+    table = _read_text(path, report)
+    report.raise_faults()
+    assert table is not None  # else the report says why
+    return table
+
+
 def _tables_of(folder: Path) -> list[str]:
     """Which tables the folder should have, judged by those that it has."""
     if not folder.is_dir():

@@ -24,7 +24,8 @@ class Report:
     def add(self, table: str, row: int | None, reason: str) -> None:
         """Note a fault of one row, or of the whole file where `row` is None."""
         where = f"{table} row {row}:" if row else f"{table}"
-        self.faults.add((TABLES.index(table), row or 0, f"{where} {reason}"))
+        order = TABLES.index(table) if table in TABLES else len(TABLES)
+        self.faults.add((order, row or 0, f"{where} {reason}"))
         if row:
             self.bad_rows.add((table, row))
 

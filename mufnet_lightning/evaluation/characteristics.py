@@ -102,15 +102,18 @@ def characteristics_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 def _groups(patients: pd.DataFrame, by: str) -> dict[str, np.ndarray]:
     """Flags of each group's patients, by the group's name, in the order of its values."""
-    column = _known(patients[by])
+    ordered = isinstance(patients[by].dtype, pd.CategoricalDtype)
+    column = patients[by] if ordered else _known(patients[by])
     unknown = int(column.isna().sum())
     if unknown:
         raise EvaluationError(f"{unknown} patients have no value in {by}, so they are in no group.")
-    values = list(pd.unique(column))
-    try:
-        values.sort()
-    except TypeError:
-        values.sort(key=str)
+    present = set(column)
+    values = [v for v in column.cat.categories if v in present] if ordered else list(present)
+    if not ordered:
+        try:
+            values.sort()
+        except TypeError:
+            values.sort(key=str)
     if len(values) != 2:
         shown = ", ".join(_name(value) for value in values[:5])
         raise EvaluationError(f"{by} must have two values, but has {len(values)}: {shown}.")

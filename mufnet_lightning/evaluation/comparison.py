@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from mufnet_lightning.evaluation.arrays import (
     EvaluationError,
+    Floats,
     as_codes,
     as_labels,
     as_scores,
@@ -39,7 +40,7 @@ def compare_arms(
     patients: ArrayLike,
     level: Level = "image",
     method: Method | None = None,
-    thresholds: float | Sequence[float] = 0.5,
+    thresholds: ArrayLike = 0.5,
     confidence: float = 0.95,
 ) -> dict[str, Any]:
     """AUC, rates and paired tests of K arms on the same images.
@@ -55,15 +56,16 @@ def compare_arms(
         level: `patient` takes the mean score of each patient's images.
         method: of the AUC's variance; obuchowski at image level and delong at patient level
             unless told. DeLong at image level takes correlated images for independent ones.
-        thresholds: for all arms, or one for each; a score above it is called high.
+        thresholds: for all arms, (K,) one for each, or (K, N) one for each score, alike on a
+            patient's images; a score above it is called high.
         confidence: coverage of all intervals, between 0 and 1.
 
     Returns:
         `arms`: for each `name`, `images`, `patients`, `auc`, `auc_ci`, `auc_variance`, and `accuracy`,
-        `sensitivity`, `specificity`, `ppv`, `npv`, each `{"value", "ci"}`; also `threshold` and
-        `notes`. `tests`: for each pair `a`, `b`, `auc_difference`, `covariance`, `z`, `p`; also
-        `auc_difference_ci`, `p_holm` and `notes`. `level`, `method`, `confidence`. Fit for JSON: what
-        is undefined or infinite is None, and a note says why.
+        `sensitivity`, `specificity`, `ppv`, `npv`, each `{"value", "ci"}`; also `threshold` (a list
+        where there are several) and `notes`. `tests`: for each pair `a`, `b`, `auc_difference`,
+        `covariance`, `z`, `p`; also `auc_difference_ci`, `p_holm` and `notes`. `level`, `method`,
+        `confidence`. Fit for JSON: what is undefined or infinite is None, and a note says why.
 
     Raises:
         EvaluationError: one class only, a patient with two labels, or arrays that do not fit.
@@ -71,16 +73,20 @@ def compare_arms(
     positive = as_labels(labels)
     arms = as_scores(scores, len(positive))
     codes, _ = as_codes(patients, len(positive))
-    cuts = [float(thresholds)] * len(arms) if isinstance(thresholds, int | float) else list(thresholds)
-    if not len(names) == len(arms) == len(cuts):
+    cuts = np.asarray(thresholds, np.float64)
+    cuts = cuts[:, None] if cuts.ndim == 1 else cuts
+    if len(names) != len(arms) or cuts.shape not in ((), (len(arms), 1), arms.shape):
         raise EvaluationError(
-            f"{len(names)} names and {len(cuts)} thresholds do not fit {len(arms)} arms."
+            f"{len(names)} names and thresholds of the shape {np.shape(thresholds)} do not fit "
+            f"{len(arms)} arms."
         )
+    cuts = np.broadcast_to(cuts, arms.shape)
     if len(set(names)) < len(names):
         raise EvaluationError("two arms have the same name.")
     images, number = len(positive), int(codes.max()) + 1
     if level == "patient":
         pooled = patient_scores(positive, arms, patients)
+        cuts = patient_scores(positive, cuts, patients).scores
         positive, arms, codes = pooled.labels, pooled.scores, np.arange(number)
     else:
         one_label_each(positive, *as_codes(patients, len(positive)))
@@ -102,7 +108,7 @@ def compare_arms(
                 "auc_ci": list(auc_interval(estimate, arm, confidence)),
                 "auc_variance": _finite(float(estimate.covariance[arm, arm])),
                 **{rate: _entry(found) for rate, found in rates.items()},
-                "threshold": cuts[arm],
+                "threshold": _threshold(cuts[arm]),
                 "notes": [note for note in notes if note],
             }
         )
@@ -113,6 +119,11 @@ def compare_arms(
         "method": method,
         "confidence": confidence,
     }
+
+
+def _threshold(cuts: Floats) -> float | list[float]:
+    distinct = np.unique(cuts.round(12)).tolist()
+    return distinct[0] if len(distinct) == 1 else distinct
 
 
 def _tests(names: Sequence[str], estimate: AucEstimate, confidence: float) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ class MatchedScores:
         scores: (K, N).
         patients: (N,), the patient of each image, as text.
         matched_by: the columns that told which rows belong together.
+        rows: (K, N), the place of each image in each arm's table, from 0.
     """
 
     names: tuple[str, ...]
@@ -41,6 +42,7 @@ class MatchedScores:
     scores: Floats
     patients: NDArray
     matched_by: tuple[str, ...]
+    rows: NDArray[np.intp]
 
 
 def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:
@@ -98,7 +100,8 @@ def match_predictions(tables: Mapping[str, pd.DataFrame]) -> MatchedScores:
     patients = arms[first]["patient_id"].to_numpy(dtype=object)
     one_label_each(labels, *as_codes(patients, len(patients)))
     scores = np.stack([arm["score"].to_numpy(dtype=np.float64) for arm in arms.values()])
-    return MatchedScores(tuple(arms), labels, scores, patients, tuple(keys))
+    rows = np.stack([arm["row"].to_numpy(dtype=np.intp) for arm in arms.values()])
+    return MatchedScores(tuple(arms), labels, scores, patients, tuple(keys), rows)
 
 
 def _checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -108,7 +111,7 @@ def _checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
         raise EvaluationError(f"{name} has no column {absent[0]}.")
     if not len(table):
         raise EvaluationError(f"{name} has no rows.")
-    checked = pd.DataFrame(index=range(len(table)))
+    checked = pd.DataFrame({"row": range(len(table))})
     try:
         checked["label"] = as_labels(table["label"].to_numpy(dtype=object))
         checked["score"] = as_scores(table["score"].to_numpy(dtype=object), len(table))[0]

@@ -85,10 +85,13 @@ def rates(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike) -> dict[st
         return {name: above / below for name, (above, below) in parts.items()}
 
 
-def confusion(labels: ArrayLike, scores: ArrayLike, threshold: float = 0.5) -> Confusion:
-    """Counts of one arm, `labels` and `scores` (N,); a score above the threshold calls it high."""
+def confusion(labels: ArrayLike, scores: ArrayLike, threshold: ArrayLike = 0.5) -> Confusion:
+    """Counts of one arm, `labels` and `scores` (N,).
+
+    A score above the threshold, one or (N,) one for each, calls it high.
+    """
     positive = as_labels(labels)
-    called = _one_arm(scores, positive) > threshold
+    called = _one_arm(scores, positive) > np.asarray(threshold, np.float64)
     tp, fp = int((called & positive).sum()), int((called & ~positive).sum())
     return Confusion(tp, fp, int(positive.sum()) - tp, int((~positive).sum()) - fp)
 
@@ -97,7 +100,7 @@ def rate_intervals(
     labels: ArrayLike,
     scores: ArrayLike,
     patients: ArrayLike | None = None,
-    threshold: float = 0.5,
+    threshold: ArrayLike = 0.5,
     level: float = 0.95,
 ) -> dict[str, Estimate]:
     """accuracy, sensitivity, specificity, ppv and npv of one arm, each with its interval.
@@ -107,14 +110,14 @@ def rate_intervals(
         patients: (N,), the patient of each image. With them Wilson's interval takes the design
             effect of the patients into account (`wilson_clustered`); without, or with one image a
             patient, it is Wilson's own.
-        threshold: a score above it calls the image high.
+        threshold: one, or (N,) one for each; a score above it calls the image high.
         level: coverage of the intervals, between 0 and 1.
 
     Returns:
         By name. A rate that counts nothing has the value NaN, the interval 0 to 1 and a note.
     """
     positive = as_labels(labels)
-    called = _one_arm(scores, positive) > threshold
+    called = _one_arm(scores, positive) > np.asarray(threshold, np.float64)
     everything = np.ones(len(positive), bool)
     codes = np.arange(len(positive)) if patients is None else as_codes(patients, len(positive))[0]
     counted = {

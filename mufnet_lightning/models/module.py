@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
@@ -124,6 +125,22 @@ class MufNetModule(LightningModule):
         """Manifest row (N,), score (N,) (probability of high grade) and weights (N, M)."""
         output = self(batch)
         return {"row": batch["row"], "score": _score(output), "weights": output.weights.float()}
+
+    def on_train_epoch_start(self) -> None:
+        """A schedule that was restored with a checkpoint catches up.
+
+        Lightning saves an epoch before it steps the schedule (its issues 1772 and 17296).
+        """
+        schedule = cast(torch.optim.lr_scheduler.StepLR, self.lr_schedulers())
+        while schedule.last_epoch < self.current_epoch:
+            schedule.step()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Dropout follows seed, epoch and process: a run that goes on draws as if never stopped."""
+        if batch_idx == 0:  # the loader has drawn its own seed by now
+            seed = self.trainer.datamodule.seed  # type: ignore[attr-defined]
+            words = np.random.SeedSequence([seed, self.current_epoch, self.global_rank])
+            torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
 
     def on_train_epoch_end(self) -> None:
         """Epochs are the curves' axis."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.study.cross_validate import pool_predictions
 from mufnet_lightning.tracking import client, resolve_artifact
 
 
@@ -13,6 +21,15 @@ def runs() -> dict[str, object]:
     store = client()
     ids = [e.experiment_id for e in store.search_experiments()]
     return {run.info.run_id: run for run in store.search_runs(ids)}
+
+
+def of_verb(verb: str, **tags: str) -> list:
+    wanted = {"verb": verb, **tags}
+    return [run for run in runs().values() if wanted.items() <= run.data.tags.items()]
+
+
+def artifact(run, name: str) -> pd.DataFrame:
+    return pd.read_csv(resolve_artifact(run.info.run_id, name), dtype={"patient_id": str})
 
 
 def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, capfd):
@@ -25,11 +42,39 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, capfd)
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert parent.info.status == "FINISHED"
     values = pd.Series([run.data.metrics["test/auc"] for run in children])
-    assert parent.data.metrics["test/auc"] == pytest.approx(values.mean())
-    assert parent.data.metrics["test/auc_sd"] == pytest.approx(values.std())
+    metrics = parent.data.metrics
+    assert metrics["test/auc_fold_mean"] == pytest.approx(values.mean())
+    assert metrics["test/auc_fold_sd"] == pytest.approx(values.std())
+    half = stats.t.ppf(0.975, 1) * values.std() / np.sqrt(2)
+    assert metrics["test/auc_fold_ci_low"] == pytest.approx(max(0, values.mean() - half))
     assert "mean" in printed
-    table = pd.read_csv(resolve_artifact(parent.info.run_id, "folds_results.csv"), index_col=0)
-    assert list(table.index) == ["0", "1", "mean", "sd"]
+    table = artifact(parent, "folds_results.csv").set_index("fold")
+    assert list(table.index) == ["0", "1", "mean", "sd", "ci_low", "ci_high"]
+
+    # the ensemble on the one test part, and the out-of-fold scores of all other patients
+    pooled = artifact(parent, "predictions.csv")
+    test, val = (pooled[pooled["split"] == part] for part in ("test", "val"))
+    scores = [artifact(run, "predictions.csv").query("split == 'test'") for run in children]
+    mean = pd.concat(scores).groupby("pair_id")["score"].mean()
+    assert test.set_index("pair_id")["score"].sort_index().to_numpy() == pytest.approx(mean.to_numpy())
+    assert test["fold"].isna().all()
+    assert val["fold"].notna().all()
+    assert val["pair_id"].is_unique
+    assert not set(val["patient_id"]) & set(test["patient_id"])
+    assert metrics["test/auc"] == pytest.approx(roc_auc_score(test["label"], test["score"]))
+    assert metrics["val/auc"] == pytest.approx(roc_auc_score(val["label"], val["score"]))
+    assert metrics["test/auc_ci_low"] < metrics["test/auc"] < metrics["test/auc_ci_high"]
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"AUC over images {metrics['test/auc']:.3f} (" in note
+    names = {entry.path for entry in client().list_artifacts(parent.info.run_id, "figures")}
+    for name in ("test_roc_folds", "test_roc", "test_confusion", "val_reliability", "test_weights"):
+        assert {f"figures/{name}.png", f"figures/{name}.pdf"} <= names
+    assert {entry.path for entry in client().list_artifacts(parent.info.run_id)} >= {
+        "folds.csv",
+        "config.yaml",
+        "predictions.csv",
+        "evaluation",
+    }
 
     # as if it had been killed in fold 1: that fold alone is run again, and gives the same
     (second,) = [run for run in children if run.data.tags["fold"] == "1"]
@@ -67,3 +112,145 @@ def test_what_leaves_nothing_to_pool_is_refused(work, tiny, capfd, word):
     assert main(["cv", *tiny, word]) == 2
     assert f"cv cannot take {word.split('=')[0]}" in capfd.readouterr().err
     assert runs() == {}
+
+
+def test_some_folds_now_and_the_others_later_on_the_patients_of_another_arm(work, tiny, capfd):
+    words = ["cv", *tiny, "--data.n_folds=2", "--data.protocol=nested"]
+    assert main([*words, "--fold=0,7"]) == 2
+    assert "--fold 7: the folds are 0 to 1" in capfd.readouterr().err
+    assert runs() == {}
+    assert main([*words, "--fold", "1"]) == 0
+    (parent,) = of_verb("cv")
+    assert parent.info.status == "SCHEDULED"
+    assert [run.data.tags["fold"] for run in of_verb("fit")] == ["1"]
+    assert "test/auc" not in parent.data.metrics
+    assert "folds 0 are still to be run" in capfd.readouterr().err
+    assert main(words) == 0
+    (parent,) = of_verb("cv")
+    assert parent.info.status == "FINISHED"
+    # every patient once, each by the fold that never saw that patient
+    pooled = artifact(parent, "predictions.csv").query("split == 'test'")
+    assert pooled["pair_id"].is_unique
+    assert len(pooled) == 90
+    folds = artifact(parent, "folds.csv").query("part == 'test'").set_index("patient_id")["fold"]
+    assert (pooled["fold"] == pooled["patient_id"].map(folds)).all()
+    assert "val/auc" not in parent.data.metrics
+
+    # another arm on the very same patients, and the two compared
+    tiny[0] = "--config=configs/ceus.yaml"
+    other = ["cv", *tiny, "--data.split_seed=5", f"--folds-from={parent.info.run_id}"]
+    assert main(other) == 0
+    (second,) = of_verb("cv", arm="ceus")
+    assert second.data.tags["protocol"] == "nested"
+    assert artifact(second, "folds.csv").equals(artifact(parent, "folds.csv"))
+    capfd.readouterr()
+    ids = [parent.info.run_id, f"runs:/{second.info.run_id}"]
+    assert main(["compare", *ids, "--format=json", "--threshold=youden"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    assert [row["name"] for row in found["arms"]] == ["fused", "ceus"]
+    assert found["arms"][0]["auc"] == pytest.approx(parent.data.metrics["test/auc"])
+    assert found["arms"][0]["over_folds"]["test/auc"]["value"] == pytest.approx(
+        parent.data.metrics["test/auc_fold_mean"]
+    )
+    (compared,) = of_verb("compare")
+    assert compared.data.tags["compares"] == f"{parent.info.run_id},{second.info.run_id}"
+    assert compared.info.experiment_id == parent.info.experiment_id
+    assert f"runs/{second.info.run_id})" in compared.data.tags["mlflow.note.content"]
+
+    # a single run's own images were not all scored by the other arm's runs
+    (fold,) = of_verb("fit", arm="fused", fold="0")
+    assert main(["compare", parent.info.run_id, fold.info.run_id]) == 2
+    assert "were scored on different patients" in capfd.readouterr().err
+
+
+def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tiny, monkeypatch, capfd):
+    settings = [
+        "--data.n_folds=2",
+        "--model.dropout=0.5",
+        "--model.lr_step=2",
+        "--trainer.max_epochs=4",
+    ]
+    words = [*tiny, *settings]
+    assert main(["cv", *words, "--fold=0"]) == 0
+    (parent,) = of_verb("cv")
+    assert main(["fit", *words, "--data.fold=1", "--tracking.study=whole"]) == 0
+    (uninterrupted,) = of_verb("fit", study="whole")
+
+    train = MufNetModule.training_step
+
+    def dies_in_epoch_2(self, batch, batch_idx):
+        if self.current_epoch == 2:
+            raise FloatingPointError("the machine is gone")
+        return train(self, batch, batch_idx)
+
+    monkeypatch.setattr(MufNetModule, "training_step", dies_in_epoch_2)
+    with pytest.raises(FloatingPointError):
+        main(["fit", *words, "--data.fold=1", f"--tracking.parent_run={parent.info.run_id}"])
+    (broken,) = of_verb("fit", study="demo", fold="1")
+    client().update_run(broken.info.run_id, status="RUNNING")  # as if nobody could close it
+    capfd.readouterr()
+    assert main(["cv", *words]) == 0
+    assert "fold 1 of 0, 1, from its last epoch" in capfd.readouterr().err
+    (resumed,) = of_verb("fit", study="demo", fold="1")
+    assert resumed.info.run_id == broken.info.run_id
+    assert resumed.info.status == "FINISHED"
+    pd.testing.assert_frame_equal(
+        artifact(resumed, "predictions.csv"),
+        artifact(uninterrupted, "predictions.csv"),
+        check_exact=True,
+    )
+    for name in ("train/loss", "val/auc"):
+        there, here = (
+            [(p.step, p.value) for p in client().get_metric_history(run.info.run_id, name)]
+            for run in (uninterrupted, resumed)
+        )
+        assert here == there, name
+    assert not list(Path("mlruns").glob("checkpoints/*"))
+
+
+def test_folds_are_pooled_by_image_whatever_the_protocol():
+    def fold(pairs: list[str], scores: list[float], val: list[str]) -> pd.DataFrame:
+        table = pd.DataFrame({"pair_id": pairs + val, "score": scores + [0.5] * len(val)})
+        table["weight_bmode"], table["weight_ceus"] = table["score"], 1 - table["score"]
+        return table.assign(split=["test"] * len(pairs) + ["val"] * len(val))
+
+    paper = pool_predictions(
+        {0: fold(["a", "b"], [0.2, 0.4], ["c"]), 1: fold(["b", "a"], [0.8, 0.6], ["d"])}
+    )
+    assert paper.ensemble
+    assert paper.out_of_fold
+    test = paper.table.query("split == 'test'").set_index("pair_id")
+    assert test["score"].to_dict() == pytest.approx({"a": 0.4, "b": 0.6})
+    assert test["weight_ceus"].to_dict() == pytest.approx({"a": 0.6, "b": 0.4})
+    assert test["fold"].isna().all()
+    nested = pool_predictions({0: fold(["a"], [0.2], ["b"]), 3: fold(["b"], [0.8], ["b"])})
+    assert not nested.ensemble
+    assert not nested.out_of_fold
+    assert nested.table.query("split == 'test'")["fold"].tolist() == [0, 3]
+
+
+def test_selecting_on_the_test_set_gains_what_the_curves_say(work, tiny, capfd):
+    words = [*tiny, "--data.n_folds=2", "--trainer.max_epochs=4", "--data.watch_test=true"]
+    assert main(["cv", *words]) == 0
+    assert main(["fit", *tiny]) == 0
+    (parent,) = of_verb("cv")
+    (plain,) = [run for run in of_verb("fit") if "mlflow.parentRunId" not in run.data.tags]
+    capfd.readouterr()
+    assert main(["compare", parent.info.run_id, plain.info.run_id, "--selection"]) == 2
+    assert "--selection needs runs with data.watch_test: true" in capfd.readouterr().err
+    ids = [f"{name}={parent.info.run_id}" for name in ("one", "two")]
+    assert main(["compare", *ids, "--selection", "--format=json", "--no-record"]) == 0
+    (one, _) = json.loads(capfd.readouterr().out)["selection"]
+    gains = []
+    for child in of_verb("fit"):
+        if "mlflow.parentRunId" in child.data.tags:
+            history = {
+                name: [p.value for p in client().get_metric_history(child.info.run_id, name)][:4]
+                for name in ("val/auc", "test_watched/accuracy")
+            }
+            test = history["test_watched/accuracy"]
+            gains.append(max(test) - test[int(np.argmax(history["val/auc"]))])
+    assert one["metrics"]["accuracy"]["optimism"] == pytest.approx(np.mean(gains))
+    assert one["metrics"]["accuracy"]["optimism"] >= 0
+    assert main(["compare", *ids, "--selection", "--no-record"]) == 0
+    assert "Optimism of selecting the epoch on the test set" in capfd.readouterr().out

@@ -1,0 +1,77 @@
+"""An arm that was scored: a predictions CSV, or the run that left one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mufnet_lightning import tracking
+from mufnet_lightning.callbacks.predictions import PREDICTIONS
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.matching import read_predictions
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+
+@dataclass(frozen=True)
+class ScoredArm:
+    """Scores of an arm, and where they come from.
+
+    Attributes:
+        reference: what the user called it.
+        name: of the arm.
+        table: all rows of its predictions, see `prediction_table`.
+        run: None for a file.
+    """
+
+    reference: str
+    name: str
+    table: pd.DataFrame
+    run: Run | None = None
+
+    def part(self, split: str, fold: int | None = None) -> pd.DataFrame:
+        """The rows of `val` or `test`; a table that names no split is a test part.
+
+        Args:
+            split: which part.
+            fold: where several folds stand in the table, the rows of this one only.
+
+        Raises:
+            InputFault: there are no such rows.
+        """
+        if "split" not in self.table:
+            rows = self.table if split == "test" else self.table.iloc[:0]
+        else:
+            rows = self.table[self.table["split"] == split]
+            if split == "test" and rows.empty and not self.table["split"].isin(["train", "val"]).any():
+                rows = self.table
+        if fold is not None and "fold" in rows and rows["fold"].nunique() > 1:
+            rows = rows[rows["fold"] == fold]
+        if rows.empty:
+            of_fold = "" if fold is None else f" of fold {fold}"
+            raise InputFault(f"{self.reference} has no scores of the {split} part{of_fold}")
+        return rows.reset_index(drop=True)
+
+
+def read_arm(reference: str) -> ScoredArm:
+    """Read an arm: a predictions CSV, `runs:/ID` or `ID` of a run or a cross-validation's parent run.
+
+    `NAME=REFERENCE` gives it a name; without, it is the file's, or what the run's tag `arm` says.
+
+    Raises:
+        InputFault: there is no such file or run, or no predictions in it.
+    """
+    name, mark, rest = reference.partition("=")
+    if mark and not Path(reference).exists():
+        found = read_arm(rest)
+        return ScoredArm(found.reference, name, found.table, found.run)
+    path = tracking.resolve_artifact(reference, PREDICTIONS)
+    table = read_predictions(path, reference)
+    if Path(reference).exists():
+        return ScoredArm(reference, path.stem, table)
+    run = tracking.find_run(reference)
+    return ScoredArm(reference, run.data.tags.get("arm") or str(run.info.run_name), table, run)

@@ -1,0 +1,379 @@
+"""Arms side by side: Table 2, the paired tests and the figures, printed, written and recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mufnet_lightning import tracking
+from mufnet_lightning.callbacks.evaluation import log_figures, log_json
+from mufnet_lightning.callbacks.scored_arm import ScoredArm, read_arm
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs
+from mufnet_lightning.evaluation.comparison import Level, compare_arms
+from mufnet_lightning.evaluation.delong import Method
+from mufnet_lightning.evaluation.figures import confusion_figure, figure_files
+from mufnet_lightning.evaluation.matching import MatchedScores, match_predictions
+from mufnet_lightning.evaluation.metrics import RATES, confusion, youden_threshold
+from mufnet_lightning.evaluation.summary import at_level, roc_of
+from mufnet_lightning.study.cross_validate import read_results
+from mufnet_lightning.study.selection import selection_optimism
+
+METHOD_NAMES = {"delong": "DeLong", "obuchowski": "Obuchowski, clustered by patient"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was compared and what came of it.
+
+    Attributes:
+        arms: in the order of the result.
+        matched: their scores, image by image.
+        result: as `--format json` prints it, see `compare_arms`; also `threshold` and, where it was
+            asked for, `selection`. An arm that is a cross-validation has `over_folds`.
+    """
+
+    arms: Sequence[ScoredArm]
+    matched: MatchedScores
+    result: dict[str, Any]
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+
+    def table(self) -> pd.DataFrame:
+        """Table 2: a row an arm; each number with its interval."""
+        rows = []
+        for arm in self.result["arms"]:
+            row = {"arm": arm["name"], "AUC": _with_interval(arm["auc"], arm["auc_ci"])}
+            for rate in RATES:
+                title = rate.upper() if rate in ("ppv", "npv") else rate.capitalize()
+                row[title] = _with_interval(arm[rate]["value"], arm[rate]["ci"])
+            if "auc_bootstrap_ci" in arm:
+                row["AUC, bootstrap"] = _with_interval(None, arm["auc_bootstrap_ci"])
+            over = arm.get("over_folds", {}).get(self._fold_metric())
+            if over:
+                row["AUC, mean ± t over folds"] = _with_interval(over["value"], over["ci"])
+            rows.append(row)
+        return pd.DataFrame(rows).fillna("")
+
+    def tests(self) -> pd.DataFrame:
+        """The paired tests: a row a pair; Holm's p where there are several."""
+        rows = []
+        for test in self.result["tests"]:
+            row = {
+                "a": test["a"],
+                "b": test["b"],
+                "AUC difference": _with_interval(test["auc_difference"], test["auc_difference_ci"]),
+                "z": "" if test["z"] is None else f"{test['z']:.3f}",
+                "p": _p(test["p"]),
+            }
+            if len(self.result["tests"]) > 1:
+                row["p (Holm)"] = _p(test["p_holm"])
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    def caption(self) -> str:
+        """What the numbers are, in one sentence."""
+        result = self.result
+        first = result["arms"][0]
+        threshold = "0.5" if result["threshold"] == "0.5" else "Youden's on validation scores"
+        return (
+            f"{first['patients']} patients, {first['images']} images; numbers over "
+            f"{result['level']}s; AUC: {METHOD_NAMES[result['method']]}; rates: Wilson; "
+            f"{result['confidence']:.0%} intervals; threshold: {threshold}."
+        )
+
+    def notes(self) -> list[str]:
+        """What is degenerate or undefined, and why."""
+        told = [f"{arm['name']}: {note}" for arm in self.result["arms"] for note in arm["notes"]]
+        return told + [
+            f"{test['a']} and {test['b']}: {note}"
+            for test in self.result["tests"]
+            for note in test["notes"]
+        ]
+
+    def selection(self) -> pd.DataFrame | None:
+        """What selecting on the test set would have gained, if it was asked for."""
+        if "selection" not in self.result:
+            return None
+        rows = [
+            {
+                "arm": arm["name"],
+                "metric": metric,
+                "runs": arm["runs"],
+                "selected on validation": f"{found['validation']:.3f}",
+                "selected on test": f"{found['test']:.3f}",
+                "optimism": _with_interval(found["optimism"], found["ci"]),
+            }
+            for arm in self.result["selection"]
+            for metric, found in arm["metrics"].items()
+        ]
+        return pd.DataFrame(rows)
+
+    def text(self) -> str:
+        """Everything as `--format table` prints it."""
+        blocks = [self.caption(), self.table().to_string(index=False)]
+        if self.result["tests"]:
+            blocks.append(self.tests().to_string(index=False))
+        selection = self.selection()
+        if selection is not None:
+            blocks.append("Optimism of selecting the epoch on the test set:")
+            blocks.append(selection.to_string(index=False))
+        blocks += [f"Note: {note}" for note in self.notes()]
+        return "\n\n".join(blocks)
+
+    def files(self) -> dict[str, bytes]:
+        """`compare.csv`, `tests.csv`, `compare.json`, `table2.tex`, and each figure as PNG and PDF."""
+        files = {
+            "compare.csv": self.table().to_csv(index=False),
+            "compare.json": json.dumps(self.result, indent=2, allow_nan=False, ensure_ascii=False),
+            "table2.tex": self._latex(),
+        }
+        if self.result["tests"]:
+            files["tests.csv"] = self.tests().to_csv(index=False)
+        selection = self.selection()
+        if selection is not None:
+            files["selection.csv"] = selection.to_csv(index=False)
+        told = {name: text.encode() for name, text in files.items()}
+        for name, figure in self.figures.items():
+            told |= figure_files(figure, name)
+        return told
+
+    def _latex(self) -> str:
+        out = io.StringIO()
+        out.write("% needs \\usepackage{booktabs}\n")
+        self.table().to_latex(out, index=False, escape=True, caption=self.caption(), label="tab:arms")
+        if self.result["tests"]:
+            out.write("\n")
+            caption = "Paired differences of AUC."
+            self.tests().to_latex(out, index=False, escape=True, caption=caption, label="tab:tests")
+        return out.getvalue()
+
+    def _fold_metric(self) -> str:
+        return "test/patient_auc" if self.result["level"] == "patient" else "test/auc"
+
+
+def compare(
+    references: Sequence[str],
+    level: Level = "image",
+    method: Method | None = None,
+    threshold: str = "0.5",
+    bootstrap: int = 0,
+    selection: bool = False,
+) -> Comparison:
+    """Compare arms on the images that all of them scored.
+
+    Args:
+        references: predictions CSVs, runs, or cross-validations' parent runs (see `read_arm`).
+        level, method: see `compare_arms`.
+        threshold: `0.5`, or `youden`: of each arm on its own validation scores; where each fold has
+            scored its own test patients, of each fold.
+        bootstrap: resamples of patients for one more interval of the AUC; 0 for none.
+        selection: also measure what choosing the epoch on the test set would have gained.
+
+    Raises:
+        InputFault: an arm cannot be read, the arms were not scored on the same images and patients,
+            or something is asked that their files or runs do not hold.
+    """
+    arms = _with_own_names([read_arm(reference) for reference in references])
+    parts = {arm.name: arm.part("test") for arm in arms}
+    matched = match_predictions(parts)
+    thresholds = 0.5 if threshold == "0.5" else _youden(arms, parts, matched)
+    result = compare_arms(
+        matched.names, matched.labels, matched.scores, matched.patients, level, method, thresholds
+    )
+    result["threshold"] = threshold
+    labels, scores = at_level(matched, level)
+    if bootstrap:
+        drawn = _bootstrap(matched, level, bootstrap)
+        for row, interval in zip(result["arms"], drawn, strict=True):
+            row["auc_bootstrap_ci"] = interval
+    for row, arm in zip(result["arms"], arms, strict=True):
+        folds = _over_folds(arm)
+        if folds:
+            row["over_folds"] = folds
+    if selection:
+        result["selection"] = [selection_optimism(arm) for arm in arms]
+    cuts = np.broadcast_to(np.asarray(thresholds), matched.scores.shape)
+    counted = at_level(MatchedScores(**{**vars(matched), "scores": cuts}), level)[1]
+    figures = {
+        "roc": roc_of(result, labels, scores),
+        "confusion": confusion_figure(
+            {
+                name: confusion(labels, values, cut)
+                for name, values, cut in zip(matched.names, scores, counted, strict=True)
+            }
+        ),
+    }
+    return Comparison(arms, matched, result, figures)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files into a folder, which is made; each appears whole or not at all.
+
+    Raises:
+        InputFault: the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            partial = folder / f".{name}.partial"
+            partial.write_bytes(content)
+            partial.replace(folder / name)
+    except OSError as error:
+        raise InputFault(f"--out {folder} cannot be written: {error.strerror}") from None
+
+
+def record_comparison(comparison: Comparison, study: str | None = None) -> str:
+    """Record it as an MLflow run of its own that names the runs it compares; returns the run's id.
+
+    Args:
+        comparison: what to record.
+        study: MLflow experiment; that of the first run compared unless told, else `mufnet`. Where
+            it has the very same result already, nothing is added.
+    """
+    store = tracking.client()
+    runs = {arm.name: arm.run for arm in comparison.arms if arm.run}
+    first = next(iter(runs.values()), None)
+    if study is None and first is not None:
+        experiment_id = first.info.experiment_id
+        study = store.get_experiment(experiment_id).name
+    else:
+        study = study or tracking.Tracking.study
+        experiment_id = tracking.open_study(study)
+    result = comparison.result
+    key = hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:32]
+    same = f"tags.compare_key = '{key}' AND attributes.status = 'FINISHED'"
+    found = store.search_runs([experiment_id], same, max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    tags = {
+        "compare_key": key,
+        "verb": "compare",
+        "study": study,
+        "level": result["level"],
+        "method": result["method"],
+        "compares": ",".join(run.info.run_id for run in runs.values()),
+        **tracking.commit_tags(),
+    }
+    name = "-".join(["compare", *(arm.name for arm in comparison.arms)])
+    run_id = store.create_run(experiment_id, tags=tags, run_name=name[:250]).info.run_id
+    try:
+        for row in result["arms"]:
+            store.log_metric(run_id, f"auc/{_metric_name(row['name'])}", row["auc"])
+        for test in result["tests"]:
+            pair = f"{_metric_name(test['a'])}-{_metric_name(test['b'])}"
+            store.log_metric(run_id, f"auc_difference/{pair}", test["auc_difference"])
+            store.log_metric(run_id, f"p/{pair}", test["p"])
+        for file, content in comparison.files().items():
+            if not file.endswith((".png", ".pdf", ".json")):
+                store.log_text(run_id, content.decode(), file)
+        log_json(store, run_id, result, "compare.json")
+        log_figures(store, run_id, comparison.figures)
+        store.set_tag(run_id, "mlflow.note.content", _note(comparison))
+    except BaseException:
+        store.set_terminated(run_id, "FAILED")
+        raise
+    store.set_terminated(run_id, "FINISHED")
+    return str(run_id)
+
+
+def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
+    """No two alike: where they are, the run's name, the file's folder, or a number tells them apart."""
+    named: list[ScoredArm] = []
+    for arm in arms:
+        name = arm.name
+        if sum(other.name == name for other in arms) > 1:
+            more = arm.run.info.run_name if arm.run else Path(arm.reference).parent.name
+            name = more if more and more != name else name
+        taken = {other.name for other in named}
+        unique = next(
+            text
+            for n in range(1, len(arms) + 2)
+            if (text := name if n == 1 else f"{name} {n}") not in taken
+        )
+        named.append(ScoredArm(arm.reference, unique, arm.table, arm.run))
+    return named
+
+
+def _youden(
+    arms: Sequence[ScoredArm], parts: Mapping[str, pd.DataFrame], matched: MatchedScores
+) -> np.ndarray:
+    """(K, N): thresholds from validation scores of the very models that scored each image."""
+    cuts = np.empty(matched.scores.shape)
+    for number, arm in enumerate(arms):
+        val, test = arm.part("val"), parts[arm.name]
+        if "fold" in test and test["fold"].notna().all() and test["fold"].nunique() > 1:
+            fold_of = test["fold"].to_numpy()[matched.rows[number]]
+            for fold in np.unique(fold_of):
+                rows = arm.part("val", int(fold))
+                cuts[number, fold_of == fold] = youden_threshold(rows["label"], rows["score"]).value
+        elif "pair_id" in val and not val["pair_id"].is_unique:
+            raise InputFault(f"{arm.reference}: its validation part holds scores of several models")
+        else:
+            cuts[number] = youden_threshold(val["label"], val["score"]).value
+    return cuts
+
+
+def _bootstrap(matched: MatchedScores, level: Level, replicates: int) -> list[list[float]]:
+    labels, scores = at_level(matched, level)
+    patients = matched.patients if level == "image" else np.arange(len(labels))
+    found = bootstrap_aucs(labels, scores, patients, replicates)
+    intervals = [found.interval(arm) for arm in range(len(scores))]
+    return [[interval.low, interval.high] for interval in intervals]
+
+
+def _over_folds(arm: ScoredArm) -> dict[str, Any] | None:
+    """Mean and t interval over the folds of a cross-validation."""
+    if arm.run is None or arm.run.data.tags.get("verb") != "cv":
+        return None
+    table = read_results(arm.run.info.run_id)
+    return {
+        name: {"value": table.at["mean", name], "ci": table.loc[["ci_low", "ci_high"], name].tolist()}
+        for name in table.columns
+        if table[name].notna().all()
+    }
+
+
+def _note(comparison: Comparison) -> str:
+    lines = [comparison.caption(), "", _markdown(comparison.table())]
+    if comparison.result["tests"]:
+        lines += ["", _markdown(comparison.tests())]
+    selection = comparison.selection()
+    if selection is not None:
+        lines += ["", "Optimism of selecting the epoch on the test set:", "", _markdown(selection)]
+    lines += ["", *(f"- {note}" for note in comparison.notes())]
+    for arm in comparison.arms:
+        where = arm.reference
+        if arm.run:
+            info = arm.run.info
+            link = f"#/experiments/{info.experiment_id}/runs/{info.run_id}"
+            where = f"[{info.run_name}]({link})"
+        lines.append(f"- {arm.name}: {where}")
+    return "\n".join(lines)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in table.to_numpy()])
+
+
+def _metric_name(name: str) -> str:
+    """MLflow takes letters, digits and a few signs."""
+    return "".join(sign if sign.isalnum() or sign in "_-. " else "_" for sign in name)
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    text = "" if value is None else f"{value:.3f} "
+    return text.strip() if interval is None else f"{text}({interval[0]:.3f}, {interval[1]:.3f})"
+
+
+def _p(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,98 @@
+"""How much choosing the epoch on the test set flatters: the paper's way against validation's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mufnet_lightning import tracking
+from mufnet_lightning.callbacks.scored_arm import ScoredArm
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.intervals import mean_t
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+METRICS = ("accuracy", "auc", "patient_auc")
+TEST_MONITOR = "test_watched/accuracy"  # "the highest accuracy on the testing cohort"
+
+
+def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
+    """Test results at the epoch that validation selects, and at the one that the test set would.
+
+    From the curves of runs that watched the test part (`data.watch_test`). Of equal epochs the first
+    is taken, as a checkpoint is.
+
+    Args:
+        arm: a run, or a cross-validation: then of each of its folds.
+
+    Returns:
+        `name`, `runs` (how many), and `metrics`: for accuracy, auc and patient_auc (test) the means
+        `validation` and `test`, their difference `optimism`, and its `ci` (mean ± t over the folds,
+        95%; None for a single run).
+
+    Raises:
+        InputFault: it is a file, or its runs did not watch the test part.
+    """
+    if arm.run is None:
+        raise InputFault(f"--selection needs runs, and {arm.reference} is a file")
+    pairs = np.array([_both_ways(run, arm.reference) for run in _runs(arm.run)])  # (R, 2, metrics)
+    metrics = {}
+    for column, name in enumerate(METRICS):
+        validation, test = pairs[:, 0, column], pairs[:, 1, column]
+        gain = test - validation
+        found = mean_t(gain, limits=(-1.0, 1.0)) if len(gain) > 1 else None
+        metrics[name] = {
+            "validation": float(validation.mean()),
+            "test": float(test.mean()),
+            "optimism": float(gain.mean()),
+            "ci": [found.low, found.high] if found else None,
+        }
+    return {"name": arm.name, "runs": len(pairs), "metrics": metrics}
+
+
+def _runs(run: Run) -> list[Run]:
+    if run.data.tags.get("verb") != "cv":
+        return [run]
+    wanted = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.status = 'FINISHED'"
+    latest: dict[str, Run] = {}
+    for child in tracking.client().search_runs([run.info.experiment_id], wanted):
+        latest.setdefault(child.data.tags["fold"], child)
+    return list(latest.values())
+
+
+def _both_ways(run: Run, reference: str) -> list[list[float]]:
+    """METRICS of the test part at the epoch of validation's choice, and of the test set's."""
+    monitor, mode = run.data.params.get("checkpoint.monitor", "val/auc"), "max"
+    if monitor.startswith("val/"):
+        mode = run.data.params.get("checkpoint.mode", "max")
+    else:
+        monitor = "val/auc"
+    chosen = [
+        _best_epoch(run, monitor, mode, reference),
+        _best_epoch(run, TEST_MONITOR, "max", reference),
+    ]
+    curves = [_curve(run, f"test_watched/{name}", reference) for name in METRICS]
+    return [[curve[epoch] for curve in curves] for epoch in chosen]
+
+
+def _best_epoch(run: Run, metric: str, mode: str, reference: str) -> int:
+    curve = _curve(run, metric, reference)
+    sign = -1 if mode == "max" else 1
+    return min(curve, key=lambda epoch: (sign * curve[epoch], epoch))
+
+
+def _curve(run: Run, metric: str, reference: str) -> dict[int, float]:
+    points = tracking.client().get_metric_history(run.info.run_id, metric)
+    epochs = int(run.data.params.get("trainer.max_epochs", len(points)))
+    curve: dict[int, float] = {}
+    for point in points:  # the score after training is logged too, behind the last epoch
+        if point.step < epochs:
+            curve.setdefault(point.step, point.value)
+    if not curve:
+        raise InputFault(
+            f"{reference}: run {run.info.run_name} has no {metric} of each epoch; "
+            "--selection needs runs with data.watch_test: true"
+        )
+    return curve

@@ -1,0 +1,69 @@
+"""Table 1 of a cohort: its patients.csv, two groups side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mufnet_lightning.cohort.csv_text import read_table
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.characteristics import Kind, characteristics, characteristics_frame
+
+OUTCOMES = ("grade", "label")
+
+
+def table_one(
+    path: Path,
+    by: str,
+    variables: Sequence[str] | None = None,
+    kinds: dict[str, Kind] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of Table 1, see `characteristics`.
+
+    Args:
+        path: of a CSV with a row a patient.
+        by: column with the two groups. `grade` means grades 1 and 2 against 3 and 4; so does
+            `label` where the table has only grades.
+        variables: columns to describe; all but patient_id, grade, label and `by` unless told.
+        kinds: `number` or `category` for columns where the rule errs.
+
+    Raises:
+        InputFault: the file is no table, or the groups are not two.
+    """
+    texts = read_table(path)
+    table = texts.apply(_typed)
+    if by == "grade" or (by == "label" and by not in texts and "grade" in texts):
+        table[by] = _grade_groups(texts, path)
+    if variables is None:
+        variables = [name for name in table.columns if name not in ("patient_id", by, *OUTCOMES)]
+    return characteristics(table, by, variables, kinds)
+
+
+def printed(rows: Sequence[dict[str, Any]], form: str) -> str:
+    """The rows as `table`, `csv` or `json`."""
+    if form == "json":
+        return json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False)
+    frame = characteristics_frame(rows)
+    return frame.to_csv(index=False).rstrip("\n") if form == "csv" else frame.to_string(index=False)
+
+
+def _typed(column: pd.Series) -> pd.Series:
+    """Text, or numbers where every cell that is not empty is one."""
+    numbers = pd.to_numeric(column.mask(column == ""), errors="coerce")
+    return numbers if numbers.notna().equals(column != "") else column
+
+
+def _grade_groups(texts: pd.DataFrame, path: Path) -> pd.Series:
+    if "grade" not in texts:
+        raise InputFault(f"{path} has no column grade")
+    names = {"1": "low grade", "2": "low grade", "3": "high grade", "4": "high grade"}
+    values = texts["grade"].str.replace(r"\.0+$", "", regex=True).map(names)
+    odd = values[values.isna()].index
+    if len(odd):
+        found = texts["grade"][odd[0]]
+        raise InputFault(f"{path}, row {odd[0]}: grade is {found!r}, expected 1, 2, 3 or 4")
+    return values.astype(pd.CategoricalDtype(["low grade", "high grade"], ordered=True))

@@ -1,0 +1,95 @@
+"""The paper's whole experiment: arms cross-validated on the same folds, compared, with Table 1.
+
+    python -m mufnet_lightning.study.whole_study --config OVERLAY.yaml --patients patients.csv --out DIR
+
+`make study` calls it. Called again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mufnet_lightning import tracking
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.comparison import Level
+from mufnet_lightning.study.compare import compare, record_comparison, write_files
+from mufnet_lightning.study.cross_validate import cross_validate
+from mufnet_lightning.study.table_one import printed, table_one
+
+ARMS = ("configs/bmode.yaml", "configs/ceus.yaml", "configs/fused.yaml")
+LEVELS: tuple[Level, ...] = ("patient", "image")
+
+
+def run_study(
+    arms: Sequence[str],
+    overlays: Sequence[str] = (),
+    options: Sequence[str] = (),
+    patients: Path | None = None,
+    out: Path = Path("results"),
+) -> list[str]:
+    """Cross-validate each arm, all on the first one's folds; compare them; describe the patients.
+
+    Prints Table 1 and Table 2, over patients and over images, and writes them with their figures
+    under `out`.
+
+    Args:
+        arms: a configuration each.
+        overlays: laid over each of them.
+        options: of `mufnet fit`, for all of them.
+        patients: patients.csv of the cohort, for Table 1 by grade.
+        out: folder to write.
+
+    Returns:
+        The parent runs' ids.
+
+    Raises:
+        InputFault: an arm cannot be run as asked, or the patients cannot be described.
+        KeyboardInterrupt: stopped; the next call goes on.
+    """
+    table = table_one(patients, "grade") if patients else None  # a bad table is told at once
+    runs: list[str] = []
+    for arm in arms:
+        words = [f"--config={file}" for file in (arm, *overlays)] + list(options)
+        print(f"\n== {Path(arm).stem}", flush=True)
+        runs.append(cross_validate(words, folds_from=runs[0] if runs else None))
+    if table is not None:
+        files = {f"table1.{form}": printed(table, form).encode() for form in ("csv", "json")}
+        write_files(files, out)
+        print(f"\n== Table 1\n{printed(table, 'table')}")
+    for level in LEVELS:
+        comparison = compare(runs, level)
+        folder = out / f"over_{level}s"
+        write_files(comparison.files(), folder)
+        run_id = record_comparison(comparison)
+        if table is not None:
+            tracking.client().log_text(run_id, printed(table, "csv"), "table1.csv")
+        print(f"\n== Table 2, over {level}s\n{comparison.text()}")
+        print(f"written to {folder}, recorded as run {run_id}", flush=True)
+    return runs
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a study from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), help="a configuration each")
+    parser.add_argument("--config", action="append", default=[], help="laid over each arm's")
+    parser.add_argument("--patients", type=Path, help="patients.csv, for Table 1")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write")
+    known, rest = parser.parse_known_args(argv)
+    try:
+        run_study(known.arms, known.config, rest, known.patients, known.out)
+    except InputFault as fault:
+        for line in fault.faults:
+            print(f"mufnet: {line}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mufnet: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,238 @@
+"""`mufnet compare` on prediction files: the contract, outside references, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.tracking import client, resolve_artifact
+
+NAMES = ("bmode", "ceus", "fused")
+
+
+@pytest.fixture
+def arms(work) -> dict[str, pd.DataFrame]:
+    """Three arms of 40 patients with 6 images each, as files; fused knows both signals."""
+    rng = np.random.default_rng(3)
+    patient = np.repeat(np.arange(40), 6)
+    label = (patient < 16).astype(int)
+    hidden = {name: rng.normal(size=40)[patient] + 1.2 * label for name in ("bmode", "ceus")}
+    hidden["fused"] = hidden["bmode"] + hidden["ceus"]
+    tables = {}
+    for name in NAMES:
+        score = 1 / (1 + np.exp(-(hidden[name] - 0.6 + 0.5 * rng.normal(size=240))))
+        tables[name] = pd.DataFrame(
+            {
+                "pair_id": [f"pair{i}" for i in range(240)],
+                "patient_id": [f"{p:03d}" for p in patient],
+                "clip_id": [f"{p:03d}-1" for p in patient],
+                "frame": np.tile(np.arange(6), 40),
+                "label": label,
+                "score": score,
+                "fold": 0,
+                "split": "test",
+            }
+        )
+        tables[name].to_csv(f"{name}.csv", index=False)
+    return tables
+
+
+FILES = [f"{name}.csv" for name in NAMES]
+
+
+def result(capsys, *words: str) -> dict:
+    assert main(["compare", *words, "--format=json", "--no-record"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_json_is_the_contract_and_the_aucs_are_scikit_learns(arms, capsys):
+    found = result(capsys, *FILES)
+    assert (found["level"], found["method"]) == ("image", "obuchowski")
+    for row, name in zip(found["arms"], NAMES, strict=True):
+        assert {"name", "images", "patients", "auc", "auc_ci", "auc_variance"} <= set(row)
+        assert (row["name"], row["images"], row["patients"]) == (name, 240, 40)
+        assert row["auc"] == pytest.approx(roc_auc_score(arms[name]["label"], arms[name]["score"]))
+        for rate in ("accuracy", "sensitivity", "specificity", "ppv", "npv"):
+            assert set(row[rate]) == {"value", "ci"}
+    assert [(t["a"], t["b"]) for t in found["tests"]] == [
+        ("bmode", "ceus"),
+        ("bmode", "fused"),
+        ("ceus", "fused"),
+    ]
+    patients = result(capsys, *FILES, "--level=patient")
+    assert (patients["level"], patients["method"]) == ("patient", "delong")
+    mean = arms["fused"].groupby("patient_id")[["label", "score"]].mean()
+    assert patients["arms"][2]["auc"] == pytest.approx(roc_auc_score(mean["label"], mean["score"]))
+    naive = result(capsys, *FILES, "--method=delong")
+    assert naive["arms"][0]["auc_variance"] < found["arms"][0]["auc_variance"] / 2
+
+
+def test_the_order_of_rows_and_arms_changes_nothing(arms, capsys):
+    before = result(capsys, "bmode.csv", "fused.csv")
+    shuffled = arms["fused"].sample(frac=1, random_state=0)
+    shuffled.to_csv("fused.csv", index=False)
+    assert result(capsys, "bmode.csv", "fused.csv") == before
+    turned = result(capsys, "fused.csv", "bmode.csv")
+    assert turned["tests"][0]["z"] == pytest.approx(-before["tests"][0]["z"])
+    assert turned["tests"][0]["p"] == pytest.approx(before["tests"][0]["p"])
+
+
+def test_three_columns_are_enough_where_patients_have_one_image(arms, capsys):
+    for name, table in arms.items():
+        one = table[table["frame"] == 0][["patient_id", "label", "score"]]
+        one.to_csv(f"{name}.csv", index=False)
+    found = result(capsys, *FILES)
+    assert found["arms"][0]["images"] == found["arms"][0]["patients"] == 40
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda t: t[t["patient_id"] != "007"], "were scored on different patients"),
+        (lambda t: t[t["pair_id"] != "pair9"], "were scored on different images"),
+        (
+            lambda t: t.assign(label=t["label"].where(t["patient_id"] != "003", 0)),
+            "disagree on the label",
+        ),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "more rows than images"),
+        (lambda t: t.drop(columns="score"), "has no column score"),
+        (lambda t: t.assign(score=t["score"].mask(t.index == 4)), "scores are missing"),
+        (lambda t: t.assign(label=2), "labels must be 0 (low) or 1 (high)"),
+        (lambda t: t.iloc[:0], "has no scores of the test part"),
+        (lambda t: t.assign(split="val"), "has no scores of the test part"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_refused_with_the_reason(arms, capsys, change, expected):
+    change(arms["fused"]).to_csv("fused.csv", index=False)
+    assert main(["compare", "bmode.csv", "fused.csv", "--out=out"]) == 2
+    printed = capsys.readouterr()
+    assert expected in printed.err
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    assert not Path("out").exists()
+
+
+def test_a_patient_with_two_labels_is_refused(arms, capsys):
+    for name, table in arms.items():
+        table.loc[2, "label"] = 0  # the patient's other images say 1
+        table.to_csv(f"{name}.csv", index=False)
+    assert main(["compare", *FILES]) == 2
+    assert "1 patient has images of both classes, for example 000" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["bmode.csv"], "compare needs two arms or more"),
+        (["bmode.csv", "nowhere.csv"], "nowhere.csv: there is no such file"),
+        (["bmode.csv", "0123456789abcdef"], "neither a file nor a run"),
+        (["bmode.csv", "ceus.csv", "--threshold=youden"], "has no scores of the val part"),
+        (["bmode.csv", "ceus.csv", "--selection"], "--selection needs runs, and bmode.csv is a file"),
+        (["bmode.csv", "ceus.csv", "--bootstrap=-1"], "--bootstrap is -1, expected 0 or more"),
+        (["bmode.csv", "ceus.csv", "--out=bmode.csv"], "--out bmode.csv cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_sentence(arms, capsys, words, expected):
+    assert main(["compare", *words]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_out_has_tables_and_figures_that_open(arms, capsys):
+    assert main(["compare", *FILES, "--out=out", "--no-record"]) == 0
+    printed = capsys.readouterr().out
+    out = Path("out")
+    tables = {"compare.csv", "tests.csv", "compare.json", "table2.tex"}
+    figures = {f"{name}.{form}" for name in ("roc", "confusion") for form in ("png", "pdf")}
+    assert {path.name for path in out.iterdir()} == tables | figures
+    table = pd.read_csv(out / "compare.csv")
+    assert list(table["arm"]) == list(NAMES)
+    numbers = json.loads((out / "compare.json").read_text())
+    for row, arm in zip(table.to_dict("records"), numbers["arms"], strict=True):
+        low, high = arm["auc_ci"]
+        assert row["AUC"] == f"{arm['auc']:.3f} ({low:.3f}, {high:.3f})"
+        assert row["AUC"] in printed
+        assert row["AUC"] in (out / "table2.tex").read_text()
+    assert "p (Holm)" in printed
+    for name in ("roc", "confusion"):
+        image = cv2.imread(str(out / f"{name}.png"))
+        assert min(image.shape[:2]) > 400
+        assert len(np.unique(image)) > 10
+        assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_arms_can_be_named_and_equal_names_are_told_apart(arms, capsys):
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        arms["bmode" if folder == "a" else "ceus"].to_csv(f"{folder}/predictions.csv", index=False)
+    found = result(capsys, "a/predictions.csv", "b/predictions.csv", "ours=fused.csv")
+    assert [row["name"] for row in found["arms"]] == ["a", "b", "ours"]
+
+
+def test_youdens_threshold_comes_from_validation_alone(arms, capsys):
+    for name in NAMES:
+        test = arms[name]
+        val = test.assign(
+            split="val", pair_id="v" + test["pair_id"], patient_id="v" + test["patient_id"]
+        )
+        low = val.assign(score=val["score"] * 0.5)  # so the best cut on validation is lower
+        pd.concat([test, low]).to_csv(f"{name}.csv", index=False)
+    found = result(capsys, *FILES, "--threshold=youden")
+    for row in found["arms"]:
+        assert 0 < row["threshold"] < 0.5
+        table = arms[row["name"]]
+        called = table["score"] > row["threshold"]
+        sensitivity = called[table["label"] == 1].mean()
+        assert row["sensitivity"]["value"] == pytest.approx(sensitivity)
+    assert found["arms"][0]["auc"] == result(capsys, *FILES)["arms"][0]["auc"]
+
+
+def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patients(arms, capsys):
+    fold = (arms["bmode"]["patient_id"].astype(int) % 2).to_numpy()
+    for name in NAMES:
+        test = arms[name].assign(fold=fold)
+        val = test.assign(split="val", fold=1 - fold)
+        # fold 0's scores are half as large, so half its threshold calls the same images
+        val["score"] = val["score"].where(val["fold"] == 1, val["score"] / 2)
+        pd.concat([test, val]).to_csv(f"{name}.csv", index=False)
+    found = result(capsys, *FILES, "--threshold=youden")
+    assert all(len(row["threshold"]) == 2 for row in found["arms"])
+    # a patient has one threshold, so patients can be counted with it as well
+    assert result(capsys, *FILES, "--threshold=youden", "--level=patient")["arms"][0]["patients"] == 40
+
+
+def test_bootstrap_intervals_are_near_the_analytic_ones(arms, capsys):
+    found = result(capsys, *FILES, "--bootstrap=500")
+    for row in found["arms"]:
+        assert row["auc_bootstrap_ci"] == pytest.approx(row["auc_ci"], abs=0.03)
+
+
+def test_a_comparison_is_recorded_once(arms, capsys):
+    assert main(["compare", *FILES, "--study=mine"]) == 0
+    assert main(["compare", *FILES, "--study=mine"]) == 0
+    store = client()
+    experiment = store.get_experiment_by_name("mine")
+    (run,) = store.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["verb"] == "compare"
+    note = run.data.tags["mlflow.note.content"]
+    numbers = json.loads(resolve_artifact(run.info.run_id, "compare.json").read_text())
+    assert run.data.metrics["auc/fused"] == numbers["arms"][2]["auc"]
+    assert re.search(r"\| fused \| 0\.\d{3} \(", note)
+    names = {entry.path for entry in store.list_artifacts(run.info.run_id, "figures")}
+    assert {"figures/roc.png", "figures/roc.pdf", "figures/confusion.png"} <= names
+
+
+def test_a_patient_may_be_called_na(arms, capsys):
+    for name, table in arms.items():
+        table.assign(patient_id=table["patient_id"].replace("003", "NA")).to_csv(
+            f"{name}.csv", index=False
+        )
+    assert result(capsys, *FILES)["arms"][0]["patients"] == 40

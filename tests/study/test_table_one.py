@@ -1,0 +1,75 @@
+"""`mufnet characteristics`: Table 1 from a patients.csv."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mufnet_lightning.cli import main
+
+
+@pytest.fixture
+def patients(work) -> Path:
+    # the paper's counts of gender by grade: 45 and 29 of 74, 12 and 14 of 26
+    rows = [
+        {
+            "patient_id": f"{i:03d}",
+            "grade": (i % 2 + 1) if i < 74 else (i % 2 + 3),
+            "gender": "male" if i < 45 or 74 <= i < 86 else "female",
+            "size": "" if i == 5 else f"{3 + (i * 37 % 50) / 10}",
+        }
+        for i in range(100)
+    ]
+    path = Path("patients.csv")
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return path
+
+
+def test_table_one_by_grade_is_low_against_high(patients, capsys):
+    assert main(["characteristics", "patients.csv", "--by=grade", "--format=json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"variable", "level", "groups", "test", "p"} <= set(rows[0])
+    male = next(row for row in rows if row["level"] == "male")
+    assert list(male["groups"]) == ["low grade", "high grade"]
+    assert male["groups"]["low grade"]["count"] == 45
+    assert male["groups"]["high grade"]["patients"] == 26
+    assert male["test"] == "Pearson's chi-square"
+    missing = next(row for row in rows if row["level"] == "missing")
+    assert missing["variable"] == "size"
+    assert missing["groups"]["low grade"]["count"] == 1
+    assert {row["variable"] for row in rows} == {"gender", "size"}
+
+
+def test_the_printed_table_says_which_test_was_used(patients, capsys):
+    assert main(["characteristics", "patients.csv", "--by=label"]) == 0
+    text = capsys.readouterr().out
+    assert "low grade (N = 74)" in text
+    assert "Pearson's chi-square" in text
+    assert main(["characteristics", "patients.csv", "--by=gender", "--format=csv"]) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert {"female (N = 43)", "male (N = 57)", "test", "p"} <= set(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nowhere.csv", "--by=grade"], "nowhere.csv cannot be read"),
+        (["patients.csv", "--by=sex"], "the table has no column sex"),
+        (["patients.csv", "--by=patient_id"], "must have two values, but has 100"),
+        (["patients.csv", "--by=grade", "--variables=age"], "the table has no column age"),
+        (["patients.csv", "--by=grade", "--numbers=gender"], "gender is to be a number"),
+        (["odd.csv", "--by=grade"], "odd.csv, row 3: grade is '5', expected 1, 2, 3 or 4"),
+        (["ragged.csv", "--by=grade"], "ragged.csv row 2: has 1 cell"),
+    ],
+)
+def test_a_mistake_is_one_sentence(patients, capsys, words, expected):
+    Path("odd.csv").write_text("patient_id,grade,size\n1,1,2\n2,5,3\n")
+    Path("ragged.csv").write_text("patient_id,grade\n1\n2,2\n")
+    assert main(["characteristics", *words]) == 2
+    printed = capsys.readouterr()
+    assert expected in printed.err
+    assert printed.out == ""
