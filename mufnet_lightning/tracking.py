@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STORE_FOLDER = Path("mlruns")
 CHECKPOINT = "checkpoints/selected.ckpt"
+PREDICTIONS = "predictions.csv"
 
 
 @dataclass(frozen=True)

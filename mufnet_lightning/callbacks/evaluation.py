@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
-
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from mufnet_lightning.callbacks.artifacts import record_part
 from mufnet_lightning.callbacks.predictions import part_table
 from mufnet_lightning.callbacks.run_record import RunLogger
 from mufnet_lightning.callbacks.scored_arm import ScoredArm
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.matching import MatchedScores, match_predictions
-from mufnet_lightning.evaluation.summary import (
-    WEIGHT_NAMES,
-    arm_figures,
-    arm_numbers,
-    arm_report,
-    paired_numbers,
-)
 from mufnet_lightning.models.scores import METRIC_NAMES
 from mufnet_lightning.tracking import arm_name
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from mlflow import MlflowClient
 
 
 class Evaluation(Callback):
@@ -85,44 +68,3 @@ class Evaluation(Callback):
                 part, data.fold
             )
         return match_predictions(tables)
-
-
-def record_part(
-    client: MlflowClient, run_id: str, part: str, arms: MatchedScores, table: pd.DataFrame
-) -> dict[str, float]:
-    """Write the report and figures of a part into a run; returns its numbers, to be logged.
-
-    Args:
-        client: of the store.
-        run_id: the run.
-        part: `val` or `test`; names begin with it.
-        arms: the run's arm first, then a baseline if there is one.
-        table: the predictions of the run's arm, for the weights of its modalities.
-    """
-    report = arm_report(arms)
-    numbers = arm_numbers(arms, report)
-    if len(arms.names) > 1:
-        numbers |= paired_numbers(report)
-    weights = {
-        column: table[column].to_numpy()[arms.rows[0]]
-        for column in WEIGHT_NAMES
-        if column in table and table[list(WEIGHT_NAMES)].notna().all(axis=None)
-    }
-    log_json(client, run_id, report, f"evaluation/{part}.json")
-    figures = arm_figures(arms, report, weights)
-    log_figures(client, run_id, {f"{part}_{name}": figure for name, figure in figures.items()})
-    return numbers
-
-
-def log_json(client: MlflowClient, run_id: str, content: Any, name: str) -> None:
-    """Write an artifact of strict JSON."""
-    client.log_text(run_id, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False), name)
-
-
-def log_figures(client: MlflowClient, run_id: str, figures: Mapping[str, Figure]) -> None:
-    """Write each figure as PNG and as PDF under figures/."""
-    with TemporaryDirectory() as folder:
-        for name, figure in figures.items():
-            for file, content in figure_files(figure, name).items():
-                (Path(folder) / file).write_bytes(content)
-        client.log_artifacts(run_id, folder, "figures")

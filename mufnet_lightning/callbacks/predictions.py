@@ -10,8 +10,7 @@ from torch import Tensor
 
 from mufnet_lightning.callbacks.run_record import RunLogger
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-
-PREDICTIONS = "predictions.csv"
+from mufnet_lightning.tracking import PREDICTIONS
 
 
 def prediction_table(data: RoiPairDataModule, scores: dict[str, Tensor], split: str) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.predictions import PREDICTIONS
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.matching import read_predictions
 
@@ -24,7 +23,7 @@ class ScoredArm:
     Attributes:
         reference: what the user called it.
         name: of the arm.
-        table: all rows of its predictions, see `prediction_table`.
+        table: all rows of its predictions, a row an image.
         run: None for a file.
     """
 
@@ -69,7 +68,7 @@ def read_arm(reference: str) -> ScoredArm:
     if mark and not Path(reference).exists():
         found = read_arm(rest)
         return ScoredArm(found.reference, name, found.table, found.run)
-    path = tracking.resolve_artifact(reference, PREDICTIONS)
+    path = tracking.resolve_artifact(reference, tracking.PREDICTIONS)
     table = read_predictions(path, reference)
     if Path(reference).exists():
         return ScoredArm(reference, path.stem, table)

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.evaluation import log_figures, log_json
+from mufnet_lightning.callbacks.artifacts import log_figures, log_json
 from mufnet_lightning.callbacks.scored_arm import ScoredArm, read_arm
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs

@@ -16,8 +16,7 @@ import pandas as pd
 import yaml
 
 from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.evaluation import log_figures, log_json, record_part
-from mufnet_lightning.callbacks.predictions import PREDICTIONS
+from mufnet_lightning.callbacks.artifacts import log_figures, log_json, record_part
 from mufnet_lightning.callbacks.scored_arm import read_arm
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.figures import roc_folds_figure
@@ -287,7 +286,7 @@ def _record(parent: Run, table: pd.DataFrame, runs: Mapping[int, Run]) -> pd.Dat
 
     children = {fold: read_arm(run.info.run_id) for fold, run in runs.items()}
     pooled = pool_predictions({fold: child.table for fold, child in children.items()})
-    store.log_text(run_id, pooled.table.to_csv(index=False), PREDICTIONS)
+    store.log_text(run_id, pooled.table.to_csv(index=False), tracking.PREDICTIONS)
     store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
     for part in ("test", "val") if pooled.out_of_fold else ("test",):
         rows = pooled.table[pooled.table["split"] == part].reset_index(drop=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -236,3 +238,13 @@ def test_a_patient_may_be_called_na(arms, capsys):
             f"{name}.csv", index=False
         )
     assert result(capsys, *FILES)["arms"][0]["patients"] == 40
+
+
+def test_comparing_files_waits_for_neither_torch_nor_lightning(arms):
+    code = (
+        "import sys; from mufnet_lightning.cli import main;"
+        "assert main(['compare', 'bmode.csv', 'fused.csv', '--no-record']) == 0;"
+        "print([name for name in ('torch', 'lightning', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
