@@ -156,8 +156,9 @@ class MufnetCLI(LightningCLI):
         if config.ckpt_path is not None and not self.checkpoint:
             raise InputFault("ckpt_path stands in a configuration file; give --ckpt_path instead")
         self.protocol = _protocol(config.data.folds_from, config.data.protocol)
+        self._folds_from = None  # not in the configuration: the file is gone when the run ends
         if "mufnet_folds" in self.checkpoint and config.data.folds_from is None:
-            config.data.folds_from = str(config.ckpt_path)
+            self._folds_from = str(config.ckpt_path)
             trained = yaml.safe_load(self.checkpoint["mufnet_config"])["data"]
             self.protocol = _protocol(trained["folds_from"], trained["protocol"])
 
@@ -165,6 +166,8 @@ class MufnetCLI(LightningCLI):
         """Build the trainer with the run's logger and callbacks."""
         verb = str(self.subcommand)
         config = self._get(self.config_init, "trainer")
+        if self._folds_from:
+            self.datamodule.folds_from = self._folds_from
         if config.get("overfit_batches"):
             raise InputFault(
                 "trainer.overfit_batches would replace the class-balanced sampler; "
@@ -286,18 +289,21 @@ class MufnetCLI(LightningCLI):
         sources = {"--ckpt_path": self.checkpoint}
         start = self.model.hparams["init_from"]
         if start and self.subcommand == "fit":
-            found = read_checkpoint(start)
-            # another store's patients may bear the same names
-            sources["model.init_from"] = found if _digest(found) == data.store.digest else {}
+            sources["model.init_from"] = read_checkpoint(start)
         table = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(parts)]
         for name, checkpoint in sources.items():
             trained = _trained_on(checkpoint)
-            for patient, part in zip(table["patient_id"], table["part"], strict=True):
-                if patient in trained:
-                    raise InputFault(
-                        f"{name}: patient {patient} of the {part} part of fold {data.fold} trained "
-                        "this checkpoint; its score would flatter"
-                    )
+            seen = table[table["patient_id"].isin(trained.index)]
+            # patients of another cohort may bear the same names, but hardly the same labels throughout
+            other_store = _digest(checkpoint) != data.store.digest
+            if seen.empty or (other_store and (seen["patient_id"].map(trained) != seen["label"]).any()):
+                continue
+            first = seen.iloc[0]
+            raise InputFault(
+                f"{name}: patient {first['patient_id']} of the {first['part']} part of fold "
+                f"{data.fold} trained this checkpoint, and the score would flatter"
+                + ("; give patients of another cohort other ids" if other_store else "")
+            )
 
     def _check_same_store(self) -> None:
         if _digest(self.checkpoint) not in (None, self.datamodule.store.digest):
@@ -399,13 +405,14 @@ def _digest(checkpoint: Mapping[str, Any]) -> str | None:
     return checkpoint.get("mufnet_digest")
 
 
-def _trained_on(checkpoint: Mapping[str, Any]) -> set[str]:
-    """The patients of a checkpoint's training part."""
+def _trained_on(checkpoint: Mapping[str, Any]) -> pd.Series:
+    """The patients of a checkpoint's training part, and their labels."""
     if "mufnet_folds" not in checkpoint:
-        return set()
+        return pd.Series(dtype=int)
     table = read_folds(io.StringIO(checkpoint["mufnet_folds"]))
     fold = yaml.safe_load(checkpoint["mufnet_config"])["data"]["fold"]
-    return set(table.loc[(table["fold"] == fold) & (table["part"] == "train"), "patient_id"])
+    trained = table[(table["fold"] == fold) & (table["part"] == "train")]
+    return trained.set_index("patient_id")["label"]
 
 
 def _run_to_go_on_with(checkpoint: dict[str, Any]) -> str | None:

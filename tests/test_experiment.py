@@ -282,6 +282,7 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, ph
         ["test", "--ckpt_path=kept.ckpt", "--data.folds_from=swapped.csv"],
         ["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.fold=1"],
         ["fit", *tiny, "--model.init_from=kept.ckpt", "--data.folds_from=swapped.csv"],
+        ["fit", *tiny, "--model.init_from=kept.ckpt", "--data.store=grown"],
     ):
         count = len(all_runs())
         assert main(words) == 2
@@ -291,6 +292,18 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, ph
     # and training does not go on with another store's images
     assert main(["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.store=grown"]) == 2
     assert "is not the one that this checkpoint was trained on" in capsys.readouterr().err
+
+
+def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(work, tiny, capsys):
+    words = ["--data.batch_size=3", "--trainer.limit_test_batches=1"]
+    assert main(["fit", *tiny, *words]) == 0
+    told = " ".join(capsys.readouterr().err.split())  # the progress bar wraps lines
+    assert "test is not evaluated: an AUC needs both classes" in told
+    run = only_run()
+    assert run.info.status == "FINISHED"
+    assert "an AUC needs both classes" in run.data.tags["not_evaluated_test"]
+    assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
+    assert "val/auc_ci_low" in run.data.metrics
 
 
 def test_a_callback_may_stand_alone_in_the_configuration(work, tiny):

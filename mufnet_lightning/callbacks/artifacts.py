@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from mufnet_lightning.callbacks.scored_arm import ScoredArm
+from mufnet_lightning.evaluation.arrays import require_both_classes
 from mufnet_lightning.evaluation.figures import figure_files
-from mufnet_lightning.evaluation.matching import MatchedScores
+from mufnet_lightning.evaluation.matching import MatchedScores, match_predictions
 from mufnet_lightning.evaluation.summary import (
     WEIGHT_NAMES,
     arm_figures,
@@ -23,6 +25,23 @@ from mufnet_lightning.evaluation.summary import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+
+
+def beside_baseline(
+    name: str, table: pd.DataFrame, baseline: ScoredArm | None, part: str, fold: int | None = None
+) -> MatchedScores:
+    """An arm's scores of a part, and behind them those of the baseline, where it has that part.
+
+    Raises:
+        EvaluationError: they were not scored on the same images, or one class only is there.
+    """
+    tables = {name: table}
+    if baseline and baseline.has(part):
+        other = baseline.name if baseline.name != name else f"{name} (baseline)"
+        tables[other] = baseline.part(part, fold)
+    arms = match_predictions(tables)
+    require_both_classes(arms.labels)
+    return arms
 
 
 def record_part(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from mufnet_lightning.callbacks.artifacts import record_part
+from mufnet_lightning.callbacks.artifacts import beside_baseline, record_part
 from mufnet_lightning.callbacks.predictions import part_table
 from mufnet_lightning.callbacks.run_record import RunLogger
 from mufnet_lightning.callbacks.scored_arm import ScoredArm
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.evaluation.matching import MatchedScores, match_predictions
+from mufnet_lightning.evaluation.arrays import EvaluationError
+from mufnet_lightning.evaluation.matching import MatchedScores
 from mufnet_lightning.models.scores import METRIC_NAMES
 from mufnet_lightning.tracking import arm_name
 
@@ -26,7 +29,7 @@ class Evaluation(Callback):
     """
 
     def __init__(self, baseline: ScoredArm | None = None) -> None:
-        self._baseline = baseline
+        self.baseline = baseline
 
     def check_baseline(self, data: RoiPairDataModule, *parts: str) -> None:
         """Refuse a baseline that was not scored on the images of this run's parts.
@@ -34,7 +37,9 @@ class Evaluation(Callback):
         Raises:
             InputFault: it says in which image, patient or label they differ.
         """
-        for part in parts if self._baseline else ():
+        if self.baseline and not any(self.baseline.has(part) for part in parts):
+            self.baseline.part(parts[-1], data.fold)  # says what is not there
+        for part in parts if self.baseline else ():
             rows = data.store.manifest.iloc[data.part_rows(part)]
             columns = ["pair_id", "patient_id", "clip_id", "frame", "label"]
             expected = rows[columns].reset_index(drop=True).assign(score=0.5)
@@ -54,17 +59,16 @@ class Evaluation(Callback):
         if not isinstance(logger, RunLogger) or not trainer.is_global_zero:
             return
         table = part_table(trainer, pl_module, part)
-        arms = self._matched(table, part, trainer.datamodule)  # type: ignore[attr-defined]
+        try:
+            arms = self._matched(table, part, trainer.datamodule)  # type: ignore[attr-defined]
+        except EvaluationError as error:  # a part that was cut short; the training is not lost with it
+            logger.experiment.set_tag(logger.run, f"not_evaluated_{part}", str(error)[:5000])
+            print(f"mufnet: {part} is not evaluated: {error}", file=sys.stderr)
+            return
         numbers = record_part(logger.experiment, logger.run, part, arms, table)
         # the module has logged the others
         added = {f"{part}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
         logger.log_metrics(added, step=trainer.current_epoch)
 
     def _matched(self, table: pd.DataFrame, part: str, data: RoiPairDataModule) -> MatchedScores:
-        tables = {arm_name(data.modalities): table}
-        if self._baseline:
-            name = self._baseline.name
-            tables[name if name not in tables else f"{name} (baseline)"] = self._baseline.part(
-                part, data.fold
-            )
-        return match_predictions(tables)
+        return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)

@@ -42,18 +42,28 @@ class ScoredArm:
         Raises:
             InputFault: there are no such rows.
         """
-        if "split" not in self.table:
-            rows = self.table if split == "test" else self.table.iloc[:0]
-        else:
-            rows = self.table[self.table["split"] == split]
-            if split == "test" and rows.empty and not self.table["split"].isin(["train", "val"]).any():
-                rows = self.table
+        named = (
+            self.table["split"].fillna("") if "split" in self.table else pd.Series("", self.table.index)
+        )
+        rows = self.table[named == split]
+        if split == "test" and named.isin(["", "predict"]).all():
+            rows = self.table
         if fold is not None and "fold" in rows and rows["fold"].nunique() > 1:
             rows = rows[rows["fold"] == fold]
         if rows.empty:
             of_fold = "" if fold is None else f" of fold {fold}"
-            raise InputFault(f"{self.reference} has no scores of the {split} part{of_fold}")
+            found = ", ".join(sorted(set(named) - {""})) or "none"
+            raise InputFault(
+                f"{self.reference} has no scores of the {split} part{of_fold} (parts in it: {found})"
+            )
         return rows.reset_index(drop=True)
+
+    def has(self, split: str) -> bool:
+        """Whether there are rows of `val` or `test`."""
+        try:
+            return len(self.part(split)) > 0
+        except InputFault:
+            return False
 
 
 def read_arm(reference: str) -> ScoredArm:
@@ -66,6 +76,8 @@ def read_arm(reference: str) -> ScoredArm:
     """
     name, mark, rest = reference.partition("=")
     if mark and not Path(reference).exists():
+        if not any(sign.isalnum() for sign in name):
+            raise InputFault(f"{reference}: an arm's name needs a letter or a digit before the =")
         found = read_arm(rest)
         return ScoredArm(found.reference, name, found.table, found.run)
     path = tracking.resolve_artifact(reference, tracking.PREDICTIONS)

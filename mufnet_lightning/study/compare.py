@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from mufnet_lightning.evaluation.comparison import Level, compare_arms
 from mufnet_lightning.evaluation.delong import Method
 from mufnet_lightning.evaluation.figures import confusion_figure, figure_files
 from mufnet_lightning.evaluation.matching import MatchedScores, match_predictions
-from mufnet_lightning.evaluation.metrics import RATES, confusion, youden_threshold
+from mufnet_lightning.evaluation.metrics import RATES, confusion, patient_scores, youden_threshold
 from mufnet_lightning.evaluation.summary import at_level, roc_of
 from mufnet_lightning.study.cross_validate import read_results
 from mufnet_lightning.study.selection import selection_optimism
@@ -54,7 +53,8 @@ class Comparison:
             row = {"arm": arm["name"], "AUC": _with_interval(arm["auc"], arm["auc_ci"])}
             for rate in RATES:
                 title = rate.upper() if rate in ("ppv", "npv") else rate.capitalize()
-                row[title] = _with_interval(arm[rate]["value"], arm[rate]["ci"])
+                known = arm[rate]["value"] is not None
+                row[title] = _with_interval(arm[rate]["value"], arm[rate]["ci"]) if known else "n/a"
             if "auc_bootstrap_ci" in arm:
                 row["AUC, bootstrap"] = _with_interval(None, arm["auc_bootstrap_ci"])
             over = arm.get("over_folds", {}).get(self._fold_metric())
@@ -84,9 +84,10 @@ class Comparison:
         result = self.result
         first = result["arms"][0]
         threshold = "0.5" if result["threshold"] == "0.5" else "Youden's on validation scores"
+        clustered = ", with the patients' design effect" if result["level"] == "image" else ""
         return (
             f"{first['patients']} patients, {first['images']} images; numbers over "
-            f"{result['level']}s; AUC: {METHOD_NAMES[result['method']]}; rates: Wilson; "
+            f"{result['level']}s; AUC: {METHOD_NAMES[result['method']]}; rates: Wilson{clustered}; "
             f"{result['confidence']:.0%} intervals; threshold: {threshold}."
         )
 
@@ -147,14 +148,20 @@ class Comparison:
         return told
 
     def _latex(self) -> str:
-        out = io.StringIO()
-        out.write("% needs \\usepackage{booktabs}\n")
-        self.table().to_latex(out, index=False, escape=True, caption=self.caption(), label="tab:arms")
+        tables = [(self.table(), self.caption(), "tab:arms")]
         if self.result["tests"]:
-            out.write("\n")
-            caption = "Paired differences of AUC."
-            self.tests().to_latex(out, index=False, escape=True, caption=caption, label="tab:tests")
-        return out.getvalue()
+            tables.append((self.tests(), "Paired differences of AUC.", "tab:tests"))
+        texts = [
+            table.to_latex(index=False, escape=True, caption=caption.replace("%", "\\%"), label=label)
+            for table, caption, label in tables
+        ]
+        text = "% needs \\usepackage{booktabs}\n" + "\n".join(texts)
+        return (
+            text.replace("<", "$<$")
+            .replace("±", "$\\pm$")
+            .replace("(-0", "($-$0")
+            .replace(" -0", " $-$0")
+        )
 
     def _fold_metric(self) -> str:
         return "test/patient_auc" if self.result["level"] == "patient" else "test/auc"
@@ -185,7 +192,7 @@ def compare(
     arms = _with_own_names([read_arm(reference) for reference in references])
     parts = {arm.name: arm.part("test") for arm in arms}
     matched = match_predictions(parts)
-    thresholds = 0.5 if threshold == "0.5" else _youden(arms, parts, matched)
+    thresholds = 0.5 if threshold == "0.5" else _youden(arms, parts, matched, level)
     result = compare_arms(
         matched.names, matched.labels, matched.scores, matched.patients, level, method, thresholds
     )
@@ -223,6 +230,8 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name in {"tests.csv", "selection.csv"} - set(files):  # of an earlier call
+            (folder / name).unlink(missing_ok=True)
         for name, content in files.items():
             partial = folder / f".{name}.partial"
             partial.write_bytes(content)
@@ -249,7 +258,8 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         study = study or tracking.Tracking.study
         experiment_id = tracking.open_study(study)
     result = comparison.result
-    key = hashlib.sha256(json.dumps(result, sort_keys=True).encode()).hexdigest()[:32]
+    what = [result, [run.info.run_id for run in runs.values()], tracking.git_commit()]
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
     same = f"tags.compare_key = '{key}' AND attributes.status = 'FINISHED'"
     found = store.search_runs([experiment_id], same, max_results=1)
     if found:
@@ -266,10 +276,11 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
     name = "-".join(["compare", *(arm.name for arm in comparison.arms)])
     run_id = store.create_run(experiment_id, tags=tags, run_name=name[:250]).info.run_id
     try:
+        names = _metric_names([row["name"] for row in result["arms"]])
         for row in result["arms"]:
-            store.log_metric(run_id, f"auc/{_metric_name(row['name'])}", row["auc"])
+            store.log_metric(run_id, f"auc/{names[row['name']]}", row["auc"])
         for test in result["tests"]:
-            pair = f"{_metric_name(test['a'])}-{_metric_name(test['b'])}"
+            pair = f"{names[test['a']]}-{names[test['b']]}"
             store.log_metric(run_id, f"auc_difference/{pair}", test["auc_difference"])
             store.log_metric(run_id, f"p/{pair}", test["p"])
         for file, content in comparison.files().items():
@@ -304,7 +315,10 @@ def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
 
 
 def _youden(
-    arms: Sequence[ScoredArm], parts: Mapping[str, pd.DataFrame], matched: MatchedScores
+    arms: Sequence[ScoredArm],
+    parts: Mapping[str, pd.DataFrame],
+    matched: MatchedScores,
+    level: Level,
 ) -> np.ndarray:
     """(K, N): thresholds from validation scores of the very models that scored each image."""
     cuts = np.empty(matched.scores.shape)
@@ -313,13 +327,20 @@ def _youden(
         if "fold" in test and test["fold"].notna().all() and test["fold"].nunique() > 1:
             fold_of = test["fold"].to_numpy()[matched.rows[number]]
             for fold in np.unique(fold_of):
-                rows = arm.part("val", int(fold))
-                cuts[number, fold_of == fold] = youden_threshold(rows["label"], rows["score"]).value
+                cuts[number, fold_of == fold] = _best_cut(arm.part("val", int(fold)), level)
         elif "pair_id" in val and not val["pair_id"].is_unique:
             raise InputFault(f"{arm.reference}: its validation part holds scores of several models")
         else:
-            cuts[number] = youden_threshold(val["label"], val["score"]).value
+            cuts[number] = _best_cut(val, level)
     return cuts
+
+
+def _best_cut(rows: pd.DataFrame, level: Level) -> float:
+    labels, scores = rows["label"].to_numpy(), rows["score"].to_numpy()
+    if level == "patient":
+        pooled = patient_scores(labels, scores, rows["patient_id"].to_numpy(dtype=object))
+        labels, scores = pooled.labels, pooled.scores[0]
+    return youden_threshold(labels, scores).value
 
 
 def _bootstrap(matched: MatchedScores, level: Level, replicates: int) -> list[list[float]]:
@@ -365,9 +386,13 @@ def _markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in table.to_numpy()])
 
 
-def _metric_name(name: str) -> str:
-    """MLflow takes letters, digits and a few signs."""
-    return "".join(sign if sign.isalnum() or sign in "_-. " else "_" for sign in name)
+def _metric_names(names: Sequence[str]) -> dict[str, str]:
+    """What MLflow takes, by name: letters, digits and a few signs, not too many; no two alike."""
+    found: dict[str, str] = {}
+    for number, name in enumerate(names):
+        plain = "".join(sign if sign.isalnum() or sign in "_-" else "_" for sign in name)[:80]
+        found[name] = plain if plain not in found.values() else f"{plain}_{number}"
+    return found
 
 
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:

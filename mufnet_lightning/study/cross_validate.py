@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +19,18 @@ import numpy as np
 import pandas as pd
 import yaml
 
+import mufnet_lightning
 from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.artifacts import log_figures, log_json, record_part
-from mufnet_lightning.callbacks.scored_arm import read_arm
+from mufnet_lightning.callbacks.artifacts import (
+    beside_baseline,
+    log_figures,
+    log_json,
+    record_part,
+)
+from mufnet_lightning.callbacks.scored_arm import ScoredArm, read_arm
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.figures import roc_folds_figure
 from mufnet_lightning.evaluation.intervals import mean_t
-from mufnet_lightning.evaluation.matching import match_predictions
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -51,15 +60,15 @@ def cross_validate(
         arguments: of `mufnet fit`: `--config FILE...` and overrides.
         restart: leave an earlier parent run of this very configuration, data and code alone, and
             start a new one.
-        only: these folds alone; the others may be run by a later call, or on another machine.
+        only: these folds alone; a later call runs the others.
         folds_from: take the split from this folds.csv or run, as other arms of the study do.
 
     Returns:
         The parent run's id.
 
     Raises:
-        InputFault: the configuration cannot be run; nothing is recorded then, except where it shows
-            in a later fold only.
+        InputFault: the configuration cannot be run, and nothing is recorded then, except where it
+            shows in a later fold only; or this cross-validation is running already.
         KeyboardInterrupt: stopped; the next call goes on.
     """
     from mufnet_lightning.experiment import MufnetCLI, quiet_libraries
@@ -73,7 +82,19 @@ def cross_validate(
     folds = _check_every_fold(cli)
     strange = sorted(set(only or ()) - set(folds))
     if strange:
-        raise InputFault(f"--fold {strange[0]}: the folds are {folds[0]} to {folds[-1]}")
+        raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
+    with _alone(_key(cli.composed_config(), cli)) as lock, _terminated_as_interrupted():
+        return _run(cli, arguments, folds, only, restart, lock)
+
+
+def _run(
+    cli: MufnetCLI,
+    arguments: Sequence[str],
+    folds: Sequence[int],
+    only: Sequence[int] | None,
+    restart: bool,
+    lock: int,
+) -> str:
     parent = _parent_run(cli, restart)
     run_id, name = parent.info.run_id, parent.info.run_name
     done, broken = _children_by_fold(parent)
@@ -93,12 +114,12 @@ def cross_validate(
                     f"{name}: fold {fold} of {_listed(folds)}"
                     + (", from its last epoch" if last else "")
                 )
-                _run_fold(arguments, fold, run_id, last)
+                _run_fold(arguments, fold, run_id, last, lock)
         done, _ = _children_by_fold(parent)
         table = _results(done)
         left = [fold for fold in folds if fold not in done]
         if not left:
-            table = _record(parent, table, done)
+            table = _record(parent, table, done, cli.evaluation.baseline)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)
         store.set_terminated(run_id, "KILLED" if killed else "FAILED")
@@ -122,7 +143,7 @@ class PooledPredictions:
             scores and weights and no fold (the fold ensemble); one that a single fold tested has
             that fold's.
         ensemble: whether any test image was scored by more than one fold.
-        out_of_fold: whether each validation image is there once, so that those rows can be pooled.
+        out_of_fold: whether the validation rows can be pooled: each image once, and no test patient.
     """
 
     table: pd.DataFrame
@@ -150,7 +171,8 @@ def pool_predictions(folds: Mapping[int, pd.DataFrame]) -> PooledPredictions:
     several = by_image.size() > 1
     pooled["fold"] = pooled["fold"].astype("Int64").mask(several)
     table = pd.concat([pooled.reset_index()[list(rows.columns)], val], ignore_index=True)
-    return PooledPredictions(table, bool(several.any()), bool(val["pair_id"].is_unique))
+    apart = val["pair_id"].is_unique and not val["pair_id"].isin(pooled.index).any()
+    return PooledPredictions(table, bool(several.any()), bool(apart))
 
 
 def _check_every_fold(cli: MufnetCLI) -> list[int]:
@@ -169,7 +191,13 @@ def _check_every_fold(cli: MufnetCLI) -> list[int]:
         data.fold = fold
         data.setup("fit")
         cli.check_unseen("val", "test")
-        cli.evaluation.check_baseline(data, "val", "test")
+    baseline = cli.evaluation.baseline
+    if baseline:  # what is compared in the end is what all folds scored together
+        tested = data.folds.loc[data.folds["part"] == "test", "patient_id"]
+        manifest = data.store.manifest.iloc[data.usable_rows]
+        rows = manifest[manifest["patient_id"].isin(set(tested))].reset_index(drop=True)
+        baseline.part("test")  # says so if there is none
+        beside_baseline("this arm", rows.assign(score=0.5), baseline, "test")
     cli.model.initialise_weights()
     return folds
 
@@ -186,6 +214,12 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> Run:
         return found[0]
     data = cli.datamodule
     arm = tracking.arm_name(data.modalities)
+    alike = f"tags.verb = 'cv' AND tags.arm = '{arm}' AND attributes.status != 'FINISHED'"
+    for run in [] if restart else store.search_runs([experiment_id], alike, max_results=1):
+        _say(
+            f"{arm}-cv: the unfinished run {run.info.run_id} was of other configuration, data or code; "
+            "a new one begins"
+        )
     tags = {
         "arm": arm,
         "protocol": cli.protocol,
@@ -195,6 +229,8 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> Run:
         "selection": cli.selection.kind,
         **tracking.commit_tags(),
     }
+    if config["tracking"]["baseline"]:
+        tags["baseline"] = config["tracking"]["baseline"]
     run = store.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv")
     store.log_text(run.info.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
     store.log_text(run.info.run_id, data.folds.to_csv(index=False), "folds.csv")
@@ -204,27 +240,80 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> Run:
 def _key(config: dict[str, Any], cli: MufnetCLI) -> str:
     """Names what is run: everything that may change a result, but not which fold comes first."""
     told = json.loads(json.dumps(config))
-    told["data"].pop("fold")
-    told["data"].pop("folds_from")  # the table itself is in the key
-    told.pop("tracking")
-    what = [told, cli.datamodule.store.digest, cli.datamodule.folds.to_csv(), tracking.git_commit()]
+    for name in ("fold", "folds_from", "store", "num_workers"):  # table and digest are in the key
+        told["data"].pop(name)
+    told.pop("output")
+    told["tracking"] = {"baseline": told["tracking"]["baseline"]}
+    what = [told, cli.datamodule.store.digest, cli.datamodule.folds.to_csv(), _code_digest()]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _code_digest() -> str:
+    """Of the package's source: notes and tests beside it may change while a study runs."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(mufnet_lightning.__file__).parent.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _alone(key: str) -> Iterator[int]:
+    """Hold the lock of a cross-validation; its folds hold it too, so one that outlives us is known.
+
+    Yields:
+        The lock's file descriptor, for the folds' processes.
+
+    Raises:
+        InputFault: somebody else holds it.
+    """
+    folder = tracking.STORE_FOLDER / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"cv-{key}").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputFault(
+                "this cross-validation is running already, or a fold of one that was killed still is "
+                f"(a process holds {file.name})"
+            ) from None
+        yield file.fileno()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, as from a cluster's scheduler, ends the run as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def children_of(parent: Run) -> list[Run]:
+    """The fits under a parent run, the latest first."""
+    store = tracking.client()
+    wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.verb = 'fit'"
+    return list(store.search_runs([parent.info.experiment_id], wanted))
 
 
 def _children_by_fold(parent: Run) -> tuple[dict[int, Run], dict[int, Path]]:
     """The finished folds; and of the others the checkpoint of the last epoch, where there is one."""
-    store = tracking.client()
-    wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    children = list(store.search_runs([parent.info.experiment_id], wanted))
     done: dict[int, Run] = {}
     broken: dict[int, Path] = {}
-    for run in children:  # the latest first
+    for run in children_of(parent):
         fold = int(run.data.tags["fold"])
         if run.info.status == "FINISHED" and METRICS[0] in run.data.metrics:
             done.setdefault(fold, run)
             continue
         if run.info.status == "RUNNING":  # killed outright, so nobody closed it
-            store.set_terminated(run.info.run_id, "KILLED")
+            tracking.client().set_terminated(run.info.run_id, "KILLED")
         last = tracking.checkpoint_folder(run.info.run_id) / "last.ckpt"
         if fold not in broken and _readable(last):
             broken[fold] = last
@@ -240,18 +329,31 @@ def _readable(checkpoint: Path) -> bool:
     return True
 
 
-def _run_fold(arguments: Sequence[str], fold: int, parent_id: str, last: Path | None) -> None:
+def _run_fold(
+    arguments: Sequence[str], fold: int, parent_id: str, last: Path | None, lock: int
+) -> None:
     """In a process of its own: a fold leaves nothing behind for the next one to start from."""
-    words = [*arguments, f"--data.fold={fold}", f"--tracking.parent_run={parent_id}"]
+    words = [
+        *arguments,
+        f"--data.fold={fold}",
+        f"--tracking.parent_run={parent_id}",
+        "--tracking.baseline=null",  # the folds together are tested against it
+    ]
     if last:
         words.append(f"--ckpt_path={last}")
     process = subprocess.Popen(
-        [sys.executable, "-m", "mufnet_lightning", "fit", *words], stdout=sys.stderr.fileno()
+        [sys.executable, "-m", "mufnet_lightning", "fit", *words],
+        stdout=sys.stderr.fileno(),
+        pass_fds=[lock],
     )
     try:
         code = process.wait()
     except KeyboardInterrupt:
-        process.wait()  # the terminal has interrupted it too; it closes its run
+        try:
+            process.wait(timeout=5)  # the terminal has interrupted it too; it closes its run
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait()
         raise
     if code == 130:
         raise KeyboardInterrupt
@@ -266,7 +368,9 @@ def _results(runs: Mapping[int, Run]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=pd.Index([str(fold) for fold in runs], name="fold"), dtype=float)
 
 
-def _record(parent: Run, table: pd.DataFrame, runs: Mapping[int, Run]) -> pd.DataFrame:
+def _record(
+    parent: Run, table: pd.DataFrame, runs: Mapping[int, Run], baseline: ScoredArm | None
+) -> pd.DataFrame:
     """Everything that the folds give together; returns the table with mean, SD and interval."""
     store, run_id = tracking.client(), parent.info.run_id
     arm = parent.data.tags["arm"]
@@ -290,7 +394,7 @@ def _record(parent: Run, table: pd.DataFrame, runs: Mapping[int, Run]) -> pd.Dat
     store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
     for part in ("test", "val") if pooled.out_of_fold else ("test",):
         rows = pooled.table[pooled.table["split"] == part].reset_index(drop=True)
-        found = record_part(store, run_id, part, match_predictions({arm: rows}), rows)
+        found = record_part(store, run_id, part, beside_baseline(arm, rows, baseline, part), rows)
         numbers |= {f"{part}/{name}": value for name, value in found.items()}
     if len(children) > 1:
         tests = [child.part("test") for child in children.values()]

@@ -10,6 +10,7 @@ from mufnet_lightning import tracking
 from mufnet_lightning.callbacks.scored_arm import ScoredArm
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.intervals import mean_t
+from mufnet_lightning.study.cross_validate import children_of
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -55,10 +56,10 @@ def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
 def _runs(run: Run) -> list[Run]:
     if run.data.tags.get("verb") != "cv":
         return [run]
-    wanted = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.status = 'FINISHED'"
     latest: dict[str, Run] = {}
-    for child in tracking.client().search_runs([run.info.experiment_id], wanted):
-        latest.setdefault(child.data.tags["fold"], child)
+    for child in children_of(run):
+        if child.info.status == "FINISHED":
+            latest.setdefault(child.data.tags["fold"], child)
     return list(latest.values())
 
 
@@ -84,12 +85,11 @@ def _best_epoch(run: Run, metric: str, mode: str, reference: str) -> int:
 
 
 def _curve(run: Run, metric: str, reference: str) -> dict[int, float]:
-    points = tracking.client().get_metric_history(run.info.run_id, metric)
-    epochs = int(run.data.params.get("trainer.max_epochs", len(points)))
-    curve: dict[int, float] = {}
-    for point in points:  # the score after training is logged too, behind the last epoch
-        if point.step < epochs:
-            curve.setdefault(point.step, point.value)
+    store, run_id = tracking.client(), run.info.run_id
+    # the scores after training are logged too, behind the last epoch
+    trained = {point.step for point in store.get_metric_history(run_id, "train/loss")}
+    points = [point for point in store.get_metric_history(run_id, metric) if point.step in trained]
+    curve = {point.step: point.value for point in reversed(points)}
     if not curve:
         raise InputFault(
             f"{reference}: run {run.info.run_name} has no {metric} of each epoch; "

@@ -14,6 +14,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.characteristics import Kind, characteristics, characteristics_frame
 
 OUTCOMES = ("grade", "label")
+MISSING_WORDS = ("", "na", "n/a", "nan", "-")  # among numbers; a category may be called NA
 
 
 def table_one(
@@ -26,8 +27,8 @@ def table_one(
 
     Args:
         path: of a CSV with a row a patient.
-        by: column with the two groups. `grade` means grades 1 and 2 against 3 and 4; so does
-            `label` where the table has only grades.
+        by: column with the two groups. `grade` means grades 1 and 2 against 3 and 4. Of `grade` and
+            `label` the table may have the other one.
         variables: columns to describe; all but patient_id, grade, label and `by` unless told.
         kinds: `number` or `category` for columns where the rule errs.
 
@@ -36,7 +37,7 @@ def table_one(
     """
     texts = read_table(path)
     table = texts.apply(_typed)
-    if by == "grade" or (by == "label" and by not in texts and "grade" in texts):
+    if by == "grade" or (by == "label" and by not in texts):
         table[by] = _grade_groups(texts, path)
     if variables is None:
         variables = [name for name in table.columns if name not in ("patient_id", by, *OUTCOMES)]
@@ -53,17 +54,22 @@ def printed(rows: Sequence[dict[str, Any]], form: str) -> str:
 
 def _typed(column: pd.Series) -> pd.Series:
     """Text, or numbers where every cell that is not empty is one."""
-    numbers = pd.to_numeric(column.mask(column == ""), errors="coerce")
-    return numbers if numbers.notna().equals(column != "") else column
+    known = column.mask(column.str.lower().isin(MISSING_WORDS))
+    numbers = pd.to_numeric(known, errors="coerce")
+    return numbers if numbers.notna().equals(known.notna()) and known.notna().any() else column
 
 
 def _grade_groups(texts: pd.DataFrame, path: Path) -> pd.Series:
-    if "grade" not in texts:
-        raise InputFault(f"{path} has no column grade")
-    names = {"1": "low grade", "2": "low grade", "3": "high grade", "4": "high grade"}
-    values = texts["grade"].str.replace(r"\.0+$", "", regex=True).map(names)
+    source = next((name for name in OUTCOMES if name in texts), None)
+    if source is None:
+        raise InputFault(f"{path} has neither column grade nor column label")
+    low, high = {"grade": (("1", "2"), ("3", "4")), "label": (("0",), ("1",))}[source]
+    names = dict.fromkeys(low, "low grade") | dict.fromkeys(high, "high grade")
+    values = texts[source].str.replace(r"\.0+$", "", regex=True).map(names)
     odd = values[values.isna()].index
     if len(odd):
-        found = texts["grade"][odd[0]]
-        raise InputFault(f"{path}, row {odd[0]}: grade is {found!r}, expected 1, 2, 3 or 4")
+        found = texts[source][odd[0]]
+        raise InputFault(
+            f"{path}, row {odd[0]}: {source} is {found!r}, expected one of {', '.join(names)}"
+        )
     return values.astype(pd.CategoricalDtype(["low grade", "high grade"], ordered=True))

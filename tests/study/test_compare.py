@@ -15,6 +15,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.evaluation.metrics import youden_threshold
 from mufnet_lightning.tracking import client, resolve_artifact
 
 NAMES = ("bmode", "ceus", "fused")
@@ -109,7 +110,8 @@ def test_three_columns_are_enough_where_patients_have_one_image(arms, capsys):
         (lambda t: t.assign(score=t["score"].mask(t.index == 4)), "scores are missing"),
         (lambda t: t.assign(label=2), "labels must be 0 (low) or 1 (high)"),
         (lambda t: t.iloc[:0], "has no scores of the test part"),
-        (lambda t: t.assign(split="val"), "has no scores of the test part"),
+        (lambda t: t.assign(split="val"), "has no scores of the test part (parts in it: val)"),
+        (lambda t: t.assign(split="testing"), "has no scores of the test part (parts in it: testing)"),
     ],
 )
 def test_arms_that_cannot_be_compared_are_refused_with_the_reason(arms, capsys, change, expected):
@@ -138,6 +140,7 @@ def test_a_patient_with_two_labels_is_refused(arms, capsys):
         (["bmode.csv", "0123456789abcdef"], "neither a file nor a run"),
         (["bmode.csv", "ceus.csv", "--threshold=youden"], "has no scores of the val part"),
         (["bmode.csv", "ceus.csv", "--selection"], "--selection needs runs, and bmode.csv is a file"),
+        (["bmode.csv", ".=ceus.csv"], "an arm's name needs a letter or a digit"),
         (["bmode.csv", "ceus.csv", "--bootstrap=-1"], "--bootstrap is -1, expected 0 or more"),
         (["bmode.csv", "ceus.csv", "--out=bmode.csv"], "--out bmode.csv cannot be written"),
     ],
@@ -163,6 +166,9 @@ def test_out_has_tables_and_figures_that_open(arms, capsys):
         assert row["AUC"] in printed
         assert row["AUC"] in (out / "table2.tex").read_text()
     assert "p (Holm)" in printed
+    # a % that is not escaped makes the rest of a line of LaTeX a comment
+    body = (out / "table2.tex").read_text().splitlines()[1:]
+    assert not [line for line in body if re.search(r"(?<!\\)%", line)]
     for name in ("roc", "confusion"):
         image = cv2.imread(str(out / f"{name}.png"))
         assert min(image.shape[:2]) > 400
@@ -194,6 +200,20 @@ def test_youdens_threshold_comes_from_validation_alone(arms, capsys):
         sensitivity = called[table["label"] == 1].mean()
         assert row["sensitivity"]["value"] == pytest.approx(sensitivity)
     assert found["arms"][0]["auc"] == result(capsys, *FILES)["arms"][0]["auc"]
+
+
+def test_youdens_threshold_over_patients_comes_from_validation_patients(arms, capsys):
+    for name in NAMES:
+        test = arms[name]
+        val = test.assign(
+            split="val", pair_id="v" + test["pair_id"], patient_id="v" + test["patient_id"]
+        )
+        pd.concat([test, val]).to_csv(f"{name}.csv", index=False)
+    found = result(capsys, *FILES, "--threshold=youden", "--level=patient")
+    for row in found["arms"]:
+        mean = arms[row["name"]].groupby("patient_id")[["label", "score"]].mean()
+        best = youden_threshold(mean["label"], mean["score"]).value
+        assert row["threshold"] == pytest.approx(best)
 
 
 def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patients(arms, capsys):
@@ -228,6 +248,11 @@ def test_a_comparison_is_recorded_once(arms, capsys):
     numbers = json.loads(resolve_artifact(run.info.run_id, "compare.json").read_text())
     assert run.data.metrics["auc/fused"] == numbers["arms"][2]["auc"]
     assert re.search(r"\| fused \| 0\.\d{3} \(", note)
+    # names that MLflow would not take, or that would become one
+    odd = ["a+b=bmode.csv", "a/b=ceus.csv", "../x=fused.csv"]
+    assert main(["compare", *odd, "--study=odd"]) == 0
+    (other,) = store.search_runs([store.get_experiment_by_name("odd").experiment_id])
+    assert {"auc/a_b", "auc/a_b_1", "auc/___x"} <= set(other.data.metrics)
     names = {entry.path for entry in store.list_artifacts(run.info.run_id, "figures")}
     assert {"figures/roc.png", "figures/roc.pdf", "figures/confusion.png"} <= names
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.data.folds import make_folds
 from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.study import whole_study
 from mufnet_lightning.study.cross_validate import pool_predictions
 from mufnet_lightning.tracking import client, resolve_artifact
 
@@ -32,8 +39,15 @@ def artifact(run, name: str) -> pd.DataFrame:
     return pd.read_csv(resolve_artifact(run.info.run_id, name), dtype={"patient_id": str})
 
 
-def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, capfd):
-    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=2"]
+def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phantom_store, capfd):
+    manifest = CropStore.open(phantom_store).manifest
+    patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
+    split = make_folds(patients, "paper", n_folds=2).query("fold == 0 and part == 'test'")
+    coin = manifest[manifest["patient_id"].isin(split["patient_id"])][
+        ["pair_id", "patient_id", "label"]
+    ]
+    coin.assign(score=np.random.default_rng(0).random(len(coin))).to_csv("coin.csv", index=False)
+    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=2", "--tracking.baseline=coin.csv"]
     assert main(words) == 0
     printed = capfd.readouterr().out
     (parent,) = [run for run in runs().values() if run.data.tags["verb"] == "cv"]
@@ -50,6 +64,12 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, capfd)
     assert "mean" in printed
     table = artifact(parent, "folds_results.csv").set_index("fold")
     assert list(table.index) == ["0", "1", "mean", "sd", "ci_low", "ci_high"]
+
+    # against the baseline: the folds together, not each of them
+    known = roc_auc_score(coin["label"], pd.read_csv("coin.csv")["score"])
+    assert metrics["test/auc_difference"] == pytest.approx(metrics["test/auc"] - known)
+    assert parent.data.tags["baseline"] == "coin.csv"
+    assert not any("test/auc_difference" in run.data.metrics for run in children)
 
     # the ensemble on the one test part, and the out-of-fold scores of all other patients
     pooled = artifact(parent, "predictions.csv")
@@ -114,10 +134,10 @@ def test_what_leaves_nothing_to_pool_is_refused(work, tiny, capfd, word):
     assert runs() == {}
 
 
-def test_some_folds_now_and_the_others_later_on_the_patients_of_another_arm(work, tiny, capfd):
+def test_some_folds_now_and_the_whole_study_later(work, tiny, phantom_store, capfd):
     words = ["cv", *tiny, "--data.n_folds=2", "--data.protocol=nested"]
     assert main([*words, "--fold=0,7"]) == 2
-    assert "--fold 7: the folds are 0 to 1" in capfd.readouterr().err
+    assert "--fold 7: the folds are 0, 1" in capfd.readouterr().err
     assert runs() == {}
     assert main([*words, "--fold", "1"]) == 0
     (parent,) = of_verb("cv")
@@ -136,26 +156,39 @@ def test_some_folds_now_and_the_others_later_on_the_patients_of_another_arm(work
     assert (pooled["fold"] == pooled["patient_id"].map(folds)).all()
     assert "val/auc" not in parent.data.metrics
 
-    # another arm on the very same patients, and the two compared
-    tiny[0] = "--config=configs/ceus.yaml"
-    other = ["cv", *tiny, "--data.split_seed=5", f"--folds-from={parent.info.run_id}"]
-    assert main(other) == 0
+    # the whole study goes on with that arm, takes its patients for the other, and compares the two
+    capfd.readouterr()
+    options = [word for word in words[1:] if not word.startswith("--config=configs/fused")]
+    arms = ["configs/fused.yaml", "configs/ceus.yaml"]
+    cohort = phantom_store.parent / "cohort" / "patients.csv"
+    study = ["--arms", *arms, f"--patients={cohort}", "--out=results", *options]
+    assert whole_study.main(study) == 0
+    printed = capfd.readouterr().out
     (second,) = of_verb("cv", arm="ceus")
     assert second.data.tags["protocol"] == "nested"
     assert artifact(second, "folds.csv").equals(artifact(parent, "folds.csv"))
-    capfd.readouterr()
-    ids = [parent.info.run_id, f"runs:/{second.info.run_id}"]
-    assert main(["compare", *ids, "--format=json", "--threshold=youden"]) == 0
-    found = json.loads(capfd.readouterr().out)
-    assert [row["name"] for row in found["arms"]] == ["fused", "ceus"]
+    assert [run.data.tags["fold"] for run in of_verb("fit", arm="fused")] == ["0", "1"]
+    assert "== Table 1" in printed
+    for level in ("patient", "image"):
+        found = json.loads(Path(f"results/over_{level}s/compare.json").read_text())
+        assert [row["name"] for row in found["arms"]] == ["fused", "ceus"]
+        assert f"{found['arms'][0]['auc']:.3f} (" in printed
     assert found["arms"][0]["auc"] == pytest.approx(parent.data.metrics["test/auc"])
-    assert found["arms"][0]["over_folds"]["test/auc"]["value"] == pytest.approx(
-        parent.data.metrics["test/auc_fold_mean"]
-    )
-    (compared,) = of_verb("compare")
+    over = found["arms"][0]["over_folds"]["test/auc"]["value"]
+    assert over == pytest.approx(parent.data.metrics["test/auc_fold_mean"])
+    assert "low grade" in Path("results/table1.csv").read_text()
+    compared = of_verb("compare", level="image")[0]
     assert compared.data.tags["compares"] == f"{parent.info.run_id},{second.info.run_id}"
     assert compared.info.experiment_id == parent.info.experiment_id
     assert f"runs/{second.info.run_id})" in compared.data.tags["mlflow.note.content"]
+
+    # once more: nothing is left to do, and nothing is recorded twice
+    before = set(runs())
+    assert whole_study.main(study) == 0
+    assert set(runs()) == before
+    capfd.readouterr()
+    assert main(["compare", parent.info.run_id, second.info.run_id, "--threshold=youden"]) == 0
+    assert "Youden's on validation scores" in capfd.readouterr().out
 
     # a single run's own images were not all scored by the other arm's runs
     (fold,) = of_verb("fit", arm="fused", fold="0")
@@ -206,6 +239,10 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
         )
         assert here == there, name
     assert not list(Path("mlruns").glob("checkpoints/*"))
+    # its record can be run again: it names no file that is gone
+    config = yaml.safe_load(resolve_artifact(resumed.info.run_id, "config.yaml").read_text())
+    assert config["data"]["folds_from"] is None
+    assert resumed.data.tags["protocol"] == "paper"
 
 
 def test_folds_are_pooled_by_image_whatever_the_protocol():
@@ -227,6 +264,11 @@ def test_folds_are_pooled_by_image_whatever_the_protocol():
     assert not nested.ensemble
     assert not nested.out_of_fold
     assert nested.table.query("split == 'test'")["fold"].tolist() == [0, 3]
+    # two centres: each validates the fold that tests the other; those few are no out-of-fold scores
+    center = pool_predictions(
+        {0: fold(["a", "b"], [0.2, 0.1], ["c"]), 1: fold(["c", "d"], [0.8, 0.3], ["a"])}
+    )
+    assert not center.out_of_fold
 
 
 def test_selecting_on_the_test_set_gains_what_the_curves_say(work, tiny, capfd):
@@ -254,3 +296,19 @@ def test_selecting_on_the_test_set_gains_what_the_curves_say(work, tiny, capfd):
     assert one["metrics"]["accuracy"]["optimism"] >= 0
     assert main(["compare", *ids, "--selection", "--no-record"]) == 0
     assert "Optimism of selecting the epoch on the test set" in capfd.readouterr().out
+
+
+def test_two_at_once_are_refused_and_a_terminated_one_says_so(work, tiny, capfd):
+    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=500"]
+    process = subprocess.Popen([sys.executable, "-m", "mufnet_lightning", *words])
+    deadline = time.monotonic() + 240
+    while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert main(words) == 2
+    assert "this cross-validation is running already" in capfd.readouterr().err
+    process.terminate()
+    assert process.wait(120) == 130
+    assert {run.info.status for run in runs().values()} == {"KILLED"}
+    assert len(runs()) == 2

@@ -54,6 +54,21 @@ def test_the_printed_table_says_which_test_was_used(patients, capsys):
     assert {"female (N = 43)", "male (N = 57)", "test", "p"} <= set(table.columns)
 
 
+def test_a_table_with_labels_only_and_na_among_numbers(work, capsys):
+    values = [f"{i / 7:.2f}" for i in range(40)]
+    values[3] = "NA"
+    rows = [{"patient_id": i, "label": i % 2, "hb": values[i], "code": "NA"} for i in range(40)]
+    pd.DataFrame(rows).to_csv("labels.csv", index=False)
+    assert main(["characteristics", "labels.csv", "--by=grade", "--format=json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert set(rows[0]["groups"]) == {"low grade", "high grade"}
+    number, missing = (row for row in rows if row["variable"] == "hb")
+    assert number["groups"]["high grade"]["n"] == 19
+    assert missing["level"] == "missing"
+    (code,) = (row for row in rows if row["variable"] == "code")
+    assert code["level"] == "NA"
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -62,7 +77,7 @@ def test_the_printed_table_says_which_test_was_used(patients, capsys):
         (["patients.csv", "--by=patient_id"], "must have two values, but has 100"),
         (["patients.csv", "--by=grade", "--variables=age"], "the table has no column age"),
         (["patients.csv", "--by=grade", "--numbers=gender"], "gender is to be a number"),
-        (["odd.csv", "--by=grade"], "odd.csv, row 3: grade is '5', expected 1, 2, 3 or 4"),
+        (["odd.csv", "--by=grade"], "odd.csv, row 3: grade is '5', expected one of 1, 2, 3, 4"),
         (["ragged.csv", "--by=grade"], "ragged.csv row 2: has 1 cell"),
     ],
 )
