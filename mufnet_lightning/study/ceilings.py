@@ -12,12 +12,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning import tracking
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs
 from mufnet_lightning.evaluation.matching import read_predictions
 
 ARMS = ("bmode", "ceus", "fused")
@@ -52,7 +52,7 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
         known = patients.loc[scores.index]
         auc = roc_auc_score(scores["label"], scores["score"])
         best = roc_auc_score(known["label"], known[arm])
-        low, high = _interval(scores["label"].to_numpy(), scores["score"].to_numpy())
+        drawn = bootstrap_aucs(scores["label"], scores["score"], scores.index).interval()
         rows.append(
             {
                 "arm": arm,
@@ -61,8 +61,8 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
                 "truth": best,
                 "difference": auc - best,
                 "ceiling": truth["ceilings"][arm],
-                "ci_low": low,
-                "ci_high": high,
+                "ci_low": drawn.low,
+                "ci_high": drawn.high,
             }
         )
     return pd.DataFrame(rows).set_index("arm")
@@ -77,22 +77,9 @@ def _test_scores(study: str, arm: str) -> pd.DataFrame:
     runs = store.search_runs([experiment.experiment_id], wanted, max_results=1)
     if not runs:
         raise InputFault(f"study {study!r} has no finished run of arm {arm}")
-    path = tracking.resolve_artifact(runs[0].info.run_id, "predictions.csv")
+    path = tracking.resolve_artifact(runs[0].info.run_id, tracking.PREDICTIONS)
     table = read_predictions(path)
     return table[table["split"] == "test"]
-
-
-def _interval(label: np.ndarray, score: np.ndarray, draws: int = 2000) -> tuple[float, float]:
-    rng = np.random.default_rng(0)
-    high, low = score[label == 1], score[label == 0]
-    aucs = []
-    for _ in range(draws):
-        h, o = rng.choice(high, len(high)), rng.choice(low, len(low))
-        aucs.append(
-            ((h[:, None] > o[None]).mean() + (h[:, None] >= o[None]).mean()) / 2  # ties count half
-        )
-    bounds = np.percentile(aucs, [2.5, 97.5])
-    return float(bounds[0]), float(bounds[1])
 
 
 def main() -> int:

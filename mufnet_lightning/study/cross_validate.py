@@ -2,47 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
 import mufnet_lightning
 from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.artifacts import (
-    beside_baseline,
-    log_figures,
-    log_json,
-    record_part,
-)
-from mufnet_lightning.callbacks.scored_arm import ScoredArm, read_arm
+from mufnet_lightning.callbacks.artifacts import beside_baseline
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.figures import roc_folds_figure
-from mufnet_lightning.evaluation.intervals import mean_t
+from mufnet_lightning.study.exclusive import alone, terminated_as_interrupted
+from mufnet_lightning.study.pooled import METRICS, PRINTED, fold_results, read_results, record_pooled
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from mufnet_lightning.experiment import MufnetCLI
-
-RATES = ("auc", "accuracy", "sensitivity", "specificity", "ppv", "npv")
-METRICS = tuple(f"test/{prefix}{name}" for prefix in ("", "patient_") for name in RATES)
-PRINTED = tuple(
-    f"test/{name}" for name in ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
-)
-FOLDS_RESULTS = "folds_results.csv"
 
 
 def cross_validate(
@@ -83,7 +64,7 @@ def cross_validate(
     strange = sorted(set(only or ()) - set(folds))
     if strange:
         raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
-    with _alone(_key(cli.composed_config(), cli)) as lock, _terminated_as_interrupted():
+    with alone(_key(cli.composed_config(), cli)) as lock, terminated_as_interrupted():
         return _run(cli, arguments, folds, only, restart, lock)
 
 
@@ -116,10 +97,10 @@ def _run(
                 )
                 _run_fold(arguments, fold, run_id, last, lock)
         done, _ = _children_by_fold(parent)
-        table = _results(done)
+        table = fold_results(done)
         left = [fold for fold in folds if fold not in done]
         if not left:
-            table = _record(parent, table, done, cli.evaluation.baseline)
+            table = record_pooled(parent, table, done, cli.evaluation.baseline)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)
         store.set_terminated(run_id, "KILLED" if killed else "FAILED")
@@ -132,47 +113,6 @@ def _run(
         _say(f"folds {_listed(left)} are still to be run; then the folds are pooled")
     _print(table[list(PRINTED)], name, run_id)
     return str(run_id)
-
-
-@dataclass(frozen=True)
-class PooledPredictions:
-    """What the folds say together, in the form of a predictions CSV.
-
-    Attributes:
-        table: rows of `test` and `val`. An image that several folds tested has the mean of their
-            scores and weights and no fold (the fold ensemble); one that a single fold tested has
-            that fold's.
-        ensemble: whether any test image was scored by more than one fold.
-        out_of_fold: whether the validation rows can be pooled: each image once, and no test patient.
-    """
-
-    table: pd.DataFrame
-    ensemble: bool
-    out_of_fold: bool
-
-
-def pool_predictions(folds: Mapping[int, pd.DataFrame]) -> PooledPredictions:
-    """Pool the predictions of all folds.
-
-    Protocol `paper`: the test rows are the ensemble of all folds on the one test part, the validation
-    rows are out of fold: every patient of the rest once, by a model that did not train on them
-    (though its epoch was selected on them). `nested` and `center`: the test rows are out of fold, every
-    patient once, by a model that never saw them.
-
-    Args:
-        folds: the predictions of each fold, see `prediction_table`.
-    """
-    rows = pd.concat([table.assign(fold=fold) for fold, table in folds.items()], ignore_index=True)
-    test, val = rows[rows["split"] == "test"], rows[rows["split"] == "val"]
-    values = ["score", "weight_bmode", "weight_ceus"]
-    by_image = test.groupby("pair_id", sort=False)
-    pooled = by_image.first()
-    pooled[values] = by_image[values].mean()
-    several = by_image.size() > 1
-    pooled["fold"] = pooled["fold"].astype("Int64").mask(several)
-    table = pd.concat([pooled.reset_index()[list(rows.columns)], val], ignore_index=True)
-    apart = val["pair_id"].is_unique and not val["pair_id"].isin(pooled.index).any()
-    return PooledPredictions(table, bool(several.any()), bool(apart))
 
 
 def _check_every_fold(cli: MufnetCLI) -> list[int]:
@@ -256,46 +196,6 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def _alone(key: str) -> Iterator[int]:
-    """Hold the lock of a cross-validation; its folds hold it too, so one that outlives us is known.
-
-    Yields:
-        The lock's file descriptor, for the folds' processes.
-
-    Raises:
-        InputFault: somebody else holds it.
-    """
-    folder = tracking.STORE_FOLDER / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"cv-{key}").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputFault(
-                "this cross-validation is running already, or a fold of one that was killed still is "
-                f"(a process holds {file.name})"
-            ) from None
-        yield file.fileno()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM, as from a cluster's scheduler, ends the run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def children_of(parent: Run) -> list[Run]:
     """The fits under a parent run, the latest first."""
     store = tracking.client()
@@ -361,91 +261,6 @@ def _run_fold(
         raise InputFault(f"fold {fold} was not run, for the reason above")
     if code:
         raise RuntimeError(f"fold {fold} failed with exit code {code}, for the reason above")
-
-
-def _results(runs: Mapping[int, Run]) -> pd.DataFrame:
-    rows = [{name: run.data.metrics.get(name, np.nan) for name in METRICS} for run in runs.values()]
-    return pd.DataFrame(rows, index=pd.Index([str(fold) for fold in runs], name="fold"), dtype=float)
-
-
-def _record(
-    parent: Run, table: pd.DataFrame, runs: Mapping[int, Run], baseline: ScoredArm | None
-) -> pd.DataFrame:
-    """Everything that the folds give together; returns the table with mean, SD and interval."""
-    store, run_id = tracking.client(), parent.info.run_id
-    arm = parent.data.tags["arm"]
-    numbers: dict[str, float] = {}
-    summary: dict[str, list[float]] = {}
-    for name in METRICS:
-        values = table[name]
-        if values.isna().any() or len(values) < 2:  # a rate that some fold does not define
-            summary[name] = [np.nan] * 4
-            continue
-        mean = mean_t(values)
-        summary[name] = [mean.value, float(values.std()), mean.low, mean.high]
-        told = ("fold_mean", "fold_sd", "fold_ci_low", "fold_ci_high")
-        numbers |= {f"{name}_{key}": value for key, value in zip(told, summary[name], strict=True)}
-    below = pd.DataFrame(summary, index=pd.Index(["mean", "sd", "ci_low", "ci_high"], name="fold"))
-    table = pd.concat([table, below])
-
-    children = {fold: read_arm(run.info.run_id) for fold, run in runs.items()}
-    pooled = pool_predictions({fold: child.table for fold, child in children.items()})
-    store.log_text(run_id, pooled.table.to_csv(index=False), tracking.PREDICTIONS)
-    store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
-    for part in ("test", "val") if pooled.out_of_fold else ("test",):
-        rows = pooled.table[pooled.table["split"] == part].reset_index(drop=True)
-        found = record_part(store, run_id, part, beside_baseline(arm, rows, baseline, part), rows)
-        numbers |= {f"{part}/{name}": value for name, value in found.items()}
-    if len(children) > 1:
-        tests = [child.part("test") for child in children.values()]
-        figure = roc_folds_figure([(rows["label"], rows["score"]) for rows in tests])
-        log_figures(store, run_id, {"test_roc_folds": figure})
-    for name, value in numbers.items():
-        store.log_metric(run_id, name, value)
-    store.set_tag(run_id, "mlflow.note.content", _note(arm, table, pooled, numbers))
-    log_json(store, run_id, {str(f): run.info.run_id for f, run in runs.items()}, "folds.json")
-    return table
-
-
-def _note(
-    arm: str, table: pd.DataFrame, pooled: PooledPredictions, numbers: Mapping[str, float]
-) -> str:
-    """What the MLflow UI shows as the parent run's description."""
-
-    def with_interval(name: str) -> str:
-        low, high = numbers[f"{name}_ci_low"], numbers[f"{name}_ci_high"]
-        return f"{numbers[name]:.3f} ({low:.3f} to {high:.3f})"
-
-    test = (
-        "the mean score of all folds' models (fold ensemble) on the test patients"
-        if pooled.ensemble
-        else "every patient once, by the fold's model that never saw that patient"
-    )
-    lines = [
-        f"Cross-validation of arm **{arm}**. `test/...` is pooled: {test}.",
-        "",
-        f"- AUC over patients {with_interval('test/patient_auc')}, DeLong",
-        f"- AUC over images {with_interval('test/auc')}, clustered by patient (Obuchowski)",
-    ]
-    if pooled.out_of_fold:
-        lines.append(
-            f"- `val/...` is pooled out of fold: AUC over patients {with_interval('val/patient_auc')}; "
-            "each fold's epoch was selected on these patients"
-        )
-    shown = table[list(PRINTED)].rename(columns=lambda name: name.removeprefix("test/"))
-    head = ["fold", *shown.columns]
-    lines += ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    lines += [
-        f"| {fold} | {' | '.join(f'{value:.3f}' for value in row)} |"
-        for fold, row in zip(shown.index, shown.to_numpy(), strict=True)
-    ]
-    return "\n".join([*lines, "", "`ci_low`, `ci_high`: mean ± t over the folds, as in the paper."])
-
-
-def read_results(run_id: str) -> pd.DataFrame:
-    """The results by fold, and below them mean, sd, ci_low, ci_high, of a finished parent run."""
-    path = tracking.resolve_artifact(run_id, FOLDS_RESULTS)
-    return pd.read_csv(path, dtype={"fold": str}).set_index("fold")
 
 
 def _print(table: pd.DataFrame, name: str, run_id: str) -> None:

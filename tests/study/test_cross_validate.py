@@ -20,7 +20,7 @@ from mufnet_lightning.cohort.store import CropStore
 from mufnet_lightning.data.folds import make_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.study import whole_study
-from mufnet_lightning.study.cross_validate import pool_predictions
+from mufnet_lightning.study.pooled import pool_predictions
 from mufnet_lightning.tracking import client, resolve_artifact
 
 
