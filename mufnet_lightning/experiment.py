@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import shutil
+import sys
 import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,12 +30,14 @@ from mufnet_lightning.callbacks.predictions import (
 )
 from mufnet_lightning.callbacks.run_record import RunLogger, RunRecord
 from mufnet_lightning.callbacks.scored_arm import read_arm
+from mufnet_lightning.cohort.store import CropStore
 from mufnet_lightning.data.datamodule import CLASS_NAMES, RoiPairDataModule
-from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.scores import METRIC_NAMES, THRESHOLD
 from mufnet_lightning.tracking import Tracking, arm_name, read_checkpoint
+
+SAME_COHORT = 0.9
 
 
 def run_lightning(arguments: Sequence[str]) -> None:
@@ -156,9 +158,7 @@ class MufnetCLI(LightningCLI):
         if config.ckpt_path is not None and not self.checkpoint:
             raise InputFault("ckpt_path stands in a configuration file; give --ckpt_path instead")
         self.protocol = _protocol(config.data.folds_from, config.data.protocol)
-        self._folds_from = None  # not in the configuration: the file is gone when the run ends
         if "mufnet_folds" in self.checkpoint and config.data.folds_from is None:
-            self._folds_from = str(config.ckpt_path)
             trained = yaml.safe_load(self.checkpoint["mufnet_config"])["data"]
             self.protocol = _protocol(trained["folds_from"], trained["protocol"])
 
@@ -166,8 +166,9 @@ class MufnetCLI(LightningCLI):
         """Build the trainer with the run's logger and callbacks."""
         verb = str(self.subcommand)
         config = self._get(self.config_init, "trainer")
-        if self._folds_from:
-            self.datamodule.folds_from = self._folds_from
+        self.datamodule.checkpoint_folds = self.checkpoint.get("mufnet_folds")
+        if verb == "fit" and config.get("limit_val_batches") == 0:
+            raise InputFault("trainer.limit_val_batches is 0, but validation selects the checkpoint")
         if config.get("overfit_batches"):
             raise InputFault(
                 "trainer.overfit_batches would replace the class-balanced sampler; "
@@ -226,7 +227,11 @@ class MufnetCLI(LightningCLI):
             return
         selected = self.selection.selected()
         if selected is None:
-            raise InputFault("no epoch was scored on validation, so no checkpoint was selected")
+            raise InputFault(
+                "no epoch was trained and scored on validation, so no checkpoint was selected "
+                f"(trainer.max_epochs is {self.trainer.max_epochs}, epochs done: "
+                f"{self.trainer.current_epoch})"
+            )
         self._score("validate", ckpt_path=str(selected))
         self._score("test", ckpt_path=str(selected))
         self._keep(selected)
@@ -260,6 +265,15 @@ class MufnetCLI(LightningCLI):
         batches = self.trainer.predict(weights_only=True, **options)
         scores = gather_predictions(batches)  # type: ignore[arg-type]
         table = prediction_table(self.datamodule, scores, "predict")
+        trained = table["patient_id"].isin(trained_on(self.checkpoint, self.datamodule.store))
+        if trained.any():  # `compare` then leaves them out
+            table["split"] = table["split"].mask(trained, "train")
+            count = table.loc[trained, "patient_id"].nunique()
+            print(
+                f"mufnet: {count} of these patients trained this checkpoint, so their scores flatter "
+                "(split `train` in the file)",
+                file=sys.stderr,
+            )
         partial = output.with_name(f".{output.name}.partial")
         table.to_csv(partial, index=False)
         partial.replace(output)
@@ -292,18 +306,14 @@ class MufnetCLI(LightningCLI):
             sources["model.init_from"] = read_checkpoint(start)
         table = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(parts)]
         for name, checkpoint in sources.items():
-            trained = _trained_on(checkpoint)
-            seen = table[table["patient_id"].isin(trained.index)]
-            # patients of another cohort may bear the same names, but hardly the same labels throughout
-            other_store = _digest(checkpoint) != data.store.digest
-            if seen.empty or (other_store and (seen["patient_id"].map(trained) != seen["label"]).any()):
-                continue
-            first = seen.iloc[0]
-            raise InputFault(
-                f"{name}: patient {first['patient_id']} of the {first['part']} part of fold "
-                f"{data.fold} trained this checkpoint, and the score would flatter"
-                + ("; give patients of another cohort other ids" if other_store else "")
-            )
+            seen = table[table["patient_id"].isin(trained_on(checkpoint, data.store))]
+            if not seen.empty:
+                first = seen.iloc[0]
+                raise InputFault(
+                    f"{name}: patient {first['patient_id']} of the {first['part']} part of fold "
+                    f"{data.fold} trained this checkpoint, and the score would flatter (a patient of "
+                    "another cohort needs another id)"
+                )
 
     def _check_same_store(self) -> None:
         if _digest(self.checkpoint) not in (None, self.datamodule.store.digest):
@@ -352,7 +362,8 @@ class MufnetCLI(LightningCLI):
             return
         columns = ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
         # validate and test each replace the trainer's metrics, so they are read off the scores
-        rows = {part: {name: self.model.numbers[part].get(name) for name in columns} for part in parts}
+        numbers = {part: self.model.numbers[part] for part in parts if part in self.model.numbers}
+        rows = {part: {name: found.get(name) for name in columns} for part, found in numbers.items()}
         print(pd.DataFrame(rows).T.to_string(float_format="{:.3f}".format))
         if isinstance(self.trainer.logger, RunLogger):
             logger = self.trainer.logger
@@ -372,12 +383,13 @@ def _with_checkpoint(words: list[str], scratch: Path) -> tuple[list[str], dict[s
     given = _option(words, "--ckpt_path")
     if given is None:
         return words, {}
-    checkpoint = tracking.read_checkpoint(given)
+    going_on = words[0] == "fit"
+    checkpoint = tracking.read_checkpoint(given, going_on)
     words = [
         *_without_option(words, "--ckpt_path"),
-        f"--ckpt_path={tracking.resolve_checkpoint(given)}",
+        f"--ckpt_path={tracking.resolve_checkpoint(given, going_on)}",
     ]
-    if words[0] == "fit" or _option(words, "--config") or _option(words, "-c"):
+    if going_on or _option(words, "--config") or _option(words, "-c"):
         return words, checkpoint
     config = yaml.safe_load(checkpoint["mufnet_config"])
     # the machine that trained it, and its run, are not the ones that score
@@ -405,14 +417,22 @@ def _digest(checkpoint: Mapping[str, Any]) -> str | None:
     return checkpoint.get("mufnet_digest")
 
 
-def _trained_on(checkpoint: Mapping[str, Any]) -> pd.Series:
-    """The patients of a checkpoint's training part, and their labels."""
-    if "mufnet_folds" not in checkpoint:
-        return pd.Series(dtype=int)
-    table = read_folds(io.StringIO(checkpoint["mufnet_folds"]))
-    fold = yaml.safe_load(checkpoint["mufnet_config"])["data"]["fold"]
-    trained = table[(table["fold"] == fold) & (table["part"] == "train")]
-    return trained.set_index("patient_id")["label"]
+def trained_on(checkpoint: Mapping[str, Any], store: CropStore) -> set[str]:
+    """The patients of a store on whom a checkpoint was trained, also by way of its `init_from`.
+
+    Another cohort's patients may bear the same ids. A store of another digest is taken for a later
+    state of the same cohort when nine in ten of the shared ids have the same label (or none is known).
+    """
+    here = store.manifest.drop_duplicates("patient_id").set_index("patient_id")["label"]
+    found: set[str] = set()
+    for cohort in checkpoint.get("mufnet_trained", ()):
+        known = pd.Series(cohort["patients"], dtype=object)
+        shared = known.index.intersection(here.index)
+        labels = here[shared]
+        agree = (labels == known[shared]).mean() if labels.notna().any() else 1.0
+        if cohort["digest"] == store.digest or agree >= SAME_COHORT:
+            found |= set(known.index[known.index.isin(cohort["train"])]) & set(here.index)
+    return found
 
 
 def _run_to_go_on_with(checkpoint: dict[str, Any]) -> str | None:

@@ -148,12 +148,21 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
         ) from None
 
 
-def resolve_checkpoint(reference: str) -> Path:
-    """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`)."""
-    return resolve_artifact(reference, CHECKPOINT)
+def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:
+    """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`).
+
+    With `unfinished`, a run that did not come to its end gives its last epoch, to go on from.
+    """
+    try:
+        return resolve_artifact(reference, CHECKPOINT)
+    except InputFault:
+        last = checkpoint_folder(reference.removeprefix("runs:/").strip("/")) / "last.ckpt"
+        if unfinished and last.is_file():
+            return last
+        raise
 
 
-def read_checkpoint(reference: str) -> dict[str, Any]:
+def read_checkpoint(reference: str, unfinished: bool = False) -> dict[str, Any]:
     """What a checkpoint holds, on the CPU; no code in it is run.
 
     Raises:
@@ -163,7 +172,7 @@ def read_checkpoint(reference: str) -> dict[str, Any]:
 
     import torch
 
-    path = resolve_checkpoint(reference)
+    path = resolve_checkpoint(reference, unfinished)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
@@ -172,15 +181,3 @@ def read_checkpoint(reference: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"state_dict", "mufnet_config"} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
     return content
-
-
-def folds_of_checkpoint(reference: str) -> str:
-    """The fold table of a checkpoint's training, as the text of a folds.csv.
-
-    Raises:
-        InputFault: there is no such checkpoint, or no table in it.
-    """
-    folds = read_checkpoint(reference).get("mufnet_folds")
-    if not isinstance(folds, str):
-        raise InputFault(f"{reference}: this checkpoint does not say whom it was trained on")
-    return folds

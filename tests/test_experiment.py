@@ -289,6 +289,34 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, ph
         assert "trained this checkpoint" in capsys.readouterr().err
         assert len(all_runs()) == count
 
+    # one label that was mended since does not make it another cohort; other labels throughout do
+    manifest = pd.read_csv("grown/manifest.csv", dtype=str, keep_default_na=False)
+    for name, share in (("mended", 1), ("foreign", 30)):
+        shutil.copytree("grown", name, ignore=shutil.ignore_patterns("cache*"))
+        ids = manifest["patient_id"].unique()[:share]
+        turned = manifest["label"].replace({"0": "1", "1": "0"})
+        manifest.assign(label=manifest["label"].mask(manifest["patient_id"].isin(ids), turned)).to_csv(
+            f"{name}/manifest.csv", index=False
+        )
+    words = ["fit", *tiny, "--model.init_from=kept.ckpt"]
+    assert main([*words, "--data.store=mended"]) == 2
+    assert "trained this checkpoint" in capsys.readouterr().err
+    assert main([*words, "--data.store=foreign"]) == 0
+
+    # what trained the weights that a run began with is remembered as well
+    (second,) = [run for run in all_runs() if run.data.params.get("data.store") == "foreign"]
+    shutil.copy(resolve_checkpoint(second.info.run_id), "second.ckpt")
+    assert main(["fit", *tiny, "--model.init_from=second.ckpt", "--data.folds_from=swapped.csv"]) == 2
+    assert "trained this checkpoint" in capsys.readouterr().err
+
+    # predict scores everybody, and says which patients flatter
+    assert main(["predict", "--ckpt_path=kept.ckpt", "--output=all.csv"]) == 0
+    told = capsys.readouterr().err
+    own = folds.query("fold == 0 and part == 'train'")["patient_id"]
+    assert f"{len(own)} of these patients trained this checkpoint" in told
+    table = pd.read_csv("all.csv")
+    assert set(table.loc[table["split"] == "train", "patient_id"]) == set(own)
+
     # and training does not go on with another store's images
     assert main(["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.store=grown"]) == 2
     assert "is not the one that this checkpoint was trained on" in capsys.readouterr().err
@@ -304,6 +332,19 @@ def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(work,
     assert "an AUC needs both classes" in run.data.tags["not_evaluated_test"]
     assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
     assert "val/auc_ci_low" in run.data.metrics
+
+
+def test_no_test_batches_leave_the_rest_and_no_validation_is_told(work, tiny, capsys):
+    assert main(["fit", *tiny, "--trainer.limit_val_batches=0"]) == 2
+    assert "validation selects the checkpoint" in capsys.readouterr().err
+    assert all_runs() == []
+    assert main(["fit", *tiny, "--trainer.limit_test_batches=0"]) == 0
+    assert "val " in capsys.readouterr().out
+    assert files(only_run(), "checkpoints") == {"checkpoints/selected.ckpt"}
+    # a finished run has nothing left to train
+    words = [*tiny, f"--ckpt_path=runs:/{only_run().info.run_id}"]
+    assert main(["fit", *words]) == 2
+    assert "no epoch was trained" in capsys.readouterr().err
 
 
 def test_a_callback_may_stand_alone_in_the_configuration(work, tiny):
@@ -518,19 +559,24 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
         [sys.executable, "-m", "mufnet_lightning", "fit", *words], stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 240
-    while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    try:
+        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
     assert process.returncode == 130, err
     assert "Traceback" not in err
     run = only_run()
     assert run.info.status == "KILLED"
     (last,) = Path("mlruns").glob("checkpoints/*/last.ckpt")
     epoch = torch.load(last, weights_only=True)["epoch"]
-    assert main(["fit", *tiny, f"--ckpt_path={last}", f"--trainer.max_epochs={epoch + 3}"]) == 0
+    start = last if number == signal.SIGINT else f"runs:/{run.info.run_id}"
+    assert main(["test", f"--ckpt_path=runs:/{run.info.run_id}"]) == 2  # nothing is selected yet
+    assert main(["fit", *tiny, f"--ckpt_path={start}", f"--trainer.max_epochs={epoch + 3}"]) == 0
     # the same run goes on, and remembers its best epoch so far
     assert only_run().info.run_id == run.info.run_id
     assert only_run().info.status == "FINISHED"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -51,6 +51,11 @@ class SelectedCheckpoint(_RunCheckpoint):
             enable_version_counter=False,
             save_top_k=1,
         )
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The best epoch so far, where its file is this run's; another run's may be gone."""
+        if state_dict.get("dirpath") == self.dirpath:
+            super().load_state_dict(state_dict)
 
     @property
     def kind(self) -> Literal["validation", "optimistic"]:

@@ -128,8 +128,23 @@ class RunRecord(Callback):
         if data is not None:
             checkpoint["mufnet_folds"] = data.folds.to_csv(index=False)
             checkpoint["mufnet_digest"] = data.store.digest
+            own, before = _trained_cohort(data), pl_module.trained_before
+            checkpoint["mufnet_trained"] = [*(c for c in before if c != own), own]  # type: ignore[union-attr]
         if isinstance(trainer.logger, RunLogger):
             checkpoint["mufnet_run"] = trainer.logger.run
+
+
+def _trained_cohort(data: RoiPairDataModule) -> dict[str, Any]:
+    """The store's digest, its patients with their labels, and those of the training part."""
+    patients = data.store.manifest.drop_duplicates("patient_id")
+    here = data.folds[(data.folds["fold"] == data.fold) & (data.folds["part"] == "train")]
+    return {
+        "digest": data.store.digest,
+        "patients": {
+            str(p): int(v) for p, v in zip(patients["patient_id"], patients["label"], strict=True)
+        },
+        "train": [str(patient) for patient in here["patient_id"]],
+    }
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -21,7 +21,7 @@ from mufnet_lightning.data.folds import PARTS, Protocol, make_folds, read_folds
 from mufnet_lightning.data.sampler import ClassBalancedSampler
 from mufnet_lightning.data.transforms import Augmentation, PairTransform
 from mufnet_lightning.errors import InputFault, check_least
-from mufnet_lightning.tracking import folds_of_checkpoint, resolve_artifact
+from mufnet_lightning.tracking import resolve_artifact
 
 Modality = Literal["bmode", "ceus"]
 CLASS_NAMES = ("low", "high")
@@ -40,14 +40,15 @@ class RoiPairDataModule(LightningDataModule):
         fold: which fold of the protocol, from 0.
         n_folds: number of folds of protocols `paper` and `nested`.
         split_seed: of the split alone, so that arms and seeds share their patients.
-        folds_from: read the split from here instead: a folds.csv, or an MLflow run or a checkpoint
-            (`.ckpt`) that has one.
+        folds_from: read the split from here instead: a folds.csv, or an MLflow run that has one.
         sampler: `class_balanced` (class, then image) or `patient_balanced` (class, patient, image).
         augmentation: strength of the training augmentation.
         num_workers: loading processes; the numbers drawn do not depend on it.
         seed: of draws and augmentation.
         watch_test: also score the test part after every epoch, under `test_watched/`. Only to select
             a checkpoint the paper's way, or to measure what that gains; such a run is tagged.
+        complete_pairs: use only pairs that have every modality of the store, also for a single arm:
+            arms that are to be compared must be scored on the same images.
 
     Batches are dictionaries: for each modality (N, 3, size, size) uint8 RGB, `label` (N,) and `row`
     (N,), the row of the store's manifest.
@@ -69,6 +70,7 @@ class RoiPairDataModule(LightningDataModule):
         num_workers: int = 2,
         seed: int = 0,
         watch_test: bool = False,
+        complete_pairs: bool = False,
     ) -> None:
         super().__init__()
         self.store_path = store
@@ -85,6 +87,9 @@ class RoiPairDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.watch_test = watch_test
+        self.complete_pairs = complete_pairs
+        self.checkpoint_folds: str | None = None
+        """The fold table of a checkpoint's training, as text; taken where `folds_from` is None."""
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise InputFault(f"data.modalities is {list(modalities)}: name one, or two that differ")
         check_least("data.image_size", image_size, 1)
@@ -137,8 +142,9 @@ class RoiPairDataModule(LightningDataModule):
 
     @cached_property
     def usable_rows(self) -> np.ndarray:
-        """Manifest rows that have every asked modality."""
-        paths = self.store.manifest[[f"{modality}_path" for modality in self.modalities]]
+        """Manifest rows that have every asked modality; with `complete_pairs`, every one there is."""
+        modalities = self.store.modalities if self.complete_pairs else self.modalities
+        paths = self.store.manifest[[f"{modality}_path" for modality in modalities]]
         present = (paths.notna() & (paths != "")).all(axis=1)
         return np.flatnonzero(present.to_numpy())
 
@@ -153,24 +159,25 @@ class RoiPairDataModule(LightningDataModule):
         if manifest["label"].isna().all():
             raise InputFault(f"{self.store_path}: this store has no grades; it serves predict only")
         patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
-        if self.folds_from is None:
+        if self.folds_from is None and self.checkpoint_folds is None:
             return make_folds(patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed)
-        if self.folds_from.endswith(".ckpt"):
-            table = read_folds(io.StringIO(folds_of_checkpoint(self.folds_from)), self.folds_from)
+        if self.folds_from is None:
+            source = "the checkpoint"
+            table = read_folds(io.StringIO(self.checkpoint_folds), source)
         else:
-            table = read_folds(resolve_artifact(self.folds_from, "folds.csv"))
+            source, table = self.folds_from, read_folds(resolve_artifact(self.folds_from, "folds.csv"))
         known = dict(zip(patients["patient_id"], patients["label"], strict=True))
         named = table.drop_duplicates("patient_id")
         strangers = [p for p in named["patient_id"] if p not in known]
         if strangers:
             raise InputFault(
-                f"{self.folds_from}: patient {strangers[0]} is not in store {self.store_path}"
+                f"{source}: patient {strangers[0]} is not in store {self.store_path}"
                 + (f", nor are {len(strangers) - 1} others" if len(strangers) > 1 else "")
             )
         for patient, label in zip(named["patient_id"], named["label"], strict=True):
             if known[patient] != label:
                 raise InputFault(
-                    f"{self.folds_from}: patient {patient} has label {label}, "
+                    f"{source}: patient {patient} has label {label}, "
                     f"but {known[patient]} in store {self.store_path}"
                 )
         return table

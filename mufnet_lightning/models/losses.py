@@ -78,7 +78,9 @@ class ClassBalancedFocalLoss(nn.Module):
             log_p = F.logsigmoid(signs * logits)
         else:
             log_p = logits.log_softmax(dim=1).gather(1, labels[:, None])
-        terms = -((1 - log_p.exp()) ** self.gamma) * log_p
+        # 1 − p, without rounding to 0, where a power below 1 has no gradient
+        rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
+        terms = -(rest**self.gamma) * log_p
         double = logits.dtype == torch.float64
         weights = (self._exact_weights if double else self.get_buffer("class_weights")).to(logits)
         losses = weights[labels] * terms.sum(dim=1)

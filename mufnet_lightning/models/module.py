@@ -75,6 +75,8 @@ class MufNetModule(LightningModule):
         """Scores of the last pass over each part, see `PartScores.compute`."""
         self.numbers: dict[str, dict[str, float]] = {}
         """Metrics of the last pass over each part, see `part_metrics`."""
+        self.trained_before: list[dict[str, Any]] = []
+        """Cohorts that the initial weights were trained on, as checkpoints keep them."""
         self._initialised = False
 
     def initialise_weights(self) -> None:
@@ -126,7 +128,11 @@ class MufNetModule(LightningModule):
         output = self(batch)
         return {"row": batch["row"], "score": _score(output), "weights": output.weights.float()}
 
-    def on_train_epoch_start(self) -> None:
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Whom the weights were trained on is kept."""
+        self.trained_before = list(checkpoint.get("mufnet_trained", []))
+
+    def on_train_start(self) -> None:
         """A schedule that was restored with a checkpoint catches up.
 
         Lightning saves an epoch before it steps the schedule (its issues 1772 and 17296).
@@ -206,6 +212,7 @@ class MufNetModule(LightningModule):
 
     def _load_initial(self, source: str) -> None:
         checkpoint = read_checkpoint(source)
+        self.trained_before = list(checkpoint.get("mufnet_trained", []))
         state = {
             name.removeprefix("net."): value
             for name, value in checkpoint["state_dict"].items()

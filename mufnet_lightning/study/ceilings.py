@@ -49,6 +49,9 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
     rows = []
     for arm in ARMS:
         scores = _test_scores(study, arm).groupby("patient_id")[["label", "score"]].mean()
+        strange = scores.index.difference(patients.index)
+        if len(strange):
+            raise InputFault(f"{cohort}: truth.json has no patient {strange[0]}, whom {arm} scored")
         known = patients.loc[scores.index]
         auc = roc_auc_score(scores["label"], scores["score"])
         best = roc_auc_score(known["label"], known[arm])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,20 +138,17 @@ class Comparison:
         return told
 
     def _latex(self) -> str:
-        tables = [(self.table(), self.caption(), "tab:arms")]
+        level = self.result["level"]
+        tables = [(self.table(), self.caption(), f"tab:arms-{level}")]
         if self.result["tests"]:
-            tables.append((self.tests(), "Paired differences of AUC.", "tab:tests"))
+            tables.append((self.tests(), "Paired differences of AUC.", f"tab:tests-{level}"))
         texts = [
             table.to_latex(index=False, escape=True, caption=caption.replace("%", "\\%"), label=label)
             for table, caption, label in tables
         ]
         text = "% needs \\usepackage{booktabs}\n" + "\n".join(texts)
-        return (
-            text.replace("<", "$<$")
-            .replace("±", "$\\pm$")
-            .replace("(-0", "($-$0")
-            .replace(" -0", " $-$0")
-        )
+        text = text.replace("<", "$<$").replace("±", "$\\pm$")
+        return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", text)
 
     def _fold_metric(self) -> str:
         return "test/patient_auc" if self.result["level"] == "patient" else "test/auc"

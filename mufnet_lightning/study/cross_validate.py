@@ -124,6 +124,9 @@ def _check_every_fold(cli: MufnetCLI) -> list[int]:
                 f"cv cannot take --trainer.{name} {str(trainer[name]).lower()}: "
                 "it pools what each fold leaves in its run"
             )
+    for name in ("limit_val_batches", "limit_test_batches"):
+        if trainer[name] not in (None, 1.0) or isinstance(trainer[name], int):
+            raise InputFault(f"cv cannot take --trainer.{name}: it pools whole parts")
     cli.check_selection()
     data.prepare_data()
     folds = sorted(int(fold) for fold in data.folds["fold"].unique())
@@ -251,9 +254,10 @@ def _run_fold(
     except KeyboardInterrupt:
         try:
             process.wait(timeout=5)  # the terminal has interrupted it too; it closes its run
-        except subprocess.TimeoutExpired:
-            process.terminate()
-            process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
         raise
     if code == 130:
         raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from mufnet_lightning.callbacks.artifacts import (
     record_part,
 )
 from mufnet_lightning.callbacks.scored_arm import ScoredArm, read_arm
+from mufnet_lightning.evaluation.arrays import EvaluationError
 from mufnet_lightning.evaluation.figures import roc_folds_figure
 from mufnet_lightning.evaluation.intervals import mean_t
 
@@ -114,7 +115,13 @@ def record_pooled(
     store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
     for part in ("test", "val") if pooled.out_of_fold else ("test",):
         rows = pooled.table[pooled.table["split"] == part].reset_index(drop=True)
-        found = record_part(store, run_id, part, beside_baseline(arm, rows, baseline, part), rows)
+        try:
+            arms = beside_baseline(arm, rows, baseline, part)
+        except EvaluationError:
+            if part == "test":
+                raise
+            arms = beside_baseline(arm, rows, None, part)  # a baseline of one fold, say
+        found = record_part(store, run_id, part, arms, rows)
         numbers |= {f"{part}/{name}": value for name, value in found.items()}
     if len(children) > 1:
         tests = [child.part("test") for child in children.values()]

@@ -14,7 +14,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.characteristics import Kind, characteristics, characteristics_frame
 
 OUTCOMES = ("grade", "label")
-MISSING_WORDS = ("", "na", "n/a", "nan", "-")  # among numbers; a category may be called NA
+MISSING_WORDS = ("", "na", "n/a", "nan", "-")  # as R and spreadsheets write them
 
 
 def table_one(
@@ -41,7 +41,14 @@ def table_one(
         table[by] = _grade_groups(texts, path)
     if variables is None:
         variables = [name for name in table.columns if name not in ("patient_id", by, *OUTCOMES)]
-    return characteristics(table, by, variables, kinds)
+    rows = characteristics(table, by, variables, kinds)
+    odd = {str(name): _not_a_number(column) for name, column in table.items()}
+    for row in rows:
+        cell = odd[row["variable"]]
+        if cell is not None and row["variable"] not in (kinds or {}):
+            note = f"Read as categories, since {cell!r} is no number."
+            row["note"] = f"{row['note']} {note}".strip()
+    return rows
 
 
 def printed(rows: Sequence[dict[str, Any]], form: str) -> str:
@@ -53,10 +60,19 @@ def printed(rows: Sequence[dict[str, Any]], form: str) -> str:
 
 
 def _typed(column: pd.Series) -> pd.Series:
-    """Text, or numbers where every cell that is not empty is one."""
-    known = column.mask(column.str.lower().isin(MISSING_WORDS))
+    """Text, or numbers where every cell that is not missing is one."""
+    known = column.mask(column.str.lower().isin(MISSING_WORDS), "")
+    numbers = pd.to_numeric(known.mask(known == ""), errors="coerce")
+    return numbers if numbers.notna().equals(known != "") and (known != "").any() else known
+
+
+def _not_a_number(column: pd.Series) -> str | None:
+    """The first cell that keeps a column of numbers from being one."""
+    if not pd.api.types.is_string_dtype(column) and column.dtype != object:
+        return None
+    known = column[column != ""].astype(str)
     numbers = pd.to_numeric(known, errors="coerce")
-    return numbers if numbers.notna().equals(known.notna()) and known.notna().any() else column
+    return str(known[numbers.isna()].iloc[0]) if 0.5 < numbers.notna().mean() < 1 else None
 
 
 def _grade_groups(texts: pd.DataFrame, path: Path) -> pd.Series:

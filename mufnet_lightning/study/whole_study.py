@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mufnet_lightning import tracking
@@ -50,9 +50,10 @@ def run_study(
         KeyboardInterrupt: stopped; the next call goes on.
     """
     table = table_one(patients, "grade") if patients else None  # a bad table is told at once
+    words_of = {arm: [f"--config={file}" for file in (arm, *overlays)] + list(options) for arm in arms}
+    _check_same_images(words_of)
     runs: list[str] = []
-    for arm in arms:
-        words = [f"--config={file}" for file in (arm, *overlays)] + list(options)
+    for arm, words in words_of.items():
         print(f"\n== {Path(arm).stem}", flush=True)
         runs.append(cross_validate(words, folds_from=runs[0] if runs else None))
     if table is not None:
@@ -69,6 +70,23 @@ def run_study(
         print(f"\n== Table 2, over {level}s\n{comparison.text()}")
         print(f"written to {folder}, recorded as run {run_id}", flush=True)
     return runs
+
+
+def _check_same_images(words_of: Mapping[str, Sequence[str]]) -> None:
+    """Arms that were scored on different images cannot be compared: tell it before they are trained."""
+    from mufnet_lightning.experiment import MufnetCLI, quiet_libraries
+
+    quiet_libraries()
+    counts = {
+        Path(arm).stem: len(MufnetCLI.parse(["fit", *words]).datamodule.usable_rows)
+        for arm, words in words_of.items()
+    }
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+        raise InputFault(
+            f"the arms can use different numbers of pairs ({told}), since some pairs lack a modality; "
+            "set data.complete_pairs to true to use those that have both"
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -100,6 +100,15 @@ def test_logits_of_other_classes_are_refused():
         ClassBalancedFocalLoss([5, 5])(torch.zeros(3, 4), torch.zeros(3, dtype=torch.long))
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_certain_answer_has_a_finite_gradient(activation, gamma):
+    logits = torch.tensor([[-40.0, 40.0], [90.0, -90.0]], requires_grad=True)
+    loss = ClassBalancedFocalLoss([30, 7], gamma=gamma, activation=activation)
+    loss(logits, torch.tensor([1, 0])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
 def test_its_weights_fit_a_device_without_double_precision():
     loss = ClassBalancedFocalLoss([30, 7])
     assert {buffer.dtype for buffer in loss.buffers()} == {torch.float32}

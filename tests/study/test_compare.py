@@ -223,9 +223,21 @@ def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patient
         val = test.assign(split="val", fold=1 - fold)
         # fold 0's scores are half as large, so half its threshold calls the same images
         val["score"] = val["score"].where(val["fold"] == 1, val["score"] / 2)
-        pd.concat([test, val]).to_csv(f"{name}.csv", index=False)
+        both = pd.concat([test, val]).sample(frac=1, random_state=len(name))  # in no arm's order
+        both.to_csv(f"{name}.csv", index=False)
     found = result(capsys, *FILES, "--threshold=youden")
-    assert all(len(row["threshold"]) == 2 for row in found["arms"])
+    for row in found["arms"]:
+        table = pd.read_csv(f"{row['name']}.csv")
+        test = table[table["split"] == "test"]
+        cuts = {
+            k: youden_threshold(rows["label"], rows["score"]).value
+            for k, rows in table[table["split"] == "val"].groupby("fold")
+        }
+        assert row["threshold"] == pytest.approx(sorted(cuts.values()))
+        called = test["score"] > test["fold"].map(cuts)
+        for rate, label in (("sensitivity", 1), ("specificity", 0)):
+            expected = (called == label)[test["label"] == label].mean()
+            assert row[rate]["value"] == pytest.approx(expected)
     # a patient has one threshold, so patients can be counted with it as well
     assert result(capsys, *FILES, "--threshold=youden", "--level=patient")["arms"][0]["patients"] == 40
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import make_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.study import whole_study
@@ -126,6 +128,8 @@ def test_a_configuration_that_no_fold_can_run_opens_no_run(work, tiny, capfd):
         "--trainer.logger=false",
         "--trainer.fast_dev_run=true",
         "--trainer.enable_checkpointing=false",
+        "--trainer.limit_test_batches=1",
+        "--trainer.limit_val_batches=0.5",
     ],
 )
 def test_what_leaves_nothing_to_pool_is_refused(work, tiny, capfd, word):
@@ -298,17 +302,38 @@ def test_selecting_on_the_test_set_gains_what_the_curves_say(work, tiny, capfd):
     assert "Optimism of selecting the epoch on the test set" in capfd.readouterr().out
 
 
+def test_arms_that_cannot_use_the_same_images_are_told_before_training(
+    work, tiny, phantom_store, capfd
+):
+    shutil.copytree(phantom_store, "some", ignore=shutil.ignore_patterns("cache*"))
+    manifest = pd.read_csv("some/manifest.csv", dtype=str, keep_default_na=False)
+    manifest.loc[::3, "ceus_path"] = ""
+    manifest.to_csv("some/manifest.csv", index=False)
+    options = [word for word in tiny if not word.startswith(("--config=configs/fused", "--data.store"))]
+    study = ["--arms", "configs/bmode.yaml", "configs/fused.yaml", *options, "--data.store=some"]
+    assert whole_study.main(study) == 2
+    told = capfd.readouterr().err
+    assert "the arms can use different numbers of pairs (bmode 90, fused 60)" in told
+    assert "data.complete_pairs" in told
+    assert runs() == {}
+    data = RoiPairDataModule("some", ["bmode"], complete_pairs=True)
+    assert len(data.usable_rows) == 60
+
+
 def test_two_at_once_are_refused_and_a_terminated_one_says_so(work, tiny, capfd):
     words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=500"]
     process = subprocess.Popen([sys.executable, "-m", "mufnet_lightning", *words])
     deadline = time.monotonic() + 240
-    while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert main(words) == 2
-    assert "this cross-validation is running already" in capfd.readouterr().err
-    process.terminate()
-    assert process.wait(120) == 130
+    try:
+        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert main(words) == 2
+        assert "this cross-validation is running already" in capfd.readouterr().err
+        process.terminate()
+        assert process.wait(120) == 130
+    finally:
+        process.kill()
     assert {run.info.status for run in runs().values()} == {"KILLED"}
     assert len(runs()) == 2

@@ -57,7 +57,12 @@ def test_the_printed_table_says_which_test_was_used(patients, capsys):
 def test_a_table_with_labels_only_and_na_among_numbers(work, capsys):
     values = [f"{i / 7:.2f}" for i in range(40)]
     values[3] = "NA"
-    rows = [{"patient_id": i, "label": i % 2, "hb": values[i], "code": "NA"} for i in range(40)]
+    codes = ["NA", "yes", "no", "no"] * 10
+    lab = ["<5" if i == 7 else str(i) for i in range(40)]
+    rows = [
+        {"patient_id": i, "label": i % 2, "hb": values[i], "code": codes[i], "lab": lab[i]}
+        for i in range(40)
+    ]
     pd.DataFrame(rows).to_csv("labels.csv", index=False)
     assert main(["characteristics", "labels.csv", "--by=grade", "--format=json"]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -65,8 +70,12 @@ def test_a_table_with_labels_only_and_na_among_numbers(work, capsys):
     number, missing = (row for row in rows if row["variable"] == "hb")
     assert number["groups"]["high grade"]["n"] == 19
     assert missing["level"] == "missing"
-    (code,) = (row for row in rows if row["variable"] == "code")
-    assert code["level"] == "NA"
+    code = {row["level"]: row for row in rows if row["variable"] == "code"}
+    assert set(code) == {"yes", "no", "missing"}
+    assert code["missing"]["groups"]["low grade"]["count"] == 10
+    assert code["yes"]["note"] == ""
+    noted = {row["note"] for row in rows if row["variable"] == "lab"}
+    assert all("Read as categories, since '<5' is no number." in note for note in noted)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""Class activation maps of a MUF-Net: one map a modality, from one forward and one backward pass.
+
+Grad-CAM: Selvaraju RR et al. ICCV 2017:618-626. Grad-CAM++: Chattopadhay A et al. WACV 2018:839-847.
+LayerCAM: Jiang PT et al. IEEE Trans Image Process 2021;30:5875-5888. The formulas are the library's;
+here is what two modalities need: a shared encoder is called once on both, stacked along the batch,
+so its activations are those of both modalities, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_grad_cam import GradCAM, GradCAMPlusPlus, LayerCAM
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import Tensor, nn
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.models.encoder import Encoder
+from mufnet_lightning.models.mufnet import MufNet
+
+Method = Literal["gradcam", "gradcam++", "layercam"]
+
+
+@dataclass(frozen=True)
+class ActivationMaps:
+    """Maps of a batch, and what the network said of it.
+
+    Attributes:
+        maps: for each modality (N, H, W), float32, 0 or more, on one scale for all modalities: not
+            normalised, so that a modality that hardly counts has a faint map.
+        logits: (N, C).
+        weights: (N, M), of each modality.
+    """
+
+    maps: dict[str, NDArray[np.float32]]
+    logits: NDArray[np.float32]
+    weights: NDArray[np.float32]
+
+
+def activation_maps(
+    net: MufNet,
+    images: Mapping[str, Tensor],
+    classes: Sequence[int],
+    method: Method = "gradcam",
+    layer: str | None = None,
+) -> ActivationMaps:
+    """Maps of what speaks for a class, at the size of the images.
+
+    The network is in evaluation mode meanwhile; its mode, gradients and weights are left as they were.
+
+    Args:
+        net: with one encoder or one a modality, of one modality or more.
+        images: for each modality (N, 3, H, W), 0 to 255, on the network's device.
+        classes: (N,), the class that each image's map is for.
+        method: `gradcam`, `gradcam++` or `layercam`.
+        layer: dotted name of a layer of timm's network; the last feature maps unless told.
+
+    Raises:
+        InputFault: the encoder has no such layer, or no feature maps there.
+    """
+    layers = [_target_layer(encoder, layer) for encoder in net.encoders]
+    size = next(iter(images.values())).shape[-2:]
+    # a Lightning loop may have switched gradients off, and its tensors cannot have any
+    with torch.inference_mode(False), torch.enable_grad(), _left_as_it_was(net):
+        stacked = torch.cat([images[modality] for modality in net.modalities]).clone()
+        model = _Stacked(net)
+        cam = _METHODS[method](model, layers, reshape_transform=_channels_first(net))
+        try:  # not `with`: the library's would swallow an IndexError
+            raw = cam(stacked, [ClassifierOutputTarget(int(c)) for c in classes])
+        finally:
+            cam.activations_and_grads.release()
+    resized = np.stack([cv2.resize(m, (size[1], size[0])) for m in raw])
+    parts = np.split(resized, len(net.modalities))
+    return ActivationMaps(
+        dict(zip(net.modalities, parts, strict=True)),
+        model.logits.float().cpu().numpy(),
+        model.weights.float().cpu().numpy(),
+    )
+
+
+class _Stacked(nn.Module):
+    """Takes all modalities as one batch, as pytorch-grad-cam gives them."""
+
+    def __init__(self, net: MufNet) -> None:
+        super().__init__()
+        self.net = net
+        self.logits = self.weights = torch.empty(0)
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        parts = stacked.chunk(len(self.net.modalities))
+        output = self.net(dict(zip(self.net.modalities, parts, strict=True)))
+        self.logits, self.weights = output.logits.detach(), output.weights.detach()
+        return output.logits
+
+
+class _Raw(BaseCAM):
+    """The library's maps without its normalisation, one after the other for several layers."""
+
+    def compute_cam_per_layer(
+        self, input_tensor: Tensor, targets: list[nn.Module], eigen_smooth: bool
+    ) -> list[NDArray[np.float32]]:
+        record = self.activations_and_grads
+        return [
+            np.maximum(
+                self.get_cam_image(input_tensor, layer, targets, there.numpy(), grad.numpy()), 0
+            ).astype(np.float32)
+            for layer, there, grad in zip(
+                self.target_layers, record.activations, record.gradients, strict=True
+            )
+        ]
+
+    def aggregate_multi_layers(
+        self, cam_per_target_layer: list[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        return np.concatenate(cam_per_target_layer)
+
+
+class _GradCam(_Raw, GradCAM):
+    pass
+
+
+class _GradCamPlusPlus(_Raw, GradCAMPlusPlus):
+    pass
+
+
+class _LayerCam(_Raw, LayerCAM):
+    pass
+
+
+_METHODS: dict[Method, type[BaseCAM]] = {
+    "gradcam": _GradCam,
+    "gradcam++": _GradCamPlusPlus,
+    "layercam": _LayerCam,
+}
+
+
+def _target_layer(encoder: nn.Module, name: str | None) -> nn.Module:
+    if name is None:
+        return encoder  # what it returns are the feature maps that are pooled
+    assert isinstance(encoder, Encoder)
+    layers = dict(encoder.backbone.named_modules())
+    if name not in layers or not name:
+        known = [other for other in layers if other and "." not in other]
+        raise InputFault(f"{encoder.name} has no layer {name!r}; it has {', '.join(known)} and theirs")
+    return layers[name]
+
+
+def _channels_first(net: MufNet):  # type: ignore[no-untyped-def]
+    encoder = net.encoders[0]
+    assert isinstance(encoder, Encoder)
+    channels = encoder.backbone.num_features
+
+    def transform(maps: Tensor) -> Tensor:
+        if maps.ndim != 4:
+            raise InputFault(
+                f"{encoder.name} has no feature maps there, but a tensor of the shape "
+                f"{tuple(maps.shape)}; Grad-CAM needs maps (images, channels, height, width)"
+            )
+        last = maps.shape[-1] == channels and maps.shape[1] != channels
+        return maps.permute(0, 3, 1, 2) if last else maps
+
+    return transform
+
+
+@contextmanager
+def _left_as_it_was(net: nn.Module) -> Iterator[None]:
+    training = [module for module in net.modules() if module.training]
+    gradients = [(parameter, parameter.grad) for parameter in net.parameters()]
+    try:
+        for parameter, _ in gradients:
+            parameter.grad = None
+        yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        for module in training:
+            module.training = True

@@ -1,0 +1,125 @@
+"""Activation maps against Grad-CAM written out with plain autograd, for every layout of the network."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.explain.maps import activation_maps
+from mufnet_lightning.models.mufnet import MufNet
+
+BOTH = ("bmode", "ceus")
+
+
+def network(modalities=BOTH, encoder="test_efficientnet", **options) -> MufNet:
+    torch.manual_seed(0)
+    net = MufNet(modalities, encoder, dropout=0.5, **options)
+    for module in net.modules():  # statistics of their own, as after training
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return net
+
+
+def pictures(modalities=BOTH, count=3) -> dict[str, torch.Tensor]:
+    torch.manual_seed(1)
+    return {m: torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8) for m in modalities}
+
+
+def written_out(net: MufNet, images: dict[str, torch.Tensor], c: int) -> dict[str, np.ndarray]:
+    """Selvaraju's Grad-CAM, an encoder call for each modality, without any library."""
+    net.eval()
+    encoders = list(net.encoders) * (len(net.modalities) if net.share_encoder else 1)
+    maps = [encoder(images[m]) for m, encoder in zip(net.modalities, encoders, strict=True)]
+    pooled = torch.stack([e.pool(f) for e, f in zip(encoders, maps, strict=True)], dim=1)
+    fused = pooled[:, 0] if net.fusion is None else net.fusion(pooled)[0]
+    logits = net.head(fused)
+    found = {}
+    for modality, features in zip(net.modalities, maps, strict=True):
+        (gradient,) = torch.autograd.grad(logits[:, c].sum(), features, retain_graph=True)
+        weight = gradient.mean(dim=(2, 3), keepdim=True)
+        cam = (weight * features).sum(dim=1).relu().detach().numpy()
+        found[modality] = np.stack([cv2.resize(m, (64, 64)) for m in cam])
+    return found
+
+
+@pytest.mark.parametrize("c", [0, 1])
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("modalities", [BOTH, ("ceus", "bmode"), ("bmode",), ("ceus",)])
+def test_maps_are_those_of_plain_autograd(modalities, share, c):
+    net, images = network(modalities, share_encoder=share), pictures()
+    expected = written_out(net, images, c)
+    found = activation_maps(net, images, [c] * 3)
+    assert list(found.maps) == list(modalities)
+    for modality in modalities:
+        assert expected[modality].max() > 0
+        np.testing.assert_allclose(
+            found.maps[modality], expected[modality], atol=1e-5 * expected[modality].max()
+        )
+
+
+def test_each_image_has_the_map_of_its_own_class():
+    net, images = network(), pictures()
+    mixed = activation_maps(net, images, [0, 1, 0]).maps["ceus"]
+    for row, c in enumerate([0, 1, 0]):
+        alone = activation_maps(net, images, [c] * 3).maps["ceus"]
+        np.testing.assert_allclose(mixed[row], alone[row], rtol=1e-4, atol=1e-7)
+
+
+def test_the_network_is_left_as_it_was_and_a_scoring_loop_is_no_obstacle():
+    net, images = network(), pictures()
+    net.train()
+    net.encoders[0].eval()
+    net.head.weight.grad = torch.ones_like(net.head.weight)
+    modes = [module.training for module in net.modules()]
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    with torch.inference_mode():
+        inside = {m: i.clone() for m, i in images.items()}
+        found = activation_maps(net, inside, [1, 1, 1])
+    assert [module.training for module in net.modules()] == modes
+    assert torch.equal(net.head.weight.grad, torch.ones_like(net.head.weight))
+    assert all(p.grad is None for name, p in net.named_parameters() if name != "head.weight")
+    assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+    net.eval()
+    with torch.no_grad():
+        output = net(images)
+    np.testing.assert_allclose(found.logits, output.logits.numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found.weights, output.weights.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "layercam"])
+@pytest.mark.parametrize("encoder", ["test_efficientnet", "test_resnet", "test_convnext"])
+def test_every_method_works_on_every_kind_of_encoder(method, encoder):
+    net, images = network(encoder=encoder), pictures()
+    maps = activation_maps(net, images, [0, 1, 1], method).maps
+    for values in maps.values():
+        assert values.shape == (3, 64, 64)
+        assert values.dtype == np.float32
+        assert np.isfinite(values).all()
+        assert values.min() >= 0
+
+
+def test_a_layer_can_be_named():
+    net, images = network(), pictures()
+    last = activation_maps(net, images, [1] * 3).maps["bmode"]
+    early = activation_maps(net, images, [1] * 3, layer="blocks.1").maps["bmode"]
+    assert early.shape == last.shape
+    assert not np.allclose(early, last)
+    with pytest.raises(
+        InputFault, match=r"test_efficientnet has no layer 'blocks\.99'; it has conv_stem"
+    ):
+        activation_maps(net, images, [1] * 3, layer="blocks.99")
+
+
+def test_an_encoder_without_feature_maps_is_told():
+    torch.manual_seed(0)
+    net = MufNet(BOTH, "test_vit")
+    size = net.encoders[0].backbone.pretrained_cfg["input_size"][-1]
+    images = {m: torch.zeros(1, 3, size, size) for m in BOTH}
+    with pytest.raises(
+        InputFault, match="test_vit has no feature maps there, but a tensor of the shape"
+    ):
+        activation_maps(net, images, [1])
