@@ -110,7 +110,10 @@ class _Raw(BaseCAM):
         record = self.activations_and_grads
         return [
             np.maximum(
-                self.get_cam_image(input_tensor, layer, targets, there.numpy(), grad.numpy()), 0
+                self.get_cam_image(
+                    input_tensor, layer, targets, there.numpy(), grad.numpy(), eigen_smooth
+                ),
+                0,
             ).astype(np.float32)
             for layer, there, grad in zip(
                 self.target_layers, record.activations, record.gradients, strict=True

@@ -112,7 +112,9 @@ def test_a_patient_with_two_labels_is_refused(scored, level):
 
 
 def test_names_that_do_not_fit_are_refused(scored):
-    with pytest.raises(EvaluationError, match="2 names and 2 thresholds do not fit 3 arms"):
+    with pytest.raises(
+        EvaluationError, match=r"2 names and thresholds of the shape \(2,\) do not fit 3 arms"
+    ):
         compare_arms(ARMS[:2], **scored, thresholds=[0.5, 0.5])
     with pytest.raises(EvaluationError, match="two arms have the same name"):
         compare_arms(["a", "b", "a"], **scored)

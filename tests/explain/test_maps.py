@@ -21,6 +21,7 @@ def network(modalities=BOTH, encoder="test_efficientnet", **options) -> MufNet:
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
+    torch.nn.init.uniform_(net.head.weight, -0.2, 1.0)  # something speaks for either class
     return net
 
 
