@@ -302,7 +302,7 @@ class MufnetCLI(LightningCLI):
         data = self.datamodule
         sources = {"--ckpt_path": self.checkpoint}
         start = self.model.hparams["init_from"]
-        if start and self.subcommand == "fit":
+        if start and self.subcommand == "fit" and not self.checkpoint:
             sources["model.init_from"] = read_checkpoint(start)
         table = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(parts)]
         for name, checkpoint in sources.items():

@@ -133,7 +133,7 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         "compares": ",".join(run.info.run_id for run in runs.values()),
         **tracking.commit_tags(),
     }
-    name = "-".join(["compare", *(arm.name for arm in comparison.arms)])
+    name = "-".join([f"compare-{result['level']}s", *(arm.name for arm in comparison.arms)])
     run_id = store.create_run(experiment_id, tags=tags, run_name=name[:250]).info.run_id
     try:
         names = _metric_names([row["name"] for row in result["arms"]])

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -253,7 +254,8 @@ def _run_fold(
         code = process.wait()
     except KeyboardInterrupt:
         try:
-            process.wait(timeout=5)  # the terminal has interrupted it too; it closes its run
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=5)  # the terminal has interrupted it too; it closes its run
         finally:
             if process.poll() is None:
                 process.terminate()
