@@ -153,7 +153,7 @@ def test_a_configuration_that_no_fold_can_run_opens_no_run(work, tiny, capfd):
         "--trainer.logger=false",
         "--trainer.fast_dev_run=true",
         "--trainer.enable_checkpointing=false",
-        "--trainer.limit_test_batches=1",
+        "--trainer.limit_test_batches=2",
         "--trainer.limit_val_batches=0.5",
     ],
 )
