@@ -39,7 +39,7 @@ demo: demo-data
 	@echo "Compare the runs: make ui, then open http://127.0.0.1:5000 and choose the experiment demo."
 
 test: lint
-	python -m pytest -n auto
+	python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	ruff check .
