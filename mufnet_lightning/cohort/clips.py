@@ -164,7 +164,7 @@ def _undecodable(path: Path, header: Any, promised: int) -> str:
     syntax = header.file_meta.TransferSyntaxUID
     try:
         missing = syntax.is_compressed and not get_decoder(syntax).is_available
-    except NotImplementedError:  # not a syntax of pixels at all
+    except NotImplementedError:  # how pydicom says that the syntax is none of pixels
         missing = True
     if missing:
         return f"is compressed as {syntax.name}, for which no pydicom decoder is installed"
