@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs a process a core
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background
+    # an ignored signal is ignored in every process below, and some tests interrupt one
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
