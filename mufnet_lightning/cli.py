@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif arguments and arguments[0] == "cv":
             # what it does not know is for `fit`
             options, rest = build_parser().parse_known_args(arguments)
-            options.run(options, rest)
+            options.call(options, rest)
         else:
             options = build_parser().parse_args(arguments)
-            options.run(options)
+            options.call(options)
     except InputFault as fault:
         for line in fault.faults:
             print(f"mufnet: {line}", file=sys.stderr)
@@ -77,6 +77,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_cv(verbs)
     _add_compare(verbs)
     _add_characteristics(verbs)
+    _add_explain(verbs)
     for (
         verb,
         summary,
@@ -92,7 +93,7 @@ def _verb(verbs: Verbs, name: str, summary: str, run: Callable[..., None]) -> ar
         description=summary[0].upper() + summary[1:] + ".",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(call=run)
     return parser
 
 
@@ -293,3 +294,58 @@ def _characteristics(options: argparse.Namespace) -> None:
     kinds |= {name: "number" for name in options.numbers.split(",") if name}
     variables = options.variables.split(",") if options.variables else None
     print(printed(table_one(options.patients, options.by, variables, kinds), options.format))
+
+
+def _add_explain(verbs: Verbs) -> None:
+    parser = _verb(verbs, "explain", "show and measure where a run's network looks: Grad-CAM", _explain)
+    parser.add_argument(
+        "--run", required=True, metavar="RUN", help="id of a run or of a cross-validation"
+    )
+    parser.add_argument(
+        "--patient",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a montage of this patient instead of the test part; may be given again",
+    )
+    parser.add_argument("--all", action="store_true", help="also a montage of every test patient")
+    parser.add_argument(
+        "--method", choices=("gradcam", "gradcam++", "layercam"), default="gradcam", help="of the maps"
+    )
+    parser.add_argument(
+        "--layer", metavar="NAME", help="layer of timm's network [its last feature maps]"
+    )
+    parser.add_argument(
+        "--target",
+        choices=("predicted", "true", "low", "high"),
+        default="predicted",
+        help="class that the maps speak for",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the lots, random weights and maps")
+    parser.add_argument(
+        "--draws", type=int, default=3, help="random networks of the sanity check; 0: no checks"
+    )
+    parser.add_argument("--store", metavar="DIR", help="where the crop store lies now")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, or auto")
+    parser.add_argument(
+        "--phantom", type=Path, metavar="COHORT", help="a phantom's folder: also point at its signal"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write pictures and tables here too")
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from mufnet_lightning.experiment import quiet_libraries
+    from mufnet_lightning.explain.explanation import ExplainOptions
+    from mufnet_lightning.study.explained import explain_run
+
+    quiet_libraries()
+    explain_run(
+        options.run,
+        ExplainOptions(options.method, options.layer, options.target, options.seed, options.draws),
+        options.patient,
+        options.all,
+        options.store,
+        options.device,
+        options.phantom,
+        options.out,
+    )

@@ -23,6 +23,7 @@ from mufnet_lightning import tracking
 from mufnet_lightning.callbacks.batch_plot import BatchPlot
 from mufnet_lightning.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
 from mufnet_lightning.callbacks.evaluation import Evaluation
+from mufnet_lightning.callbacks.explanation import Explain, ExplainAfterTest
 from mufnet_lightning.callbacks.predictions import (
     PredictionWriter,
     gather_predictions,
@@ -142,6 +143,7 @@ class MufnetCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's own settings, and what follows from another setting."""
         parser.add_argument("--tracking", type=Tracking, default=Tracking())
+        parser.add_argument("--explain", type=ExplainAfterTest, default=ExplainAfterTest())
         parser.add_class_arguments(SelectedCheckpoint, "checkpoint")
         parser.link_arguments("data.modalities", "model.modalities")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
@@ -185,6 +187,7 @@ class MufnetCLI(LightningCLI):
         baseline = self._get(self.config_init, "tracking").baseline
         self.evaluation = Evaluation(read_arm(baseline) if baseline else None)
         callbacks += [RunRecord(self.composed_config()), PredictionWriter(), self.evaluation]
+        callbacks += [Explain(self._get(self.config_init, "explain"))]
         if verb == "fit":
             callbacks += [BatchPlot()]
             if kwargs.get("logger"):
@@ -394,7 +397,9 @@ def _with_checkpoint(words: list[str], scratch: Path) -> tuple[list[str], dict[s
     config = yaml.safe_load(checkpoint["mufnet_config"])
     # the machine that trained it, and its run, are not the ones that score
     kept = {
-        key: config[key] for key in ("seed_everything", "model", "data", "checkpoint") if key in config
+        key: config[key]
+        for key in ("seed_everything", "model", "data", "checkpoint", "explain")
+        if key in config
     }
     kept["tracking"] = {"study": config["tracking"]["study"]}
     kept["data"].pop("folds_from", None)  # the checkpoint has the table itself

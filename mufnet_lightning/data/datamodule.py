@@ -229,6 +229,11 @@ class RoiPairDataModule(LightningDataModule):
         """Every pair of the store that has the asked modalities, in the manifest's order."""
         return self._part_loader(self.usable_rows)
 
+    def rows_dataloader(self, rows: np.ndarray) -> DataLoader[Any]:
+        """Some manifest rows (N,), which need the asked modalities, in the order given."""
+        self.prepare_data()
+        return self._part_loader(rows)
+
     def _part_loader(self, rows: np.ndarray) -> DataLoader[Any]:
         return self._loader(RoiPairDataset(self._caches(), rows, self.labels[rows]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
@@ -43,11 +44,11 @@ def energy_inside(maps: ArrayLike, region: ArrayLike) -> Floats:
 
     Args:
         maps: (N, H, W).
-        region: (H, W), true inside.
+        region: (H, W), true inside; or (N, H, W), one for each map.
     """
     values = _maps(maps)
     total = values.sum(axis=(1, 2))
-    inside = values[:, _region(region, values)].sum(axis=1)
+    inside = (values * _region(region, values)).sum(axis=(1, 2))
     return np.divide(inside, total, out=np.full(len(values), np.nan), where=total > 0)
 
 
@@ -66,11 +67,11 @@ def hits(maps: ArrayLike, region: ArrayLike) -> Floats:
 
     Args:
         maps: (N, H, W).
-        region: (H, W), true inside.
+        region: (H, W), true inside; or (N, H, W), one for each map.
     """
     values = _maps(maps)
     peaks = values == values.max(axis=(1, 2), keepdims=True)
-    inside = peaks[:, _region(region, values)].sum(axis=1) / peaks.sum(axis=(1, 2))
+    inside = (peaks & _region(region, values)).sum(axis=(1, 2)) / peaks.sum(axis=(1, 2))
     return np.where(values.max(axis=(1, 2)) > 0, inside, np.nan)
 
 
@@ -153,6 +154,39 @@ def by_grade(
     )
 
 
+@dataclass(frozen=True)
+class PatientMean:
+    """A number over all patients.
+
+    Attributes:
+        patients: that have a value.
+        value: the mean of the patients' means; NaN where there is none.
+        interval: t over patients; None for fewer than two.
+        p: of Student's t over patients that the mean is 0, two-sided; None for fewer than two
+            patients, or where all are alike.
+    """
+
+    patients: int
+    value: float
+    interval: tuple[float, float] | None
+    p: float | None
+
+
+def over_patients(values: ArrayLike, patients: ArrayLike, level: float = 0.95) -> PatientMean:
+    """The mean of a number of each image, with the patient as the unit.
+
+    Args:
+        values: (N,); NaN is missing.
+        patients: (N,), the patient of each image.
+        level: coverage of the interval.
+    """
+    means = pd.Series(np.asarray(values, np.float64)).groupby(np.asarray(patients)).mean().dropna()
+    p = stats.ttest_1samp(means, 0).pvalue if len(means) > 1 and means.std() > 0 else None
+    value = float(means.mean()) if len(means) else float("nan")
+    interval = _t_interval(np.asarray(means, np.float64), level)
+    return PatientMean(len(means), value, interval, None if p is None else float(p))
+
+
 def _t_interval(values: Floats, level: float) -> tuple[float, float] | None:
     if len(values) < 2:
         return None
@@ -171,7 +205,7 @@ def _maps(maps: ArrayLike) -> Floats:
 
 def _region(region: ArrayLike, maps: Floats) -> Flags:
     flags = np.asarray(region, bool)
-    if flags.shape != maps.shape[1:]:
+    if flags.shape not in (maps.shape, maps.shape[1:]):
         raise EvaluationError(
             f"a region of the shape {flags.shape} does not fit maps of {maps.shape[1:]}."
         )

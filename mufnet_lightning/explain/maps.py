@@ -36,11 +36,15 @@ class ActivationMaps:
     Attributes:
         maps: for each modality (N, H, W), float32, 0 or more, on one scale for all modalities: not
             normalised, so that a modality that hardly counts has a faint map.
+        grid: height and width of the feature maps, before they were enlarged.
+        classes: (N,), the class that each image's map is for.
         logits: (N, C).
         weights: (N, M), of each modality.
     """
 
     maps: dict[str, NDArray[np.float32]]
+    grid: tuple[int, int]
+    classes: NDArray[np.int64]
     logits: NDArray[np.float32]
     weights: NDArray[np.float32]
 
@@ -48,18 +52,20 @@ class ActivationMaps:
 def activation_maps(
     net: MufNet,
     images: Mapping[str, Tensor],
-    classes: Sequence[int],
+    classes: Sequence[int] | None = None,
     method: Method = "gradcam",
     layer: str | None = None,
 ) -> ActivationMaps:
     """Maps of what speaks for a class, at the size of the images.
 
     The network is in evaluation mode meanwhile; its mode, gradients and weights are left as they were.
+    Gradients go back as far as the layer and no further.
 
     Args:
         net: with one encoder or one a modality, of one modality or more.
         images: for each modality (N, 3, H, W), 0 to 255, on the network's device.
-        classes: (N,), the class that each image's map is for.
+        classes: (N,), the class that each image's map is for; the one that the network says unless
+            told.
         method: `gradcam`, `gradcam++` or `layercam`.
         layer: dotted name of a layer of timm's network; the last feature maps unless told.
 
@@ -72,18 +78,33 @@ def activation_maps(
     with torch.inference_mode(False), torch.enable_grad(), _left_as_it_was(net):
         stacked = torch.cat([images[modality] for modality in net.modalities]).clone()
         model = _Stacked(net)
+        targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes]
+        # before and after the library's own hooks, so that it sees a leaf that nothing changes in place
+        starts = [module.register_forward_hook(_gradients_start_here) for module in layers]
         cam = _METHODS[method](model, layers, reshape_transform=_channels_first(net))
+        ends = [module.register_forward_hook(lambda *call: call[-1].clone()) for module in layers]
         try:  # not `with`: the library's would swallow an IndexError
-            raw = cam(stacked, [ClassifierOutputTarget(int(c)) for c in classes])
+            raw = cam(stacked, targets)
         finally:
             cam.activations_and_grads.release()
+            for handle in (*starts, *ends):
+                handle.remove()
+    logits = model.logits.float().cpu().numpy()
     resized = np.stack([cv2.resize(m, (size[1], size[0])) for m in raw])
     parts = np.split(resized, len(net.modalities))
     return ActivationMaps(
         dict(zip(net.modalities, parts, strict=True)),
-        model.logits.float().cpu().numpy(),
+        (raw.shape[1], raw.shape[2]),
+        logits.argmax(axis=1) if classes is None else np.asarray(classes, np.int64),
+        logits,
         model.weights.float().cpu().numpy(),
     )
+
+
+def _gradients_start_here(module: nn.Module, inputs: object, output: object) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise InputFault(f"layer {type(module).__name__} gives no feature maps: choose another layer")
+    return output.detach().requires_grad_()
 
 
 class _Stacked(nn.Module):
@@ -176,13 +197,15 @@ def _channels_first(net: MufNet):  # type: ignore[no-untyped-def]
 @contextmanager
 def _left_as_it_was(net: nn.Module) -> Iterator[None]:
     training = [module for module in net.modules() if module.training]
-    gradients = [(parameter, parameter.grad) for parameter in net.parameters()]
+    before = [(p, p.grad, p.requires_grad) for p in net.parameters()]
     try:
-        for parameter, _ in gradients:
+        for parameter, _, _ in before:
             parameter.grad = None
+            parameter.requires_grad_(False)
         yield
     finally:
-        for parameter, gradient in gradients:
+        for parameter, gradient, wanted in before:
+            parameter.requires_grad_(wanted)
             parameter.grad = gradient
         for module in training:
             module.training = True

@@ -8,7 +8,6 @@ An arm above its ceiling, beyond chance, leaks; one far below it, with many pati
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning import tracking
+from mufnet_lightning.cohort.truth import read_truth
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs
 from mufnet_lightning.evaluation.matching import read_predictions
@@ -38,10 +38,7 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
     Raises:
         InputFault: no truth, no such study, or an arm has no finished run in it.
     """
-    truth_file = cohort / "truth.json"
-    if not truth_file.is_file():
-        raise InputFault(f"{cohort}: no truth.json; only a phantom has one")
-    truth = json.loads(truth_file.read_text())
+    truth = read_truth(cohort)
     patients = pd.DataFrame(truth["patients"]).set_index("patient_id")
     patients["bmode"], patients["ceus"] = patients["b"], patients["c"]
     # the log likelihood ratio of two unit normals at ±d/2 is d·b

@@ -20,6 +20,7 @@ from mufnet_lightning.callbacks.artifacts import beside_baseline
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.exclusive import alone, terminated_as_interrupted
 from mufnet_lightning.study.pooled import METRICS, PRINTED, fold_results, read_results, record_pooled
+from mufnet_lightning.study.pooled_explanation import record_pooled_explanations
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -102,6 +103,7 @@ def _run(
         left = [fold for fold in folds if fold not in done]
         if not left:
             table = record_pooled(parent, table, done, cli.evaluation.baseline)
+            record_pooled_explanations(parent, done)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)
         store.set_terminated(run_id, "KILLED" if killed else "FAILED")
@@ -205,6 +207,15 @@ def children_of(parent: Run) -> list[Run]:
     store = tracking.client()
     wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.verb = 'fit'"
     return list(store.search_runs([parent.info.experiment_id], wanted))
+
+
+def finished_folds(parent: Run) -> dict[int, Run]:
+    """The latest finished fit of each fold under a parent run."""
+    latest: dict[int, Run] = {}
+    for run in children_of(parent):
+        if run.info.status == "FINISHED":
+            latest.setdefault(int(run.data.tags["fold"]), run)
+    return dict(sorted(latest.items()))
 
 
 def _children_by_fold(parent: Run) -> tuple[dict[int, Run], dict[int, Path]]:

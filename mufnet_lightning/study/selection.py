@@ -10,7 +10,7 @@ from mufnet_lightning import tracking
 from mufnet_lightning.callbacks.scored_arm import ScoredArm
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.intervals import mean_t
-from mufnet_lightning.study.cross_validate import children_of
+from mufnet_lightning.study.cross_validate import finished_folds
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -56,11 +56,7 @@ def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
 def _runs(run: Run) -> list[Run]:
     if run.data.tags.get("verb") != "cv":
         return [run]
-    latest: dict[str, Run] = {}
-    for child in children_of(run):
-        if child.info.status == "FINISHED":
-            latest.setdefault(child.data.tags["fold"], child)
-    return list(latest.values())
+    return list(finished_folds(run).values())
 
 
 def _both_ways(run: Run, reference: str) -> list[list[float]]:

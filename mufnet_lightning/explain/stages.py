@@ -1,0 +1,3 @@
+"""The stages of the sanity check, in the order in which weights are drawn anew."""
+
+STAGES = ("head", "head and last third", "head and last two thirds", "all weights")
