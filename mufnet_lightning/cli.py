@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(verbs)
     _add_characteristics(verbs)
     _add_explain(verbs)
+    _add_report(verbs)
     for (
         verb,
         summary,
@@ -349,3 +350,25 @@ def _explain(options: argparse.Namespace) -> None:
         options.phantom,
         options.out,
     )
+
+
+def _add_report(verbs: Verbs) -> None:
+    parser = _verb(verbs, "report", "write one self-contained HTML file for a study", _report)
+    parser.add_argument("study", metavar="STUDY", help="name of the study: the MLflow experiment")
+    parser.add_argument(
+        "--cohort",
+        type=Path,
+        metavar="DIR",
+        help="the cohort's folder: adds Table 1, scanners and, of a phantom, the ceilings",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write [report-STUDY.html]")
+    parser.add_argument("--no-record", action="store_true", help="leave MLflow alone")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from mufnet_lightning.study.report.page import write_report
+
+    file, run_id = write_report(options.study, options.cohort, options.out, not options.no_record)
+    print(file)
+    if run_id:
+        print(f"recorded as run {run_id}", file=sys.stderr)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 FOLDER = "explain"
 IMAGES, CHECKS, SUMMARY = "images.csv", "checks.csv", "summary.json"
 DPI = 150
+NO_MEASURES = ["target", "frame", "grade", "label", "score", "fold"]
 IDS = {"pair_id": str, "patient_id": str, "clip_id": str}
 
 
@@ -54,8 +55,10 @@ def record_tables(client: MlflowClient, run_id: str, label: str, found: Explaine
 
 def labels_of(client: MlflowClient, run_id: str) -> list[str]:
     """The explanations that a run has."""
-    entries = client.list_artifacts(run_id, FOLDER)
-    return sorted(Path(entry.path).name for entry in entries if entry.is_dir)
+    folders = [entry.path for entry in client.list_artifacts(run_id, FOLDER) if entry.is_dir]
+    # montages alone are no explanation of the test part
+    files = {entry.path for folder in folders for entry in client.list_artifacts(run_id, folder)}
+    return sorted(Path(folder).name for folder in folders if f"{folder}/{SUMMARY}" in files)
 
 
 def read_tables(run_id: str, label: str) -> ExplainedTables:
@@ -90,11 +93,11 @@ def write_pictures(figures: Mapping[str, Figure], folder: Path) -> None:
 
 
 def _numbers(table: pd.DataFrame, checks: pd.DataFrame | None) -> dict[str, float]:
-    measured = table.drop(columns=["target", "frame", "grade", "label", "score"], errors="ignore")
-    frames = [measured] if checks is None else [measured, checks]
+    frames = [table] if checks is None else [table, checks]
     numbers: dict[str, Any] = {}
     for frame in frames:
-        kept = [c for c in frame.select_dtypes("number") if not str(c).startswith("weight_")]
+        columns = frame.select_dtypes("number").columns.difference(NO_MEASURES)
+        kept = [c for c in columns if not str(c).startswith("weight_")]
         means = frame.groupby("patient_id")[kept].mean().mean()
         numbers |= {str(name).replace(" ", "_"): float(v) for name, v in means.dropna().items()}
     return numbers

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import json
+import platform
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+import torch
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from mufnet_lightning import tracking
+from mufnet_lightning.callbacks.artifacts import log_json
+from mufnet_lightning.cohort.processes import cores
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.tracking import Tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+PACKAGES = (
+    "mufnet-lightning",
+    "torch",
+    "lightning",
+    "timm",
+    "torchmetrics",
+    "albumentations",
+    "opencv-python-headless",
+    "numpy",
+    "scikit-learn",
+    "mlflow",
+)
 
 
 class RunLogger(MLFlowLogger):
@@ -94,7 +112,7 @@ class RunLogger(MLFlowLogger):
 
 
 class RunRecord(Callback):
-    """Records, as soon as a run starts: parameters, config.yaml, folds.csv, data digest.
+    """Records, as soon as a run starts: configuration, split, environment, data digest.
 
     Args:
         config: the composed configuration, as `config.yaml` will say it.
@@ -115,6 +133,7 @@ class RunRecord(Callback):
         client, run_id = logger.experiment, logger.run
         client.log_text(run_id, yaml.safe_dump(self._config, sort_keys=False), "config.yaml")
         client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
+        log_json(client, run_id, environment(), "environment.json")
         if not logger.resumed:  # MLflow's parameters are written once
             logger.log_hyperparams(dict(_flatten(self._config)))
             _log_dataset(client, run_id, data)
@@ -132,6 +151,17 @@ class RunRecord(Callback):
             checkpoint["mufnet_trained"] = [*(c for c in before if c != own), own]  # type: ignore[union-attr]
         if isinstance(trainer.logger, RunLogger):
             checkpoint["mufnet_run"] = trainer.logger.run
+
+
+def environment() -> dict[str, str]:
+    """Versions of what computes, and on what; nothing that names a machine or a person."""
+    found = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    for name in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):  # another build of OpenCV, say
+            found[name] = version(name)
+    gpu = torch.cuda.is_available()
+    found["device"] = torch.cuda.get_device_name(0) if gpu else f"CPU, {cores()} cores"
+    return found
 
 
 def _trained_cohort(data: RoiPairDataModule) -> dict[str, Any]:

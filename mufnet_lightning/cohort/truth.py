@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from mufnet_lightning.cohort.ultrasound import draw_screen
 from mufnet_lightning.errors import InputFault
 
 RIM = 0.02  # of the pane's side: the tumour's margin and rim, which show the hidden numbers too
+SLIP = 0.15  # of the tumour's side: more than any drawn box is off
 TRUTH = "truth.json"
 
 
@@ -42,10 +44,13 @@ class PhantomTruth:
     def __init__(self, cohort: Path) -> None:
         self.cohort = cohort
         self.truth = read_truth(cohort)
-        self._options = PhantomOptions(**self.truth["options"])
+        try:
+            self._options = PhantomOptions(**self.truth["options"])
+            self._tumors = {row["patient_id"]: row["tumor"] for row in self.truth["patients"]}
+        except (KeyError, TypeError):
+            raise InputFault(f"{cohort}: {TRUTH} is not as this version writes it") from None
         patients, _ = draw_patients(draw_latents(self._options), self._options)
-        self._patients = {patient.patient_id: patient for patient in patients}
-        self._tumors = {row["patient_id"]: row["tumor"] for row in self.truth["patients"]}
+        self._patients = {p.patient_id: p for p in patients if p.patient_id in self._tumors}
         self._scene_of = lru_cache(maxsize=4)(self._draw_again)  # images come patient by patient
 
     def signal(self, row: Any, margin: float, size: int) -> NDArray[np.bool_]:
@@ -60,7 +65,7 @@ class PhantomTruth:
             size: side that the crop is resized to.
 
         Raises:
-            InputFault: the truth knows no such patient, or no such frame.
+            InputFault: the truth knows no such patient, or no such frame, or has the tumour elsewhere.
         """
         if row.patient_id not in self._patients:
             raise InputFault(f"{self.cohort}: {TRUTH} has no patient {row.patient_id}")
@@ -71,14 +76,23 @@ class PhantomTruth:
         screen = draw_screen(patient.scanner, scene.depth_cm, scene.pane)
         x, y, width, height = getattr(screen, str(row.box_pane))
         drawn = Box(int(row.box_x), int(row.box_y), int(row.box_width), int(row.box_height))
+        frame = int(row.frame)
+        edge = scene.moved(scene.outline)[frame] + complex(x, y)
+        sides = np.array([edge.real.min(), edge.imag.min(), edge.real.max(), edge.imag.max()])
+        slips = np.abs(sides - [drawn.x, drawn.y, drawn.right, drawn.bottom])
+        if (slips > SLIP * np.tile(sides[2:] - sides[:2], 2) + 1).any():
+            raise InputFault(
+                f"{self.cohort}: the box of {row.patient_id} in frame {frame} is not around the "
+                "tumour; the store is of another phantom"
+            )
         seen = expand(drawn, margin, Pane(x, y, width, height))
         across, down = (
             start + (np.arange(size) + 0.5) * side / size - 0.5
             for start, side in ((seen.x - x, seen.width), (seen.y - y, seen.height))
         )
         at = across + 1j * down[:, None]  # pixels of the pane, as seen in this frame
-        frame = int(row.frame)
-        inside = sample(scene.inside, (at - scene.shift[frame]) / scene.turn[frame])
+        tissue = (at - scene.shift[frame]) / scene.turn[frame]
+        inside = sample(scene.inside, tissue, cv2.BORDER_REPLICATE)
         return np.asarray(inside > -RIM * scene.pane)
 
     def _draw_again(self, patient: Patient) -> Scene:
@@ -105,5 +119,5 @@ def read_truth(cohort: Path) -> dict[str, Any]:
         return dict(json.loads((cohort / TRUTH).read_text(encoding="utf-8")))
     except OSError:
         raise InputFault(f"{cohort}: no {TRUTH}; only a phantom has one") from None
-    except ValueError:
+    except (ValueError, TypeError):
         raise InputFault(f"{cohort}: {TRUTH} is not JSON") from None

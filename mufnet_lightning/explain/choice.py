@@ -45,9 +45,10 @@ def choose_patients(table: pd.DataFrame, seed: int = 0) -> list[Chosen]:
     for label, name in enumerate(CLASS_NAMES):
         for is_right, word in ((True, "correct"), (False, "wrong")):
             among = patients.index[(patients["label"] == label) & (right == is_right)]
-            lot = int(rng.integers(0, max(len(among), 1)))  # drawn in any case: no lot shifts another
+            lot = rng.random()  # drawn in any case: no lot shifts another
             if len(among):
-                found.append((str(among[lot]), f"{name} grade, {word} (drawn of {len(among)})"))
+                who = str(among[int(lot * len(among))])
+                found.append((who, f"{name} grade, {word} (drawn of {len(among)})"))
     certainty = (patients["score"] - THRESHOLD).abs()
     found.append((str(certainty.idxmax()), "most certain"))
     found.append((str(certainty.idxmin()), "least certain"))

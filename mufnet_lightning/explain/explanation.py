@@ -289,7 +289,7 @@ def _against_random(
     similar: dict[str, list[NDArray]] = {}
     random: dict[str, list[NDArray]] = {}
     for stage, others in randomised_maps(
-        net, images, found.classes, options.method, options.layer, options.draws
+        net, images, found.classes, options.method, options.layer, options.draws, options.seed
     ):
         for modality, maps in others.items():
             alike = rank_correlation(found.maps[modality], maps)

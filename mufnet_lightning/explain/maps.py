@@ -77,7 +77,7 @@ def activation_maps(
     # a Lightning loop may have switched gradients off, and its tensors cannot have any
     with torch.inference_mode(False), torch.enable_grad(), _left_as_it_was(net):
         stacked = torch.cat([images[modality] for modality in net.modalities]).clone()
-        model = _Stacked(net)
+        model = _Stacked(net, layer)
         targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes]
         # before and after the library's own hooks, so that it sees a leaf that nothing changes in place
         starts = [module.register_forward_hook(_gradients_start_here) for module in layers]
@@ -110,14 +110,16 @@ def _gradients_start_here(module: nn.Module, inputs: object, output: object) -> 
 class _Stacked(nn.Module):
     """Takes all modalities as one batch, as pytorch-grad-cam gives them."""
 
-    def __init__(self, net: MufNet) -> None:
+    def __init__(self, net: MufNet, layer: str | None) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.layer = net, layer
         self.logits = self.weights = torch.empty(0)
 
     def forward(self, stacked: Tensor) -> Tensor:
         parts = stacked.chunk(len(self.net.modalities))
         output = self.net(dict(zip(self.net.modalities, parts, strict=True)))
+        if not output.logits.requires_grad:
+            raise InputFault(f"no score depends on layer {self.layer!r}: choose another layer")
         self.logits, self.weights = output.logits.detach(), output.weights.detach()
         return output.logits
 

@@ -50,7 +50,8 @@ def panel_figure(rows: Sequence[Explained], margin: float = 0.0) -> Figure:
     modalities = list(rows[0].crops)
     columns = 2 * len(modalities)
     with mpl.rc_context(STYLE):
-        figure = _new(1.55 * columns + 0.6, 1.75 * len(rows) + 0.3)
+        width = 1.55 if columns > 2 else 1.9  # a title needs some room
+        figure = _new(width * columns, (width + 0.2) * len(rows) + 0.5)
         axes = figure.subplots(len(rows), columns, squeeze=False)
         for line, explained in zip(axes, rows, strict=True):
             top = max(float(values.max()) for values in explained.maps.values())
@@ -59,7 +60,9 @@ def panel_figure(rows: Sequence[Explained], margin: float = 0.0) -> Figure:
                 crop.imshow(explained.crops[modality])
                 _overlay(over, explained, modality, top, margin)
                 crop.set_xlabel(MODALITY_TITLES.get(modality, modality))
-            line[0].set_title(explained.title, loc="left").set_in_layout(False)  # it may be long
+            line[0].set_title(" ")  # room above; the text itself may be longer than the column
+            told = line[0].text(0, 1.03, explained.title, transform=line[0].transAxes)
+            told.set_in_layout(False)
         _colour_bar(figure, axes, "map, as a share of the row's maximum")
         return figure
 
@@ -80,7 +83,7 @@ def montage_figure(images: Sequence[Explained], title: str, margin: float = 0.0)
     high = 2 * len(modalities)
     top = max(float(values.max()) for image in images for values in image.maps.values())
     with mpl.rc_context(STYLE):
-        figure = _new(1.25 * columns + 0.9, bands * (1.3 * high + 0.25) + 0.35)
+        figure = _new(max(1.25 * columns, 3), bands * (1.3 * high + 0.25) + 0.8)
         figure.suptitle(title, fontsize=8)
         axes = figure.subplots(bands * high, columns, squeeze=False)
         for axis in axes.flat:
@@ -123,7 +126,7 @@ def _colour_bar(figure: Figure, axes: NDArray, label: str) -> None:
         axis.set_xticks([])
         axis.set_yticks([])
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), COLOURS)
-    bar = figure.colorbar(scale, ax=axes, fraction=0.03, pad=0.01, aspect=30, shrink=0.6)
+    bar = figure.colorbar(scale, ax=axes, location="bottom", aspect=40, pad=0.01, shrink=0.8)
     bar.set_label(label)
 
 

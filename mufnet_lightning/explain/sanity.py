@@ -22,7 +22,8 @@ from mufnet_lightning.models.encoder import Encoder
 from mufnet_lightning.models.mufnet import MufNet
 
 
-def randomised(net: MufNet, seed: int = 0) -> Iterator[tuple[str, MufNet]]:
+@torch.inference_mode(mode=False)  # what is made inside a scoring loop could have no gradients
+def randomised(net: MufNet, seed: int = 0, draw: int = 0) -> Iterator[tuple[str, MufNet]]:
     """Copies of a network with ever more of its weights drawn anew, see `STAGES`.
 
     `head` is what comes behind the encoder: fusion and classifier. The thirds are of the encoder's
@@ -30,9 +31,10 @@ def randomised(net: MufNet, seed: int = 0) -> Iterator[tuple[str, MufNet]]:
 
     Args:
         net: is left as it is.
-        seed: of the drawn weights; torch's own streams are not touched.
+        seed, draw: of the drawn weights; torch's own streams are not touched. No training with
+            the same seed began with these weights.
     """
-    fresh = _drawn_anew(net, seed).state_dict()
+    fresh = _drawn_anew(net, seed, draw).state_dict()
     copied = copy.deepcopy(net)
     for name, modules in zip(STAGES, [["head", "fusion"], *_thirds(net)], strict=True):
         state = copied.state_dict()
@@ -48,6 +50,7 @@ def randomised_maps(
     method: Method = "gradcam",
     layer: str | None = None,
     draws: int = 3,
+    seed: int = 0,
 ) -> Iterator[tuple[str, dict[str, NDArray[np.float32]]]]:
     """Each of `STAGES`, `draws` times, with that network's maps, for each modality (N, H, W).
 
@@ -57,26 +60,32 @@ def randomised_maps(
         classes: (N,), the class that each map is for.
         method, layer: see `activation_maps`.
         draws: how many times weights are drawn.
+        seed: of the drawn weights.
     """
-    for seed in range(draws):
-        for stage, network in randomised(net, seed):
+    for draw in range(draws):
+        for stage, network in randomised(net, seed, draw):
             yield stage, activation_maps(network, images, list(classes), method, layer).maps
 
 
 def rank_correlation(first: NDArray, second: NDArray) -> NDArray[np.float64]:
-    """Spearman's correlation of (N, H, W) maps, image by image (N,); 0 where one of them is even."""
+    """Spearman's correlation of (N, H, W) maps, image by image (N,).
+
+    NaN where the first is even, so that nothing can be said; 0 where only the second is.
+    """
     a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    return np.divide((a * b).sum(axis=1), spread, out=np.zeros(len(a)), where=spread > 0)
+    alike = np.divide((a * b).sum(axis=1), spread, out=np.zeros(len(a)), where=spread > 0)
+    return np.where(a.any(axis=1), alike, np.nan)
 
 
-def _drawn_anew(net: MufNet, seed: int) -> MufNet:
+def _drawn_anew(net: MufNet, seed: int, draw: int) -> MufNet:
     encoder = net.encoders[0]
     assert isinstance(encoder, Encoder)
     devices = [encoder.get_buffer("mean").device]
     with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):
-        torch.manual_seed(seed)
+        words = np.random.SeedSequence([seed, draw], spawn_key=(1,))
+        torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
         return MufNet(
             net.modalities,
             encoder.name,

@@ -50,7 +50,7 @@ def summarise(
     summary = {
         **told,
         "modalities": list(modalities),
-        "images": len(table),
+        "images": int(table["pair_id"].nunique()),
         "patients": int(table["patient_id"].nunique()),
         "by_grade": _by_grade(table, modalities),
         "sanity": [] if checks is None else _sanity(checks, modalities),
@@ -103,8 +103,8 @@ def pointing_frame(summary: Summary) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "pointing": f"{NAMES[row['modality']]}: {kinds[row['kind']]}",
-            "maps": f"{row['value']:.3f}",
-            "chance": f"{row['chance']:.3f}",
+            "maps": _text(row["value"]),
+            "chance": _text(row["chance"]),
             "maps − chance": _with_interval(row["gain"]),
             "p": p_text(row["gain"]["p"]),
             "random weights − chance": _with_interval(row["random_weights"]),
@@ -127,8 +127,8 @@ def faithfulness_frame(summary: Summary) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "area under the curve": name,
-            "maps": f"{found['value']:.3f}",
-            "random maps": f"{found['random']:.3f}",
+            "maps": _text(found["value"]),
+            "random maps": _text(found["random"]),
             "gain": _with_interval(found["gain"]),
             "p": p_text(found["gain"]["p"]),
         }
@@ -139,6 +139,10 @@ def faithfulness_frame(summary: Summary) -> pd.DataFrame:
 def p_text(p: float | None) -> str:
     """A p-value as papers print it."""
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _text(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _by_grade(table: pd.DataFrame, modalities: Sequence[str]) -> list[dict[str, Any]]:
@@ -189,8 +193,8 @@ def _faithfulness(checks: pd.DataFrame) -> dict[str, Any]:
         own, random = checks[name], checks[f"{name}_random"]
         gain = over_patients(sign * (own - random), checks["patient_id"])
         found[name] = {
-            "value": float(own.mean()),
-            "random": float(random.mean()),
+            "value": _number(own.mean()),
+            "random": _number(random.mean()),
             "gain": {**_mean(gain), "p": gain.p},
         }
     return found
@@ -210,12 +214,12 @@ def _pointing(
                 "kind": kind,
                 "modality": m,
                 "value": _number(over_patients(values, patients).value),
-                "chance": chance,
+                "chance": _number(chance),
                 "gain": {**_mean(gain), "p": gain.p},
                 "random_weights": None,
             }
             if checks is not None:
-                area = table.set_index("pair_id")["signal_area"].reindex(checks["pair_id"]).to_numpy()
+                area = table.groupby("pair_id")["signal_area"].first()[checks["pair_id"]].to_numpy()
                 random = over_patients(checks[f"random_{kind}_{m}"] - area, checks["patient_id"])
                 row["random_weights"] = {**_mean(random), "p": random.p}
             rows.append(row)
@@ -227,6 +231,8 @@ def _verdicts(summary: Summary) -> list[str]:
     last = [row for row in summary["sanity"] if row["stage"] == STAGES[-1]]
     for row in last:
         name = NAMES[row["modality"]]
+        if row["value"] is None:
+            told.append(f"{name} maps are even: they point nowhere, and there is nothing to check.")
         if row["ci"] is None:
             continue
         if row["ci"][1] < SEEN_TO_CHANGE:

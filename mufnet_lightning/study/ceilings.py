@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.metrics import roc_auc_score
@@ -38,17 +40,33 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
     Raises:
         InputFault: no truth, no such study, or an arm has no finished run in it.
     """
-    truth = read_truth(cohort)
+    scores = {arm: _test_scores(study, arm) for arm in ARMS}
+    return truth_table(read_truth(cohort), scores, str(cohort))
+
+
+def truth_table(
+    truth: Mapping[str, Any], arms: Mapping[str, pd.DataFrame], name: str = "the phantom"
+) -> pd.DataFrame:
+    """The table of `beside_the_truth`, of any arms' test predictions.
+
+    Args:
+        truth: of the phantom, see `read_truth`.
+        arms: predictions of the test part, by arm.
+        name: what messages call the phantom.
+
+    Raises:
+        InputFault: somebody was scored who is not in the phantom.
+    """
     patients = pd.DataFrame(truth["patients"]).set_index("patient_id")
     patients["bmode"], patients["ceus"] = patients["b"], patients["c"]
     # the log likelihood ratio of two unit normals at ±d/2 is d·b
     patients["fused"] = truth["d"]["bmode"] * patients["b"] + truth["d"]["ceus"] * patients["c"]
     rows = []
-    for arm in ARMS:
-        scores = _test_scores(study, arm).groupby("patient_id")[["label", "score"]].mean()
+    for arm, table in arms.items():
+        scores = table.groupby("patient_id")[["label", "score"]].mean()
         strange = scores.index.difference(patients.index)
         if len(strange):
-            raise InputFault(f"{cohort}: truth.json has no patient {strange[0]}, whom {arm} scored")
+            raise InputFault(f"{name}: truth.json has no patient {strange[0]}, whom {arm} scored")
         known = patients.loc[scores.index]
         auc = roc_auc_score(scores["label"], scores["score"])
         best = roc_auc_score(known["label"], known[arm])

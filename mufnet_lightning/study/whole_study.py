@@ -1,4 +1,4 @@
-"""The paper's whole experiment: arms cross-validated on the same folds, compared, with Table 1.
+"""The paper's whole experiment: arms cross-validated on the same folds, compared, with its report.
 
     python -m mufnet_lightning.study.whole_study --config OVERLAY.yaml --patients patients.csv --out DIR
 
@@ -17,6 +17,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.comparison import Level
 from mufnet_lightning.study.compare import compare, record_comparison, write_files
 from mufnet_lightning.study.cross_validate import cross_validate
+from mufnet_lightning.study.report.page import write_report
 from mufnet_lightning.study.table_one import printed, table_one
 
 ARMS = ("configs/bmode.yaml", "configs/ceus.yaml", "configs/fused.yaml")
@@ -32,14 +33,14 @@ def run_study(
 ) -> list[str]:
     """Cross-validate each arm, all on the first one's folds; compare them; describe the patients.
 
-    Prints Table 1 and Table 2, over patients and over images, and writes them with their figures
-    under `out`.
+    Prints Table 1 and Table 2, over patients and over images, and writes them with their figures and
+    the report of the study under `out`.
 
     Args:
         arms: a configuration each.
         overlays: laid over each of them.
         options: of `mufnet fit`, for all of them.
-        patients: patients.csv of the cohort, for Table 1 by grade.
+        patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report.
         out: folder to write.
 
     Returns:
@@ -69,6 +70,10 @@ def run_study(
             tracking.client().log_text(run_id, printed(table, "csv"), "table1.csv")
         print(f"\n== Table 2, over {level}s\n{comparison.text()}")
         print(f"written to {folder}, recorded as run {run_id}", flush=True)
+    study = tracking.client().get_run(runs[0]).data.tags["study"]
+    cohort = patients.parent if patients and patients.name == "patients.csv" else None
+    file, _ = write_report(study, cohort, out / "report.html")
+    print(f"\n== Report: {file}", flush=True)
     return runs
 
 

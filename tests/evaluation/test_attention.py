@@ -13,6 +13,7 @@ from mufnet_lightning.evaluation.attention import (
     energy_inside,
     hits,
     lesion_ellipse,
+    over_patients,
     overlap,
 )
 
@@ -91,3 +92,48 @@ def test_what_is_no_map_is_refused():
             energy_inside(maps, region)
     with pytest.raises(EvaluationError, match="does not fit maps"):
         energy_inside(np.ones((1, 5, 5)), region)
+
+
+def test_a_region_for_each_map_is_a_loop_over_maps():
+    rng = np.random.default_rng(4)
+    maps = rng.random((5, 12, 9)).round(1)
+    regions = rng.random((5, 12, 9)) < 0.3
+    for measure in (energy_inside, hits):
+        one_by_one = [measure(maps[i : i + 1], regions[i])[0] for i in range(5)]
+        assert measure(maps, regions) == pytest.approx(one_by_one)
+        with pytest.raises(EvaluationError, match="does not fit maps"):
+            measure(maps, regions[:4])
+
+
+def test_the_mean_over_patients_is_scipys_of_the_patients_means():
+    rng = np.random.default_rng(5)
+    patients = np.repeat(["a", "b", "c", "d", "e", "f"], [1, 2, 3, 4, 5, 9])
+    values = rng.normal(0.3, 1, len(patients))
+    means = np.array([values[patients == p].mean() for p in "abcdef"])
+    expected = stats.ttest_1samp(means, 0)
+    found = over_patients(values, patients)
+    assert (found.patients, found.value) == (6, pytest.approx(means.mean()))
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.interval == pytest.approx(tuple(expected.confidence_interval()))
+    wide = over_patients(values, patients, level=0.99).interval
+    assert wide == pytest.approx(tuple(expected.confidence_interval(0.99)))
+
+
+def test_a_patient_without_a_value_is_no_patient():
+    values = [np.nan, 2.0, np.nan, np.nan, 4.0]
+    found = over_patients(values, ["a", "a", "b", "b", "c"])
+    assert (found.patients, found.value) == (2, 3)
+    alone = over_patients(values[:4], ["a", "a", "b", "b"])
+    assert (alone.patients, alone.value, alone.interval, alone.p) == (1, 2, None, None)
+    nobody = over_patients([np.nan] * 3, ["a", "a", "b"])
+    assert (nobody.patients, nobody.interval, nobody.p) == (0, None, None)
+    assert np.isnan(nobody.value)
+    assert over_patients([1.0, 1.0], ["a", "b"]).p is None
+
+
+def test_numbers_that_hardly_differ_give_no_warning(recwarn):
+    values = 0.5 + 1e-16 * np.arange(8)
+    patients = np.arange(8)
+    assert by_grade(values, patients % 2, patients).means == pytest.approx((0.5, 0.5))
+    assert over_patients(values, patients).value == pytest.approx(0.5)
+    assert [str(warning.message) for warning in recwarn] == []

@@ -115,6 +115,77 @@ def test_a_layer_can_be_named():
         activation_maps(net, images, [1] * 3, layer="blocks.99")
 
 
+def test_a_layer_before_an_activation_in_place_has_the_map_of_its_own_output():
+    net, images = network(("ceus",), "test_resnet"), pictures(("ceus",))
+    encoder, net = net.encoders[0], net.eval()
+    layers = dict(encoder.backbone.named_children())
+    assert layers["act1"].inplace
+    scaled = (images["ceus"] / 255 - encoder.mean) / encoder.std
+    features = layers["bn1"](layers["conv1"](scaled)).detach().requires_grad_()
+    maps = features.clone()
+    for name in ("act1", "maxpool", "layer1", "layer2", "layer3", "layer4"):
+        maps = layers[name](maps)
+    logits = net.head(encoder.pool(maps))
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), features)
+    assert (features < 0).any()
+    even = gradient.mean(dim=(2, 3), keepdim=True)
+    for method, weight in (("gradcam", even), ("layercam", gradient.relu())):
+        cam = (weight * features).sum(dim=1).relu().detach().numpy()
+        expected = np.stack([cv2.resize(m, (64, 64)) for m in cam])
+        found = activation_maps(net, images, [1] * 3, method, "bn1").maps["ceus"]
+        assert expected.max() > 0
+        np.testing.assert_allclose(found, expected, atol=1e-5 * expected.max())
+
+
+def test_the_class_is_the_one_that_the_network_says_unless_told():
+    net, images = network(), pictures(count=6)
+    high = activation_maps(net, images).logits @ [-1, 1]
+    net.head.bias.data[0] += float(np.median(high))  # half of them each
+    found = activation_maps(net, images)
+    assert (found.classes == found.logits.argmax(axis=1)).all()
+    assert sorted(found.classes) == [0, 0, 0, 1, 1, 1]
+    told = activation_maps(net, images, list(found.classes))
+    for modality in BOTH:
+        np.testing.assert_array_equal(found.maps[modality], told.maps[modality])
+
+
+def test_gradients_go_back_to_the_layer_and_no_further():
+    net, images = network(), pictures()
+    frozen = list(net.head.parameters())
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    tracked: dict[str, bool] = {}
+
+    def follow(name: str, output: torch.Tensor) -> None:
+        tracked[name] = output.requires_grad
+
+    for name, block in net.encoders[0].backbone.blocks.named_children():
+        block.register_forward_hook(lambda *call, name=name: follow(name, call[-1]))
+    activation_maps(net, images, [1] * 3, layer="blocks.2")
+    assert tracked == {"0": False, "1": False, "2": False, "3": True, "4": True}
+    activation_maps(net, images, [1] * 3)
+    assert not any(tracked.values())
+    left = [p for p in net.parameters() if not p.requires_grad]
+    assert [id(p) for p in left] == [id(p) for p in frozen]
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        ("classifier", "no score depends on layer 'classifier'"),
+        ("global_pool", "has no feature maps there, but a tensor of the shape"),
+    ],
+)
+def test_a_layer_behind_the_feature_maps_is_told_and_the_network_left_as_it_was(layer, told):
+    net, images = network(), pictures()
+    with pytest.raises(InputFault, match=told):
+        activation_maps(net, images, [1] * 3, layer=layer)
+    assert all(p.requires_grad for p in net.parameters())
+    assert not any(module._forward_hooks for module in net.modules())
+    assert np.isfinite(activation_maps(net, images, [1] * 3).maps["ceus"]).all()
+
+
 def test_an_encoder_without_feature_maps_is_told():
     torch.manual_seed(0)
     net = MufNet(BOTH, "test_vit")

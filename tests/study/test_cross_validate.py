@@ -50,7 +50,7 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phanto
     ]
     coin.assign(score=np.random.default_rng(0).random(len(coin))).to_csv("coin.csv", index=False)
     words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=3", "--data.watch_test=true"]
-    words.append("--tracking.baseline=coin.csv")
+    words += ["--tracking.baseline=coin.csv", "--explain.enabled=true", "--explain.draws=1"]
     assert main(words) == 0
     printed = capfd.readouterr().out
     (parent,) = [run for run in runs().values() if run.data.tags["verb"] == "cv"]
@@ -98,6 +98,11 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phanto
         "predictions.csv",
         "evaluation",
     }
+
+    # where the folds' networks look, over the same test patients
+    told = resolve_artifact(parent.info.run_id, "explain/gradcam/summary.json").read_text()
+    looked = json.loads(told)
+    assert (looked["folds"], looked["patients"]) == ([0, 1], test["patient_id"].nunique())
 
     # nothing left to do
     before = set(runs())

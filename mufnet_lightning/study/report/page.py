@@ -1,0 +1,536 @@
+"""The page itself: facts become tables and pictures in one HTML file that asks for nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mufnet_lightning import __version__, tracking
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.attention import by_grade, over_patients
+from mufnet_lightning.evaluation.characteristics import characteristics_frame
+from mufnet_lightning.evaluation.comparison import compare_arms
+from mufnet_lightning.evaluation.figures import figure_files
+from mufnet_lightning.explain.summary import (
+    by_grade_frame,
+    faithfulness_frame,
+    p_text,
+    pointing_frame,
+    sanity_frame,
+)
+from mufnet_lightning.study.ceilings import truth_table
+from mufnet_lightning.study.compare import compare
+from mufnet_lightning.study.comparison import Comparison
+from mufnet_lightning.study.report.care import read_with_care
+from mufnet_lightning.study.report.facts import PARTS, ArmFacts, StudyFacts, study_facts
+from mufnet_lightning.study.report.tripod import checklist
+from mufnet_lightning.study.table_one import table_one
+
+WIDTH = 1400  # pixels, of the widest picture
+JPEG_QUALITY = 85
+ARM_NAMES = {"bmode": "B-mode", "ceus": "CEUS", "fused": "fused (MUF-Net)"}
+FOLD_WORDS = {"train": "training", "val": "validation", "test": "test"}
+SETTINGS = {  # what of the configuration is told, and how
+    "model.encoder": "encoder (timm)",
+    "model.pretrained": "published weights to start from",
+    "model.init_from": "weights of an earlier run to start from",
+    "model.share_encoder": "one encoder for both modalities",
+    "model.fusion": "fusion weights",
+    "model.dropout": "dropout",
+    "data.image_size": "input, pixels a side",
+    "data.batch_size": "batch size",
+    "data.sampler": "sampler",
+    "data.augmentation": "augmentation",
+    "model.activation": "focal loss on",
+    "model.beta": "class balance β",
+    "model.gamma": "focal γ",
+    "model.normalize": "class weights normalised",
+    "model.lr": "SGD learning rate",
+    "model.momentum": "momentum",
+    "model.weight_decay": "weight decay",
+    "model.lr_step": "epochs to a step of the rate",
+    "model.lr_factor": "factor of a step",
+    "trainer.max_epochs": "epochs",
+    "checkpoint.monitor": "epoch selected by",
+    "data.protocol": "protocol",
+    "data.n_folds": "folds",
+    "data.split_seed": "seed of the split",
+    "seed_everything": "seed of training",
+}
+
+
+def write_report(
+    study: str, cohort: Path | None = None, out: Path | None = None, record: bool = True
+) -> tuple[Path, str | None]:
+    """Write the report of a study as one file and, unless told not to, into an MLflow run of its own.
+
+    Args:
+        study: name of the MLflow experiment.
+        cohort: the folder that its store was made from: adds Table 1, scanners and, of a phantom, the
+            ceilings.
+        out: the file; `report-STUDY.html` in the working folder unless told.
+        record: also as the artifact report.html of a run `report`; one that reports on the same runs
+            takes the new page.
+
+    Returns:
+        The file, and the run's id.
+
+    Raises:
+        InputFault: there is no such study, nothing in it has come to its end, or the cohort or the
+            file's folder cannot be used.
+    """
+    safe = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in study)
+    file = out or Path(f"report-{safe}.html")
+    if file.is_dir():
+        raise InputFault(f"--out {file} is a folder; name a file in it")
+    if not file.parent.is_dir():
+        raise InputFault(f"--out {file}: there is no folder {file.parent}")
+    facts = study_facts(study, cohort)
+    html = render(facts)
+    try:
+        partial = file.with_name(f".{file.name}.partial")
+        partial.write_text(html, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise InputFault(f"--out {file} cannot be written: {error.strerror}") from None
+    return file, _record(facts, html) if record else None
+
+
+def render(facts: StudyFacts) -> str:
+    """The page as HTML; everything that it shows is in it."""
+    environment = Environment(
+        loader=PackageLoader("mufnet_lightning.study.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("page.html.jinja").render(_context(facts))
+
+
+def _context(facts: StudyFacts) -> dict[str, Any]:
+    comparisons, refused = _comparisons(facts)
+    patients = comparisons.get("patient")
+    table1 = _table_one(facts)
+    centres = _by_centre(facts, patients)
+    known = {
+        "table1": table1 is not None,
+        "centres": centres is not None,
+        "participants": facts.store is not None,
+        "performance": bool(comparisons),
+    }
+    return {
+        "facts": facts,
+        "version": __version__,
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "names": ARM_NAMES,
+        "phantom": facts.cohort is not None and facts.cohort.truth is not None,
+        "optimistic": any(a.run.data.tags.get("selection") == "optimistic" for a in facts.arms),
+        "centre_counts": _centres(facts),
+        "scanners": _counted(facts.cohort.scanners if facts.cohort else {}, "scanner", "clips"),
+        "flow": _flow(facts),
+        "parts": _parts(facts),
+        "settings": _settings(facts.arms),
+        "environments": _environments(facts.arms),
+        "runs": _runs(facts.arms),
+        "table1": table1,
+        "comparisons": comparisons,
+        "refused": refused,
+        "pictures": {level: _comparison_pictures(c) for level, c in comparisons.items()},
+        "headline": _headline(patients),
+        "ceilings": _ceilings(facts),
+        "centres": centres,
+        "folds": {arm.name: _folds(arm) for arm in facts.arms if arm.is_cv},
+        "calibration": _calibration(facts.arms),
+        "arm_pictures": {arm.name: _arm_pictures(arm) for arm in facts.arms},
+        "weights": _weights(facts.arms),
+        "explained": [part for arm in facts.arms for part in _explained(arm)],
+        "broken": pd.DataFrame(facts.broken),
+        "care": read_with_care(facts, patients.result if patients else None),
+        "checklist": checklist(known),
+    }
+
+
+def _comparisons(facts: StudyFacts) -> tuple[dict[str, Comparison], str]:
+    """Table 2 over patients and over images; or why the arms cannot be compared."""
+    references = [f"{arm.name}={arm.run.info.run_id}" for arm in facts.arms]
+    try:
+        return {level: compare(references, level) for level in ("patient", "image")}, ""
+    except InputFault as fault:
+        return {}, str(fault)
+
+
+def _headline(patients: Comparison | None) -> list[str]:
+    if patients is None:
+        return []
+    told = []
+    for arm in patients.result["arms"]:
+        low, high = arm["auc_ci"]
+        told.append(
+            f"{ARM_NAMES.get(arm['name'], arm['name'])}: AUC over patients {arm['auc']:.3f} "
+            f"(95% interval {low:.3f} to {high:.3f})"
+        )
+    return told
+
+
+def _comparison_pictures(comparison: Comparison) -> dict[str, str]:
+    return {
+        name: _embedded(figure_files(figure, name)[f"{name}.png"])
+        for name, figure in comparison.figures.items()
+    }
+
+
+def _arm_pictures(arm: ArmFacts) -> dict[str, str]:
+    wanted = {
+        "test_roc_folds": "ROC curve of each fold on its test part",
+        "test_reliability": "Calibration over images",
+        "test_scores": "Scores by class",
+        "test_weights": "Weight of each modality by class: α (B-mode), β (CEUS)",
+    }
+    return {told: _embedded(arm.figures[name]) for name, told in wanted.items() if name in arm.figures}
+
+
+def _explained(arm: ArmFacts) -> list[dict[str, Any]]:
+    found = []
+    for label, tables in arm.explained.items():
+        summary = tables.summary
+        picture = arm.panels.get(label)
+        frames = {
+            f"By grade ({summary['patients']} patients, {summary['images']} images)": by_grade_frame(
+                summary
+            ),
+            "Pointing at the phantom's signal": pointing_frame(summary),
+            "Sanity check: rank correlation with the maps of randomised weights": sanity_frame(summary),
+            "Deletion and insertion, beside maps that mean nothing": faithfulness_frame(summary),
+        }
+        found.append(
+            {
+                "arm": arm.name,
+                "label": label,
+                "summary": summary,
+                "picture": _embedded(picture, photograph=True) if picture else None,
+                "wide": len(summary["modalities"]) > 1,
+                "frames": {title: frame for title, frame in frames.items() if not frame.empty},
+            }
+        )
+    return found
+
+
+def _embedded(png: bytes, photograph: bool = False) -> str:
+    """A picture as a data address, no wider than needed."""
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    width = WIDTH if photograph else WIDTH // 2
+    if pixels.shape[1] > width:
+        height = round(pixels.shape[0] * width / pixels.shape[1])
+        pixels = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    kind, options = (
+        (".jpg", [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        if photograph
+        else (".png", [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    )
+    content = cv2.imencode(kind, pixels, options)[1].tobytes()
+    name = "jpeg" if photograph else "png"
+    return f"data:image/{name};base64,{base64.b64encode(content).decode()}"
+
+
+def _table_one(facts: StudyFacts) -> pd.DataFrame | None:
+    if facts.cohort is not None:
+        try:
+            return characteristics_frame(table_one(facts.cohort.folder / "patients.csv", "grade"))
+        except InputFault:
+            return facts.table_one
+    return facts.table_one
+
+
+def _centres(facts: StudyFacts) -> pd.DataFrame:
+    """Patients and images of each centre and class."""
+    if facts.store is None:
+        return pd.DataFrame()
+    manifest = facts.store.manifest
+    named = manifest.assign(center=manifest["center"].replace("", "not named"))
+    rows = []
+    for center, group in named.groupby("center"):
+        patients = group.drop_duplicates("patient_id")
+        high = int((patients["label"] == 1).sum())
+        rows.append(
+            {
+                "centre": center,
+                "patients": len(patients),
+                "low grade": len(patients) - high,
+                "high grade": high,
+                "images": len(group),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _counted(counts: Mapping[str, int], name: str, what: str) -> pd.DataFrame:
+    return pd.DataFrame([{name: key, what: value} for key, value in counts.items()])
+
+
+def _flow(facts: StudyFacts) -> list[dict[str, str]]:
+    """The boxes of the flow diagram, from the cohort to the arms."""
+    boxes = []
+    if facts.cohort is not None:
+        boxes.append(
+            {
+                "title": "Cohort",
+                "text": f"{len(facts.cohort.patients)} patients, "
+                f"{facts.cohort.frames:,} annotated images",
+            }
+        )
+    if facts.store is None:
+        recorded = facts.recorded
+        counts = f"{recorded.get('patients', '?')} patients, {recorded.get('pairs', '?')} pairs"
+        return [*boxes, {"title": "Crop store, as recorded by the runs", "text": counts}]
+    manifest = facts.store.manifest
+    text = f"{manifest['patient_id'].nunique()} patients, {len(manifest):,} pairs of crops"
+    boxes.append({"title": "Crop store", "text": text, "out": _excluded_patients(facts)})
+    split = facts.arms[0].split
+    for arm in facts.arms:
+        usable = manifest[_has(manifest, arm)]
+        scored = arm.scored.part("test")
+        lacking = len(manifest) - len(usable)
+        here = int(usable["patient_id"].isin(split["patient_id"]).sum())
+        out = [f"{lacking:,} pairs lack a modality"] if lacking else []
+        boxes.append(
+            {
+                "title": f"Arm {ARM_NAMES.get(arm.name, arm.name)}",
+                "text": f"{here:,} pairs in {len(arm.folds)} "
+                f"fold{'s' if len(arm.folds) > 1 else ''}; test scores of "
+                f"{scored['patient_id'].nunique()} patients, {scored['pair_id'].nunique():,} images",
+                "out": "; ".join(out),
+            }
+        )
+    return boxes
+
+
+def _excluded_patients(facts: StudyFacts) -> str:
+    assert facts.store is not None
+    if facts.cohort is None:
+        return ""
+    without = set(facts.cohort.patients["patient_id"]) - set(facts.store.manifest["patient_id"])
+    return f"{len(without)} patients have no annotated image" if without else "nobody"
+
+
+def _has(manifest: pd.DataFrame, arm: ArmFacts) -> pd.Series:
+    data = arm.config["data"]
+    modalities = ("bmode", "ceus") if data.get("complete_pairs") else data["modalities"]
+    paths = manifest[[f"{modality}_path" for modality in modalities]]
+    return (paths.notna() & (paths != "")).all(axis=1)
+
+
+def _parts(facts: StudyFacts) -> pd.DataFrame:
+    """A row a fold and part: patients and images of each class."""
+    arm = facts.arms[0]
+    images = facts.store.manifest.groupby("patient_id").size() if facts.store else None
+    rows = []
+    for fold, table in arm.split.groupby("fold"):
+        if int(str(fold)) not in arm.folds:
+            continue
+        for part in PARTS:
+            here = table[table["part"] == part]
+            row: dict[str, Any] = {"fold": fold, "part": FOLD_WORDS[part]}
+            for label, name in ((0, "low grade"), (1, "high grade")):
+                of_class = here.loc[here["label"] == label, "patient_id"]
+                row[name] = f"{len(of_class)} patients"
+                if images is not None:
+                    count = int(images.reindex(of_class).fillna(0).sum())
+                    row[name] += f", {count:,} images"
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _setting(config: Mapping[str, Any], key: str) -> str:
+    value: Any = config
+    for word in key.split("."):
+        value = value.get(word) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {share:g}" for name, share in value.items())
+    if value is None:
+        return "none"
+    return str(value) if not isinstance(value, bool) else "yes" if value else "no"
+
+
+def _settings(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    """A row a setting, a column an arm; one column where all agree."""
+    rows = []
+    for key, told in SETTINGS.items():
+        values = {ARM_NAMES.get(arm.name, arm.name): _setting(arm.config, key) for arm in arms}
+        rows.append({"setting": told, **values})
+    table = pd.DataFrame(rows)
+    same = (table.iloc[:, 1:].nunique(axis=1) == 1).all()
+    return table.iloc[:, :2].set_axis(["setting", "all arms"], axis=1) if same else table
+
+
+def _environments(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    if not any(arm.environment for arm in arms):
+        return pd.DataFrame()
+    names = list(dict.fromkeys(name for arm in arms for name in arm.environment))
+    rows = []
+    for name in names:
+        found = list(dict.fromkeys(arm.environment.get(name, "not recorded") for arm in arms))
+        rows.append({"what": name, "version": ", ".join(found)})
+    return pd.DataFrame(rows)
+
+
+def _runs(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "arm": ARM_NAMES.get(arm.name, arm.name),
+            "run": f"{arm.run.info.run_name} {arm.run.info.run_id}",
+            "folds": len(arm.folds),
+            "protocol": arm.run.data.tags.get("protocol", ""),
+            "selected on": arm.run.data.tags.get("selection", ""),
+            "commit": arm.commit[:12] + ("-dirty" if arm.commit.endswith("-dirty") else ""),
+            "finished": datetime.fromtimestamp(arm.run.info.end_time / 1000, UTC).strftime(
+                "%Y-%m-%d %H:%M UTC"
+            ),
+        }
+        for arm in arms
+    )
+
+
+def _ceilings(facts: StudyFacts) -> pd.DataFrame:
+    if facts.cohort is None or facts.cohort.truth is None:
+        return pd.DataFrame()
+    tables = {arm.name: arm.scored.part("test") for arm in facts.arms}
+    try:
+        table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder))
+    except InputFault:
+        return pd.DataFrame()
+    shown = table[["patients", "auc", "ci_low", "ci_high", "truth", "ceiling"]].reset_index()
+    shown["arm"] = shown["arm"].map(ARM_NAMES)
+    interval = [
+        f"{auc:.3f} ({low:.3f}, {high:.3f})"
+        for auc, low, high in shown[["auc", "ci_low", "ci_high"]].to_numpy()
+    ]
+    return pd.DataFrame(
+        {
+            "arm": shown["arm"],
+            "patients": shown["patients"],
+            "AUC over patients (bootstrap)": interval,
+            "best reader of these patients": shown["truth"].map("{:.3f}".format),
+            "ceiling": shown["ceiling"].map("{:.3f}".format),
+        }
+    )
+
+
+def _by_centre(facts: StudyFacts, comparison: Comparison | None) -> pd.DataFrame | None:
+    """AUC over patients in each centre; None where there is one centre, or it is not known."""
+    if facts.store is None or comparison is None:
+        return None
+    named = facts.store.manifest.drop_duplicates("patient_id").set_index("patient_id")["center"]
+    found = comparison.matched
+    centres = named.reindex(found.patients).fillna("").to_numpy()
+    if len(set(centres) - {""}) < 2:
+        return None
+    rows = []
+    for centre in sorted(set(centres)):
+        here = centres == centre
+        labels, scores, patients = found.labels[here], found.scores[:, here], found.patients[here]
+        count = {label: len(set(patients[labels == label])) for label in (0, 1)}
+        row: dict[str, Any] = {
+            "centre": centre or "not named",
+            "low grade": count[0],
+            "high grade": count[1],
+        }
+        for number, name in enumerate(found.names):
+            row[ARM_NAMES.get(name, name)] = "n/a"
+            if min(count.values()) > 1:
+                arms = compare_arms([name], labels, scores[[number]], patients, "patient")["arms"]
+                low, high = arms[0]["auc_ci"]
+                row[ARM_NAMES.get(name, name)] = f"{arms[0]['auc']:.3f} ({low:.3f}, {high:.3f})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _folds(arm: ArmFacts) -> pd.DataFrame:
+    rows = []
+    for fold, run in arm.folds.items():
+        metrics = run.data.metrics
+        row = {"fold": str(fold)}
+        for told, key in (
+            ("AUC, patients", "test/patient_auc"),
+            ("AUC, images", "test/auc"),
+            ("accuracy, images", "test/accuracy"),
+            ("sensitivity, images", "test/sensitivity"),
+            ("specificity, images", "test/specificity"),
+        ):
+            row[told] = f"{metrics[key]:.3f}" if key in metrics else "n/a"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _calibration(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    rows = []
+    for arm in arms:
+        metrics = arm.run.data.metrics
+        row = {"arm": ARM_NAMES.get(arm.name, arm.name)}
+        for told, key in (
+            ("Brier score, patients", "test/patient_brier"),
+            ("expected calibration error, patients", "test/patient_calibration_error"),
+            ("Brier score, images", "test/brier"),
+            ("expected calibration error, images", "test/calibration_error"),
+        ):
+            row[told] = f"{metrics[key]:.3f}" if key in metrics else "n/a"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _weights(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    """Mean weights of the modalities by class, of arms with both; over patients."""
+    rows = []
+    for arm in arms:
+        table = arm.scored.part("test")
+        columns = {"α (B-mode)": "weight_bmode", "β (CEUS)": "weight_ceus"}
+        if not set(columns.values()) <= set(table) or table[list(columns.values())].isna().any(
+            axis=None
+        ):
+            continue
+        for told, column in columns.items():
+            found = by_grade(table[column], table["label"].to_numpy(int), table["patient_id"])
+            overall = over_patients(table[column], table["patient_id"])
+            rows.append(
+                {
+                    "arm": ARM_NAMES.get(arm.name, arm.name),
+                    "weight": told,
+                    "all": f"{overall.value:.3f}",
+                    "low grade": f"{found.means[0]:.3f}",
+                    "high grade": f"{found.means[1]:.3f}",
+                    "p (Welch, over patients)": p_text(found.p),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _record(facts: StudyFacts, html: str) -> str:
+    """A report on the same runs takes the place of the earlier one."""
+    store = tracking.client()
+    reported = ",".join(arm.run.info.run_id for arm in facts.arms)
+    same = f"tags.reports = '{reported}' AND attributes.status = 'FINISHED'"
+    for run in store.search_runs([facts.experiment_id], same, max_results=1):
+        store.log_text(run.info.run_id, html, "report.html")
+        return str(run.info.run_id)
+    tags = {
+        "verb": "report",
+        "study": facts.name,
+        "reports": reported,
+        **tracking.commit_tags(),
+        "mlflow.note.content": "The study's report: artifact `report.html`.",
+    }
+    run_id = store.create_run(facts.experiment_id, tags=tags, run_name="report").info.run_id
+    try:
+        store.log_text(run_id, html, "report.html")
+    except BaseException:
+        store.set_terminated(run_id, "FAILED")
+        raise
+    store.set_terminated(run_id, "FINISHED")
+    return str(run_id)
