@@ -30,7 +30,7 @@ def fits() -> list[str]:
 
 def test_every_verb_has_a_line_and_every_line_works(work):
     lines = verb_lines()
-    others = {"phantom", "prepare", "cv", "compare", "characteristics", "explain"}
+    others = {"phantom", "prepare", "cv", "compare", "characteristics", "explain", "report"}
     assert {line.split()[1] for line in lines} == {*LIGHTNING_VERBS, *others}
     for line in lines:
         program, *words = shlex.split(line)
@@ -43,3 +43,4 @@ def test_every_verb_has_a_line_and_every_line_works(work):
         assert main(words) == 0, line
     assert Path("scores.csv").is_file()
     assert Path("try/compared/table2.tex").is_file()
+    assert "Simulated patients" in Path("try/report.html").read_text()

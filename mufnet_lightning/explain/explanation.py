@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -118,12 +118,11 @@ def explain(
     chosen = choose_patients(table, how.seed)
     pairs = explained_pairs(net, data, _rows_of(data, [c.pair_id for c in chosen]), how)
     shown = [
-        Explained(f"{pair.title} — {c.reason}", pair.crops, pair.maps)
-        for pair, c in zip(pairs, chosen, strict=True)
+        replace(pair, title=f"{pair.title} — {c.reason}") for pair, c in zip(pairs, chosen, strict=True)
     ]
     figures = {"panels": panel_figure(shown, data.store.info["margin"])}
     told = {
-        **asdict(how),
+        **{key: getattr(how, key) for key in ExplainOptions.__dataclass_fields__},
         "lesion_area": float(_lesion(data).mean()),
         "phantom": truth is not None,
         "chosen": [asdict(c) for c in chosen],
@@ -173,15 +172,14 @@ def check_maps(
     """
     parts = []
     with progress_bar("checks", len(rows)) as advance:
-        for batch, found in _mapped(net, data, rows, options):
+        for number, (batch, found) in enumerate(_mapped(net, data, rows, options)):
             images = {modality: batch[modality] for modality in net.modalities}
             size = (data.image_size, data.image_size)
-            noise = random_maps(net.modalities, len(found.classes), found.grid, size, seed=options.seed)
+            seed = (options.seed, number)  # noise of its own for every image
+            noise = random_maps(net.modalities, len(found.classes), found.grid, size, seed)
             columns: dict[str, Any] = {}
             for word, maps in (("", found.maps), ("_random", noise)):
-                curves = deletion_insertion(
-                    net, images, found.classes, maps, options.steps, options.seed
-                )
+                curves = deletion_insertion(net, images, found.classes, maps, options.steps, seed)
                 columns |= {f"{name}{word}": area for name, area in curves.areas().items()}
             similar, random = _against_random(net, data, batch, found, options, truth)
             part = _who(data, batch)[["pair_id", "patient_id"]]
@@ -208,7 +206,7 @@ def explained_pairs(
                 m: batch[m][i].permute(1, 2, 0).cpu().numpy() for m in data.modalities
             }
             maps: dict[str, Any] = {m: mapped.maps[m][i] for m in data.modalities}
-            found[row] = Explained(title, crops, maps)
+            found[row] = Explained(title, crops, maps, float(scores[i]))
     return [found[int(row)] for row in rows]
 
 
@@ -227,9 +225,9 @@ def montage(
     pairs = explained_pairs(net, data, spread.tolist(), options)
     shown = []
     for row, pair in zip(spread, pairs, strict=True):
-        at, score = manifest.iloc[row], pair.title.partition("score ")[2].partition(" ")[0]
+        at = manifest.iloc[row]
         frame = "" if pd.isna(at["frame"]) else f"frame {at['frame']}, "
-        shown.append(Explained(f"{frame}{score}", pair.crops, pair.maps))
+        shown.append(replace(pair, title=f"{frame}{pair.score:.2f}"))
     title = f"{patient}: {_grade(manifest.iloc[rows[0]])}; {len(spread)} of {len(rows)} images"
     return montage_figure(shown, title, data.store.info["margin"])
 

@@ -6,7 +6,7 @@ rather than by black: in ultrasound, black means something.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -46,7 +46,7 @@ def deletion_insertion(
     classes: NDArray[np.int64],
     maps: Mapping[str, NDArray[np.float32]],
     steps: int = 10,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
 ) -> Curves:
     """Delete and insert the pixels of all modalities together, in the order of their maps.
 
@@ -82,7 +82,11 @@ def deletion_insertion(
 
 
 def random_maps(
-    modalities: tuple[str, ...], count: int, grid: tuple[int, int], size: tuple[int, int], seed: int = 0
+    modalities: tuple[str, ...],
+    count: int,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    seed: int | Sequence[int] = 0,
 ) -> dict[str, NDArray[np.float32]]:
     """Maps that mean nothing, as coarse as real ones: for each modality (N, H, W).
 
@@ -100,7 +104,7 @@ def random_maps(
     }
 
 
-def _ranks(maps: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+def _ranks(maps: NDArray[np.float32], seed: int | Sequence[int]) -> NDArray[np.float64]:
     """Share of an image's pixels, of all modalities, that come before each; same shape."""
     flat = maps.reshape(len(maps), -1)
     lots = np.random.default_rng(seed).random(flat.shape, np.float32)

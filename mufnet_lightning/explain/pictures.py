@@ -30,11 +30,13 @@ class Explained:
         title: over the pair.
         crops: for each modality (H, W, 3) uint8 RGB.
         maps: for each modality (H, W), 0 or more, on one scale for all modalities.
+        score: probability of high grade.
     """
 
     title: str
     crops: Mapping[str, NDArray[np.uint8]]
     maps: Mapping[str, NDArray[np.float32]]
+    score: float = float("nan")
 
 
 def panel_figure(rows: Sequence[Explained], margin: float = 0.0) -> Figure:
