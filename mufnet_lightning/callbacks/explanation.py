@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mufnet_lightning.callbacks.explained_tables import ExplainedTables, log_pictures, record_tables
 from mufnet_lightning.callbacks.run_record import RunLogger
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.explanation import ExplainOptions, Explanation, explain
+from mufnet_lightning.models.mufnet import MufNet
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+NOT_EXPLAINED = "not_explained"
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,14 @@ class Explain(Callback):
         data = trainer.datamodule  # type: ignore[attr-defined]
         rows = pl_module.latest["test"]["row"].numpy()  # type: ignore[operator, index]
         try:
-            found = explain(pl_module.net, data, rows, self.options)  # type: ignore[arg-type]
-        except InputFault as fault:  # an encoder without feature maps; its training is not lost
-            logger.experiment.set_tag(logger.run, "not_explained", str(fault)[:5000])
+            # in single precision, whatever it was trained in; what is made in a scoring loop's
+            # inference mode could have no gradients
+            with torch.inference_mode(False):
+                net: MufNet = copy.deepcopy(pl_module.net).float()  # type: ignore[operator, assignment]
+            found = explain(net, data, rows, self.options)
+        # an encoder without feature maps, or no memory left: the training is not lost with it
+        except (InputFault, RuntimeError) as fault:
+            logger.experiment.set_tag(logger.run, NOT_EXPLAINED, str(fault)[:5000])
             print(f"mufnet: the test part is not explained: {fault}", file=sys.stderr)
             return
         record_explanation(logger.experiment, logger.run, self.options.label, found)
@@ -58,5 +68,7 @@ class Explain(Callback):
 
 def record_explanation(client: MlflowClient, run_id: str, label: str, found: Explanation) -> None:
     """Write tables, numbers and pictures of an explanation into a run, see `record_tables`."""
+    if NOT_EXPLAINED in client.get_run(run_id).data.tags:  # after test, say, with another layer
+        client.delete_tag(run_id, NOT_EXPLAINED)
     record_tables(client, run_id, label, ExplainedTables(found.table, found.checks, found.summary))
     log_pictures(client, run_id, label, found.figures)

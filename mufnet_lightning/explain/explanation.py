@@ -168,7 +168,7 @@ def check_maps(
     `deletion`, `insertion`, `deletion_random`, `insertion_random`: see `Curves.areas`, of its maps and
     of maps that mean nothing; `similarity_STAGE_MODALITY`: rank correlation with the maps of randomised
     weights, the mean of several draws. With a phantom's truth also, of the maps with all weights
-    random, `random_energy_MODALITY` and `random_hit_MODALITY`.
+    random, `random_energy_MODALITY_DRAW` and `random_hit_MODALITY_DRAW`, of each draw.
     """
     parts = []
     with progress_bar("checks", len(rows)) as advance:
@@ -285,24 +285,18 @@ def _against_random(
     images = {modality: batch[modality] for modality in net.modalities}
     signal = _signal(data, batch, truth) if truth else None
     similar: dict[str, list[NDArray]] = {}
-    random: dict[str, list[NDArray]] = {}
+    pointed: dict[str, NDArray] = {}
     for stage, others in randomised_maps(
         net, images, found.classes, options.method, options.layer, options.draws, options.seed
     ):
         for modality, maps in others.items():
-            alike = rank_correlation(found.maps[modality], maps)
-            similar.setdefault(f"similarity_{stage}_{modality}", []).append(alike)
+            alike = similar.setdefault(f"similarity_{stage}_{modality}", [])
+            alike.append(rank_correlation(found.maps[modality], maps))
             if signal is not None and stage == RANDOM_WEIGHTS:
-                random.setdefault(f"random_energy_{modality}", []).append(energy_inside(maps, signal))
-                random.setdefault(f"random_hit_{modality}", []).append(hits(maps, signal))
-    means = {name: np.mean(values, axis=0) for name, values in similar.items()}
-    # a random network without a map, of zeros only, points nowhere and is left out of the mean
-    with np.errstate(invalid="ignore"):
-        pointed = {
-            name: np.nansum(values, axis=0) / np.isfinite(values).sum(axis=0)
-            for name, values in random.items()
-        }
-    return means, pointed
+                draw = len(alike) - 1
+                pointed[f"random_energy_{modality}_{draw}"] = energy_inside(maps, signal)
+                pointed[f"random_hit_{modality}_{draw}"] = hits(maps, signal)
+    return {name: np.mean(values, axis=0) for name, values in similar.items()}, pointed
 
 
 def _signal(data: RoiPairDataModule, batch: Batch, truth: PhantomTruth) -> NDArray[np.bool_]:

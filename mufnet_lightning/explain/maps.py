@@ -81,7 +81,9 @@ def activation_maps(
         targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes]
         # before and after the library's own hooks, so that it sees a leaf that nothing changes in place
         starts = [module.register_forward_hook(_gradients_start_here) for module in layers]
-        cam = _METHODS[method](model, layers, reshape_transform=_channels_first(net))
+        cam = _METHODS[method](
+            model, layers, reshape_transform=_channels_first(net, size[0] == size[1])
+        )
         ends = [module.register_forward_hook(lambda *call: call[-1].clone()) for module in layers]
         try:  # not `with`: the library's would swallow an IndexError
             raw = cam(stacked, targets)
@@ -179,10 +181,11 @@ def _target_layer(encoder: nn.Module, name: str | None) -> nn.Module:
     return layers[name]
 
 
-def _channels_first(net: MufNet):  # type: ignore[no-untyped-def]
+def _channels_first(net: MufNet, square: bool):  # type: ignore[no-untyped-def]
     encoder = net.encoders[0]
     assert isinstance(encoder, Encoder)
     channels = encoder.backbone.num_features
+    channels_last = getattr(encoder.backbone, "output_fmt", "NCHW") == "NHWC"
 
     def transform(maps: Tensor) -> Tensor:
         if maps.ndim != 4:
@@ -190,8 +193,14 @@ def _channels_first(net: MufNet):  # type: ignore[no-untyped-def]
                 f"{encoder.name} has no feature maps there, but a tensor of the shape "
                 f"{tuple(maps.shape)}; Grad-CAM needs maps (images, channels, height, width)"
             )
-        last = maps.shape[-1] == channels and maps.shape[1] != channels
-        return maps.permute(0, 3, 1, 2) if last else maps
+        last = channels_last or (maps.shape[-1] == channels and maps.shape[1] != channels)
+        found = maps.permute(0, 3, 1, 2) if last else maps
+        if square and found.shape[2] != found.shape[3]:
+            raise InputFault(
+                f"{encoder.name} has no feature maps there that could be read: their shape is "
+                f"{tuple(maps.shape)}; choose another layer"
+            )
+        return found
 
     return transform
 

@@ -36,7 +36,8 @@ def summarise(
     - `faithfulness`: `deletion` and `insertion`: `value`, `random`, and `gain` (how much better than
       random maps) with `ci` and `p`;
     - `pointing`: a row a modality and kind (`energy` or `hit`): `value`, `chance`, `gain` over it with
-      `ci` and `p`, and `random_weights` with its own;
+      `ci` and `p`, and `random_weights`, the gain of networks with random weights: their mean with
+      the interval over networks (`draws`);
     - `verdicts`: in words, what the checks mean.
 
     What was not checked is empty.
@@ -219,11 +220,19 @@ def _pointing(
                 "random_weights": None,
             }
             if checks is not None:
-                area = table.groupby("pair_id")["signal_area"].first()[checks["pair_id"]].to_numpy()
-                random = over_patients(checks[f"random_{kind}_{m}"] - area, checks["patient_id"])
-                row["random_weights"] = {**_mean(random), "p": random.p}
+                row["random_weights"] = _random_pointing(table, checks, f"random_{kind}_{m}_")
             rows.append(row)
     return rows
+
+
+def _random_pointing(table: pd.DataFrame, checks: pd.DataFrame, prefix: str) -> dict[str, Any]:
+    """A random network is the unit: all patients, and all folds, see the same ones."""
+    area = table.groupby("pair_id")["signal_area"].first()[checks["pair_id"]].to_numpy()
+    columns = [name for name in checks if str(name).startswith(prefix)]
+    # a map of zeros only points nowhere
+    gains = checks[columns].sub(area, axis=0).mean()
+    found = over_patients(gains, np.arange(len(gains)))
+    return {"value": _number(found.value), "ci": _pair(found.interval), "draws": found.patients}
 
 
 def _verdicts(summary: Summary) -> list[str]:
@@ -237,6 +246,8 @@ def _verdicts(summary: Summary) -> list[str]:
             continue
         if row["ci"][1] < SEEN_TO_CHANGE:
             told.append(f"{name} maps depend on the weights: random ones give other maps.")
+        elif row["ci"][0] < SEEN_TO_CHANGE:
+            told.append(f"{name} maps: too few patients to tell whether they depend on the weights.")
         else:
             told.append(
                 f"{name} maps FAIL the sanity check: random weights give much the same maps, so they "
@@ -250,8 +261,8 @@ def _verdicts(summary: Summary) -> list[str]:
             told.append(f"By {name}, the score depends on where the maps point more than on chance.")
         else:
             told.append(
-                f"By {name}, the maps are NO better than random ones: where they point cannot be shown "
-                "to matter for the score."
+                f"By {name}, the maps are NOT SHOWN to be better than random ones (gain "
+                f"{_with_interval(gain)}): where they point may not matter for the score."
             )
     return told
 

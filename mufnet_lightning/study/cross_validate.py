@@ -189,6 +189,7 @@ def _key(config: dict[str, Any], cli: MufnetCLI) -> str:
     for name in ("fold", "folds_from", "store", "num_workers"):  # table and digest are in the key
         told["data"].pop(name)
     told.pop("output")
+    told.pop("explain", None)  # it changes no result
     told["tracking"] = {"baseline": told["tracking"]["baseline"]}
     what = [told, cli.datamodule.store.digest, cli.datamodule.folds.to_csv(), _code_digest()]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]

@@ -59,7 +59,11 @@ def explain_run(
         InputFault: there is no such run, checkpoint, store or patient, or the network has no feature
             maps; what was explained before stays.
     """
+    if patients and (every or cohort):
+        raise InputFault("--patient goes with neither --all nor --phantom, which are of the test part")
     run = tracking.find_run(reference)
+    if out:
+        _folder(out)
     folds = finished_folds(run) if run.data.tags.get("verb") == "cv" else {}
     if run.data.tags.get("verb") == "cv" and not folds:
         raise InputFault(f"{reference}: this cross-validation has no finished fold to explain")
@@ -74,7 +78,7 @@ def explain_run(
         else:
             _test_part(one, trained, options, truth, every, folder, quiet=bool(folds))
     if folds and not patients:
-        pooled = record_pooled_explanations(run, folds)[options.label]
+        pooled = record_pooled_explanations(run, folds)[options.label]  # all of them were just made
         print(f"all folds together\n{printed(pooled.summary)}")
         print(f"recorded in run {run.info.run_name} {run.info.run_id}", file=sys.stderr)
 
@@ -164,9 +168,16 @@ def file_name(patient: str) -> str:
     return f"{plain}-{hashlib.sha256(patient.encode()).hexdigest()[:8]}"
 
 
-def _write(folder: Path, figures: Mapping[str, Figure], found: Explanation | None = None) -> None:
+def _folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputFault(f"--out {folder} cannot be written: {error.strerror}") from None
+
+
+def _write(folder: Path, figures: Mapping[str, Figure], found: Explanation | None = None) -> None:
+    _folder(folder)
+    try:
         write_pictures(figures, folder)
         if found is not None:
             found.table.to_csv(folder / "images.csv", index=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 OWN = ("chosen",)  # what each fold has for itself
+ALIKE = ("method", "layer", "target", "seed", "draws", "steps", "phantom")
 
 
 def pool_explanations(folds: Mapping[int, ExplainedTables]) -> ExplainedTables:
@@ -40,12 +42,18 @@ def pool_explanations(folds: Mapping[int, ExplainedTables]) -> ExplainedTables:
 
 
 def record_pooled_explanations(parent: Run, runs: Mapping[int, Run]) -> dict[str, ExplainedTables]:
-    """Write every explanation that all folds have into the parent run; returns them by label."""
+    """Write what all folds were explained alike into the parent run; returns it by label."""
     store = tracking.client()
     labels = [set(labels_of(store, run.info.run_id)) for run in runs.values()]
     found = {}
     for label in sorted(set.intersection(*labels)) if labels else []:
         folds = {fold: read_tables(run.info.run_id, label) for fold, run in runs.items()}
+        if len({tuple(f.summary[name] for name in ALIKE) for f in folds.values()}) > 1:
+            print(
+                f"mufnet: {label}: the folds were explained differently, and are not pooled",
+                file=sys.stderr,
+            )
+            continue
         found[label] = pool_explanations(folds)
         record_tables(store, parent.info.run_id, label, found[label])
     return found

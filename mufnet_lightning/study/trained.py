@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,11 +55,22 @@ def load_trained(reference: str, store: str | None = None, device: str = "auto")
     parameters = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
     module = MufNetModule(**parameters)
     module.load_state_dict(checkpoint["state_dict"])
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        net = module.net.eval().to(device)
-    except (RuntimeError, AssertionError):
-        raise InputFault(f"--device {device}: there is no such device here") from None
-    _ = data.store  # says so where it is not there
+    net = module.net.eval().to(_device(device))
+    if data.store.digest != checkpoint.get("mufnet_digest", data.store.digest):
+        print(
+            f"mufnet: {data.store.root} is not the store that this was trained on (has it grown?); its "
+            "crops must be cut alike",
+            file=sys.stderr,
+        )
     return Trained(net, data, config)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError):
+        raise InputFault(f"--device {name}: there is no such device here") from None
+    return device

@@ -195,3 +195,21 @@ def test_an_encoder_without_feature_maps_is_told():
         InputFault, match="test_vit has no feature maps there, but a tensor of the shape"
     ):
         activation_maps(net, images, [1])
+
+
+def test_channels_that_come_last_are_told_from_rows_and_columns():
+    net, images = network(encoder="test_mambaout"), pictures()
+    net.eval()
+    kept = []
+    stage = net.encoders[0].backbone.get_submodule("stages.1")
+    handle = stage.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    logits = net(images).logits
+    handle.remove()
+    (gradient,) = torch.autograd.grad(logits[:, 1].sum(), kept[0])
+    assert kept[0].shape[1] == kept[0].shape[2] != kept[0].shape[3]
+    cam = (gradient.mean(dim=(1, 2), keepdim=True) * kept[0]).sum(dim=3).relu().detach().numpy()
+    found = activation_maps(net, images, [1] * 3, layer="stages.1")
+    assert found.grid == cam.shape[1:]
+    for modality, part in zip(BOTH, np.split(cam, 2), strict=True):
+        expected = np.stack([cv2.resize(m, (64, 64)) for m in part])
+        np.testing.assert_allclose(found.maps[modality], expected, atol=1e-5 * expected.max())

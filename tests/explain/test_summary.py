@@ -47,8 +47,9 @@ def tables(
         for i, stage in enumerate(STAGES):
             drawn = similar + (len(STAGES) - 1 - i) * 0.1
             checks[f"similarity_{stage}_{m}"] = drawn + rng.normal(0, 0.02, PATIENTS)
-        checks[f"random_energy_{m}"] = rng.uniform(0.6, 0.9, PATIENTS)
-        checks[f"random_hit_{m}"] = rng.random(PATIENTS)
+        for draw in range(3):
+            checks[f"random_energy_{m}_{draw}"] = rng.uniform(0.6, 0.9, PATIENTS)
+            checks[f"random_hit_{m}_{draw}"] = rng.random(PATIENTS)
     return table, checks
 
 
@@ -74,7 +75,7 @@ def test_even_maps_do_not_pass_for_maps_that_depend_on_the_weights():
 
 
 @pytest.mark.parametrize(
-    ("better", "word"), [(0.2, "more than on chance"), (0.0, "NO better"), (-0.2, "NO better")]
+    ("better", "word"), [(0.2, "more than on chance"), (0.0, "NOT SHOWN"), (-0.2, "NOT SHOWN")]
 )
 def test_maps_are_better_than_random_ones_only_where_they_are(better, word):
     told = [line for line in summary(better=better)["verdicts"] if line.startswith("By ")]
@@ -87,7 +88,7 @@ def test_random_maps_taken_for_the_networks_own_are_no_better():
     checks["deletion"], checks["insertion"] = checks["deletion_random"], checks["insertion_random"]
     found = summarise(table, checks, BOTH, TOLD)
     assert found["faithfulness"]["deletion"]["gain"]["value"] == 0
-    assert sum("NO better" in line for line in found["verdicts"]) == 2
+    assert sum("NOT SHOWN" in line for line in found["verdicts"]) == 2
 
 
 def test_numbers_are_those_of_their_patients():
@@ -113,8 +114,28 @@ def test_numbers_are_those_of_their_patients():
         assert row["chance"] == pytest.approx(area.mean())
         assert row["gain"]["p"] == pytest.approx(stats.ttest_1samp(pointed, 0).pvalue)
         own = table.set_index("pair_id")["signal_area"].loc[checks["pair_id"]].to_numpy()
-        random = checks[f"random_{row['kind']}_{row['modality']}"] - own
-        assert row["random_weights"]["value"] == pytest.approx(random.mean())
+        names = [f"random_{row['kind']}_{row['modality']}_{draw}" for draw in range(3)]
+        networks = [float((checks[name] - own).mean()) for name in names]
+        told = stats.ttest_1samp(networks, 0).confidence_interval()
+        assert row["random_weights"]["value"] == pytest.approx(np.mean(networks))
+        assert row["random_weights"]["ci"] == pytest.approx(list(told))
+
+
+def test_more_folds_are_no_more_random_networks():
+    table, checks = tables()
+    once = summarise(table, checks, BOTH, TOLD)["pointing"][0]["random_weights"]
+    again = pd.concat([checks.assign(fold=fold) for fold in range(5)], ignore_index=True)
+    found = summarise(table, again, BOTH, TOLD)["pointing"][0]["random_weights"]
+    assert found["draws"] == once["draws"] == 3
+    assert found["ci"] == pytest.approx(once["ci"])
+
+
+def test_few_patients_tell_nothing_of_the_weights():
+    table, checks = tables()
+    noisy = {f"similarity_{stage}_bmode": [-0.9, 0.9] * (PATIENTS // 2) for stage in STAGES}
+    few = checks.assign(**noisy).head(4)
+    bmode, *_ = summarise(table, few, BOTH, TOLD)["verdicts"]
+    assert bmode.startswith("B-mode maps: too few patients to tell")
 
 
 @pytest.mark.parametrize("modalities", [BOTH, ("bmode",)])

@@ -193,7 +193,7 @@ def test_a_phantoms_signal_is_pointed_at(run_id, phantom_store, capsys):
         ("hit", "bmode"),
         ("hit", "ceus"),
     ]
-    assert all(row["random_weights"]["patients"] for row in summary["pointing"])
+    assert all(row["random_weights"]["draws"] for row in summary["pointing"])
 
 
 def test_a_network_is_left_as_it_was_by_its_explanation(run_id):

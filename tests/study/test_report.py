@@ -67,7 +67,9 @@ def studied(tmp_path_factory, tiny_options, empty_tracking) -> Path:
         assert main(["fit", "--config=configs/bmode.yaml", *words[1:]]) == 0
         experiment = client().get_experiment_by_name(STUDY)
         run = client().create_run(experiment.experiment_id, run_name="ceus-fold0")
-        client().set_tag(run.info.run_id, "reason", "RuntimeError: <out of memory>")
+        client().set_tag(
+            run.info.run_id, "reason", "RuntimeError: <out of memory> in /home/anna/store/a.png"
+        )
         client().set_terminated(run.info.run_id, "FAILED")
     return folder
 
@@ -117,7 +119,7 @@ def test_names_are_text_and_never_markup(facts):
     html = render(facts)
     assert "<b>bold</b>" not in html
     assert STUDY in Page(html).text
-    assert "RuntimeError: <out of memory>" in Page(html).text
+    assert "RuntimeError: <out of memory> in …/a.png" in Page(html).text
 
 
 def test_the_numbers_are_those_of_the_comparison(facts):
@@ -151,6 +153,22 @@ def test_a_phantom_is_called_one_and_has_its_ceilings(facts, here):
     assert "Not recorded: give the cohort's folder" in without
 
 
+def test_the_cohort_must_be_the_stores_own(here, cohort, tmp_path, capsys):
+    patients = (cohort / "patients.csv").read_text().splitlines()
+    (tmp_path / "patients.csv").write_text("\n".join(patients[:-1]))
+    assert main(["report", STUDY, "--cohort", str(tmp_path)]) == 2
+    assert "is not what the study's store was made from" in capsys.readouterr().err
+
+
+def test_columns_that_may_name_a_person_are_left_out_of_table_one(here, cohort, tmp_path):
+    table = pd.read_csv(cohort / "patients.csv", dtype=str)
+    table["surname"] = [f"Doe{i}" for i in range(len(table))]
+    table.to_csv(tmp_path / "patients.csv", index=False)
+    text = Page(render(study_facts(STUDY, tmp_path))).text
+    assert "Doe7" not in text
+    assert "more than 12 values: surname." in text
+
+
 def test_what_must_be_read_with_care_follows_the_study(facts, here):
     told = " ".join(read_with_care(facts, None))
     assert "Few patients" in told
@@ -166,7 +184,9 @@ def test_what_must_be_read_with_care_follows_the_study(facts, here):
         assert "OPTIMISTIC: the checkpoints of bmode were selected on the test set" in told
         assert "different commits" in told
         assert "changes that no commit holds" in told
-        assert "selected on the test set, as in the paper" in Page(render(changed)).text
+        text = Page(render(changed)).text
+        assert "The checkpoint of B-mode was selected on the test set, as in the paper" in text
+        assert "The checkpoint of the other arms was selected on validation patients" in text
     finally:
         store.set_tag(run_id, "selection", "validation")
         store.set_tag(run_id, "git_commit", facts.arms[0].commit)
@@ -179,7 +199,8 @@ def test_it_goes_on_without_the_store(here, cohort, monkeypatch, phantom_store):
         text = Page(render(study_facts(STUDY))).text
     finally:
         gone.rename(phantom_store)
-    assert f"The crop store is no longer at {phantom_store}" in text
+    assert "The crop store store is no longer where it was" in text
+    assert str(phantom_store.parent) not in text
     assert "30 patients, 90 pairs" in text
 
 

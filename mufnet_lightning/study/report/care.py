@@ -27,6 +27,8 @@ def read_with_care(facts: StudyFacts, comparison: Mapping[str, Any] | None) -> l
         *_calibration(facts),
         *_start(facts),
         *_maps(facts),
+        "Patients are named by the ids of patients.csv, in the panels too: before this page is mailed, "
+        "be sure that they are pseudonyms.",
     ]
     if comparison and len(comparison["arms"]) > 1:
         told.append(
@@ -139,7 +141,7 @@ def _maps(facts: StudyFacts) -> list[str]:
         for arm in facts.arms
         for label, found in arm.explained.items()
         for verdict in found.summary["verdicts"]
-        if "FAIL" in verdict or "NO better" in verdict
+        if "FAIL" in verdict or "NOT SHOWN" in verdict
     ]
 
 

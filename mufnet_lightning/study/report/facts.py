@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,13 +147,21 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
         raise InputFault(f"study {study!r} has no finished cross-validation and no finished fit")
     arms = [_arm(client, run) for run in chosen]
     store, missing = _store(arms[0])
+    known = _cohort(cohort) if cohort else None
+    if known and store:
+        strangers = set(store.manifest["patient_id"]) - set(known.patients["patient_id"])
+        if strangers:
+            raise InputFault(
+                f"--cohort {cohort} is not what the study's store was made from: its patients.csv has "
+                f"no {min(strangers)}"
+            )
     return StudyFacts(
         study,
         experiment_id,
         arms,
         store,
         missing,
-        _cohort(cohort) if cohort else None,
+        known,
         _table_one(client, runs),
         _broken(runs),
         sum(run.data.tags.get("verb") == "fit" and run.info.status == "FINISHED" for run in runs),
@@ -172,17 +181,15 @@ def _all_runs(client: MlflowClient, experiment_id: str) -> list[Run]:
 
 
 def _latest_arms(runs: Sequence[Run]) -> list[Run]:
-    """Runs come the latest first."""
+    """Runs come the latest first; of an arm, a cross-validation goes before a fit."""
+    latest: dict[str, Run] = {}
     for verb in ("cv", "fit"):
-        latest: dict[str, Run] = {}
         for run in runs:
             tags = run.data.tags
             own = tags.get("verb") == verb and "mlflow.parentRunId" not in tags
             if own and run.info.status == "FINISHED":
                 latest.setdefault(tags["arm"], run)
-        if latest:
-            return [latest[arm] for arm in ARM_ORDER if arm in latest]
-    return []
+    return [latest[arm] for arm in ARM_ORDER if arm in latest]
 
 
 def _arm(client: MlflowClient, run: Run) -> ArmFacts:
@@ -233,14 +240,14 @@ def _figures(client: MlflowClient, run_id: str) -> dict[str, bytes]:
 
 
 def _store(arm: ArmFacts) -> tuple[CropStore | None, str]:
-    path = arm.config["data"]["store"]
+    path = Path(arm.config["data"]["store"])
     try:
-        store = CropStore.open(Path(path))
-    except InputFault:
-        return None, f"The crop store is no longer at {path}."
+        store = CropStore.open(path)
+    except InputFault:  # its name alone: a path may tell of people and machines
+        return None, f"The crop store {path.name} is no longer where it was."
     trained_on = _recorded(arm).get("digest", "")
     if not store.digest.startswith(trained_on):
-        return None, f"The crop store at {path} is another one than the arms were trained on."
+        return None, f"The crop store {path.name} is another one than the arms were trained on."
     return store, ""
 
 
@@ -289,5 +296,6 @@ def _broken(runs: Sequence[Run]) -> list[dict[str, str]]:
                 reasons.append(f"{tag.replace('_', ' ')}: {text}")
         if status != "FINISHED" or reasons:
             told = "; ".join(reason for reason in reasons if reason) or "no reason recorded"
+            told = re.sub(r"(?:/[^\s/'\":]+)+/", "…/", told)  # a path may tell of people and machines
             found.append({"run": str(run.info.run_name), "status": status.lower(), "reason": told})
     return found

@@ -14,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning import __version__, tracking
+from mufnet_lightning.cohort.store import CropStore
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.attention import by_grade, over_patients
 from mufnet_lightning.evaluation.characteristics import characteristics_frame
@@ -34,6 +35,7 @@ from mufnet_lightning.study.report.facts import PARTS, ArmFacts, StudyFacts, stu
 from mufnet_lightning.study.report.tripod import checklist
 from mufnet_lightning.study.table_one import table_one
 
+MOST_LEVELS = 12  # of a category in Table 1
 WIDTH = 1400  # pixels, of the widest picture
 JPEG_QUALITY = 85
 ARM_NAMES = {"bmode": "B-mode", "ceus": "CEUS", "fused": "fused (MUF-Net)"}
@@ -95,11 +97,12 @@ def write_report(
         raise InputFault(f"--out {file}: there is no folder {file.parent}")
     facts = study_facts(study, cohort)
     html = render(facts)
+    partial = file.with_name(f".{file.name}.partial")
     try:
-        partial = file.with_name(f".{file.name}.partial")
         partial.write_text(html, encoding="utf-8")
         partial.replace(file)
     except OSError as error:
+        partial.unlink(missing_ok=True)
         raise InputFault(f"--out {file} cannot be written: {error.strerror}") from None
     return file, _record(facts, html) if record else None
 
@@ -117,7 +120,7 @@ def render(facts: StudyFacts) -> str:
 def _context(facts: StudyFacts) -> dict[str, Any]:
     comparisons, refused = _comparisons(facts)
     patients = comparisons.get("patient")
-    table1 = _table_one(facts)
+    table1, table1_note = _table_one(facts)
     centres = _by_centre(facts, patients)
     known = {
         "table1": table1 is not None,
@@ -131,7 +134,14 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "names": ARM_NAMES,
         "phantom": facts.cohort is not None and facts.cohort.truth is not None,
-        "optimistic": any(a.run.data.tags.get("selection") == "optimistic" for a in facts.arms),
+        "optimistic": [
+            ARM_NAMES.get(a.name, a.name)
+            for a in facts.arms
+            if a.run.data.tags.get("selection") == "optimistic"
+        ],
+        "protocols": _protocols(facts.arms),
+        "boxes": facts.store is None or bool(facts.store.manifest["box_width"].notna().any()),
+        "margin": facts.store.info["margin"] if facts.store else 0.0,
         "centre_counts": _centres(facts),
         "scanners": _counted(facts.cohort.scanners if facts.cohort else {}, "scanner", "clips"),
         "flow": _flow(facts),
@@ -140,6 +150,7 @@ def _context(facts: StudyFacts) -> dict[str, Any]:
         "environments": _environments(facts.arms),
         "runs": _runs(facts.arms),
         "table1": table1,
+        "table1_note": table1_note,
         "comparisons": comparisons,
         "refused": refused,
         "pictures": {level: _comparison_pictures(c) for level, c in comparisons.items()},
@@ -216,6 +227,7 @@ def _explained(arm: ArmFacts) -> list[dict[str, Any]]:
                 "summary": summary,
                 "picture": _embedded(picture, photograph=True) if picture else None,
                 "wide": len(summary["modalities"]) > 1,
+                "fold": next(iter(arm.folds)),
                 "frames": {title: frame for title, frame in frames.items() if not frame.empty},
             }
         )
@@ -240,13 +252,27 @@ def _embedded(png: bytes, photograph: bool = False) -> str:
     return f"data:image/{name};base64,{base64.b64encode(content).decode()}"
 
 
-def _table_one(facts: StudyFacts) -> pd.DataFrame | None:
-    if facts.cohort is not None:
-        try:
-            return characteristics_frame(table_one(facts.cohort.folder / "patients.csv", "grade"))
-        except InputFault:
-            return facts.table_one
-    return facts.table_one
+def _table_one(facts: StudyFacts) -> tuple[pd.DataFrame | None, str]:
+    """Table 1, and what is to be said of it."""
+    if facts.cohort is None:
+        if facts.table_one is None:
+            return None, "Not recorded: give the cohort's folder with --cohort."
+        return facts.table_one, "As the latest comparison of this study recorded it."
+    patients = facts.cohort.patients.drop(columns=["patient_id", "grade", "label"], errors="ignore")
+    # names, dates and record numbers are nobody's business
+    telling = [
+        name
+        for name, column in patients.items()
+        if pd.to_numeric(column, errors="coerce").notna().mean() < 0.5
+        and column.nunique() > MOST_LEVELS
+    ]
+    shown = [str(name) for name in patients if name not in telling]
+    note = f"Left out, since they have more than {MOST_LEVELS} values: {', '.join(map(str, telling))}."
+    try:
+        rows = table_one(facts.cohort.folder / "patients.csv", "grade", shown)
+    except InputFault as fault:
+        return None, f"It could not be made: {fault}"
+    return characteristics_frame(rows), note if telling else ""
 
 
 def _centres(facts: StudyFacts) -> pd.DataFrame:
@@ -293,15 +319,15 @@ def _flow(facts: StudyFacts) -> list[dict[str, str]]:
     manifest = facts.store.manifest
     text = f"{manifest['patient_id'].nunique()} patients, {len(manifest):,} pairs of crops"
     boxes.append({"title": "Crop store", "text": text, "out": _excluded_patients(facts)})
-    split = facts.arms[0].split
     for arm in facts.arms:
-        usable = manifest[_has(manifest, arm)]
+        usable = manifest[_has(facts.store, arm)]
         scored = arm.scored.part("test")
         lacking = len(manifest) - len(usable)
-        here = int(usable["patient_id"].isin(split["patient_id"]).sum())
+        here = int(usable["patient_id"].isin(arm.split["patient_id"]).sum())
         out = [f"{lacking:,} pairs lack a modality"] if lacking else []
         boxes.append(
             {
+                "arm": "yes",
                 "title": f"Arm {ARM_NAMES.get(arm.name, arm.name)}",
                 "text": f"{here:,} pairs in {len(arm.folds)} "
                 f"fold{'s' if len(arm.folds) > 1 else ''}; test scores of "
@@ -320,17 +346,29 @@ def _excluded_patients(facts: StudyFacts) -> str:
     return f"{len(without)} patients have no annotated image" if without else "nobody"
 
 
-def _has(manifest: pd.DataFrame, arm: ArmFacts) -> pd.Series:
-    data = arm.config["data"]
-    modalities = ("bmode", "ceus") if data.get("complete_pairs") else data["modalities"]
+def _has(store: CropStore, arm: ArmFacts) -> pd.Series:
+    """Which pairs of a store an arm can use."""
+    manifest, data = store.manifest, arm.config["data"]
+    modalities = store.modalities if data.get("complete_pairs") else data["modalities"]
     paths = manifest[[f"{modality}_path" for modality in modalities]]
     return (paths.notna() & (paths != "")).all(axis=1)
 
 
-def _parts(facts: StudyFacts) -> pd.DataFrame:
+def _parts(facts: StudyFacts) -> dict[str, pd.DataFrame]:
+    """A table for the arms that share their patients and images, by the arms' names."""
+    alike: dict[str, tuple[list[str], pd.DataFrame]] = {}
+    for arm in facts.arms:
+        table = _parts_of(facts, arm)
+        names, _ = alike.setdefault(table.to_csv(), ([], table))
+        names.append(ARM_NAMES.get(arm.name, arm.name))
+    return {", ".join(names): table for names, table in alike.values()}
+
+
+def _parts_of(facts: StudyFacts, arm: ArmFacts) -> pd.DataFrame:
     """A row a fold and part: patients and images of each class."""
-    arm = facts.arms[0]
-    images = facts.store.manifest.groupby("patient_id").size() if facts.store else None
+    images = None
+    if facts.store:
+        images = facts.store.manifest[_has(facts.store, arm)].groupby("patient_id").size()
     rows = []
     for fold, table in arm.split.groupby("fold"):
         if int(str(fold)) not in arm.folds:
@@ -356,7 +394,35 @@ def _setting(config: Mapping[str, Any], key: str) -> str:
         return ", ".join(f"{name} {share:g}" for name, share in value.items())
     if value is None:
         return "none"
+    if key == "model.init_from":  # a path may tell of people and machines
+        return Path(str(value)).name
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"
+
+
+def _protocols(arms: Sequence[ArmFacts]) -> list[str]:
+    """How the patients were split, a sentence for each way."""
+    told: dict[str, list[str]] = {}
+    for arm in arms:
+        told.setdefault(_protocol(arm), []).append(ARM_NAMES.get(arm.name, arm.name))
+    if len(told) == 1:
+        return list(told)
+    return [f"{', '.join(names)}: {sentence}" for sentence, names in told.items()]
+
+
+def _protocol(arm: ArmFacts) -> str:
+    protocol = arm.run.data.tags.get("protocol", "not recorded")
+    count = arm.split["fold"].nunique()
+    how = {
+        "paper": "80% of the patients to train and validate, 20% to test, stratified by grade; "
+        f"{count} folds, whose validation parts take turns in the 80%",
+        "nested": f"{count} folds, stratified by grade, whose test parts take turns in all patients; "
+        "validation patients are taken out of each training part",
+        "center": "each fold tests one centre; validation patients are taken out of the others",
+    }.get(protocol, f"a table of {count} fold{'s' if count > 1 else ''} that was given ({protocol})")
+    if arm.is_cv:
+        return f"Protocol {protocol}: {how}. All folds were trained and tested."
+    fold = next(iter(arm.folds))
+    return f"Protocol {protocol}: {how}. Fold {fold} alone was trained and tested."
 
 
 def _settings(arms: Sequence[ArmFacts]) -> pd.DataFrame:
