@@ -40,8 +40,8 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
     Raises:
         InputFault: no truth, no such study, or an arm has no finished run in it.
     """
-    scores = {arm: _test_scores(study, arm) for arm in ARMS}
-    return truth_table(read_truth(cohort), scores, str(cohort))
+    truth = read_truth(cohort)
+    return truth_table(truth, {arm: _test_scores(study, arm) for arm in ARMS}, str(cohort))
 
 
 def truth_table(
