@@ -9,11 +9,10 @@ from torch import Tensor
 
 from mufnet_lightning.callbacks.run_record import RunLogger
 from mufnet_lightning.data.datamodule import CLASS_NAMES, RoiPairDataModule
+from mufnet_lightning.evaluation.summary import MODALITY_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MODALITY_TITLES = {"bmode": "B-mode", "ceus": "CEUS"}
 
 
 class BatchPlot(Callback):
@@ -60,6 +59,6 @@ def plot_batch(batch: dict[str, Tensor], data: RoiPairDataModule, pairs: int = 8
                 patient = data.store.manifest["patient_id"].iloc[int(batch["row"][column])]
                 name = CLASS_NAMES[int(batch["label"][column])]
                 axis.set_title(f"{name} grade\n{patient}", fontsize=8)
-        axes[row][0].set_ylabel(MODALITY_TITLES[modality], fontsize=9)
+        axes[row][0].set_ylabel(MODALITY_NAMES[modality], fontsize=9)
     figure.tight_layout()
     return figure

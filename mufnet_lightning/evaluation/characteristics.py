@@ -24,6 +24,7 @@ import pandas as pd
 from scipy import stats
 
 from mufnet_lightning.evaluation.arrays import EvaluationError, Floats
+from mufnet_lightning.evaluation.multiplicity import p_text
 
 Kind = Literal["number", "category"]
 Row = dict[str, Any]
@@ -94,7 +95,7 @@ def characteristics_frame(rows: Sequence[Row]) -> pd.DataFrame:
         line = {"variable": row["variable"] if first else "", "level": _level(row)}
         line |= {f"{group} (N = {sizes[group]})": row["groups"][group]["text"] for group in groups}
         line["test"] = (row["test"] or "none") if first else ""
-        line["p"] = _p_text(row["p"]) if first else ""
+        line["p"] = p_text(row["p"]) if first else ""
         line["note"] = row["note"] if first else ""
         lines.append(line)
     return pd.DataFrame(lines)
@@ -257,9 +258,3 @@ def _level(row: Row) -> str:
         return f"{row['level']}, n (%)"
     names = {key for cell in row["groups"].values() for key in cell}
     return "mean ± SD" if "mean" in names else "median (IQR)" if "median" in names else ""
-
-
-def _p_text(p: float | None) -> str:
-    if p is None:
-        return ""
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

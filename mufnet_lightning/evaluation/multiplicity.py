@@ -25,3 +25,8 @@ def holm(p_values: ArrayLike) -> Floats:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * steps))
     return adjusted
+
+
+def p_text(p: float | None) -> str:
+    """A p-value as papers print it."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"

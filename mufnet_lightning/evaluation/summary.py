@@ -22,6 +22,7 @@ from mufnet_lightning.evaluation.matching import MatchedScores
 from mufnet_lightning.evaluation.metrics import RATES, confusion, patient_scores
 
 PREFIXES: dict[Level, str] = {"image": "", "patient": "patient_"}
+MODALITY_NAMES = {"bmode": "B-mode", "ceus": "CEUS"}
 WEIGHT_NAMES = {"weight_bmode": "α (B-mode)", "weight_ceus": "β (CEUS)"}
 
 

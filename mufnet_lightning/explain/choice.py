@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-THRESHOLD = 0.5
-CLASS_NAMES = ("low", "high")
+from mufnet_lightning.data.datamodule import CLASS_NAMES
+from mufnet_lightning.models.scores import THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
-MODALITY_TITLES = {"bmode": "B-mode", "ceus": "CEUS"}
+from mufnet_lightning.evaluation.summary import MODALITY_NAMES
+
 COLOURS = "turbo"
 OPACITY = 0.45
 STYLE: dict[Any, Any] = {"font.family": "DejaVu Sans", "font.size": 7, "axes.titlesize": 7}
@@ -61,7 +62,7 @@ def panel_figure(rows: Sequence[Explained], margin: float = 0.0) -> Figure:
                 crop, over = line[2 * number], line[2 * number + 1]
                 crop.imshow(explained.crops[modality])
                 _overlay(over, explained, modality, top, margin)
-                crop.set_xlabel(MODALITY_TITLES.get(modality, modality))
+                crop.set_xlabel(MODALITY_NAMES[modality])
             line[0].set_title(" ")  # room above; the text itself may be longer than the column
             told = line[0].text(0, 1.03, explained.title, transform=line[0].transAxes)
             told.set_in_layout(False)
@@ -120,7 +121,7 @@ def _overlay(axes: Axes, explained: Explained, modality: str, top: float, margin
             linewidth=0.6,
         )
     )
-    axes.set_xlabel(f"{MODALITY_TITLES.get(modality, modality)}, map")
+    axes.set_xlabel(f"{MODALITY_NAMES[modality]}, map")
 
 
 def _colour_bar(figure: Figure, axes: NDArray, label: str) -> None:

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from mufnet_lightning.evaluation.attention import PatientMean, by_grade, over_patients
-from mufnet_lightning.evaluation.multiplicity import holm
+from mufnet_lightning.evaluation.multiplicity import holm, p_text
+from mufnet_lightning.evaluation.summary import MODALITY_NAMES
 from mufnet_lightning.explain.stages import STAGES
 
 Summary = dict[str, Any]
-NAMES = {"bmode": "B-mode", "ceus": "CEUS"}
 SEEN_TO_CHANGE = 0.5  # rank correlation below which a map is called another one
 
 
@@ -63,8 +63,8 @@ def summarise(
 
 def measure_names(modalities: Sequence[str]) -> dict[str, str]:
     """The measures' columns and what they are called."""
-    names = {f"inside_{m}": f"{NAMES[m]}: energy inside the lesion" for m in modalities}
-    names |= {f"area_{m}": f"{NAMES[m]}: area above half maximum" for m in modalities}
+    names = {f"inside_{m}": f"{MODALITY_NAMES[m]}: energy inside the lesion" for m in modalities}
+    names |= {f"area_{m}": f"{MODALITY_NAMES[m]}: area above half maximum" for m in modalities}
     if len(modalities) == 2:
         names |= {"iou": "overlap of the two maps (IoU)", "correlation": "correlation of the two maps"}
     return names
@@ -103,7 +103,7 @@ def pointing_frame(summary: Summary) -> pd.DataFrame:
     kinds = {"energy": "energy in the signal", "hit": "maximum in the signal"}
     return pd.DataFrame(
         {
-            "pointing": f"{NAMES[row['modality']]}: {kinds[row['kind']]}",
+            "pointing": f"{MODALITY_NAMES[row['modality']]}: {kinds[row['kind']]}",
             "maps": _text(row["value"]),
             "chance": _text(row["chance"]),
             "maps − chance": _with_interval(row["gain"]),
@@ -119,7 +119,7 @@ def sanity_frame(summary: Summary) -> pd.DataFrame:
     rows: dict[str, dict[str, str]] = {}
     for row in summary["sanity"]:
         cells = rows.setdefault(row["stage"], {"weights drawn anew": row["stage"]})
-        cells[f"{NAMES[row['modality']]}: rank correlation"] = _with_interval(row)
+        cells[f"{MODALITY_NAMES[row['modality']]}: rank correlation"] = _with_interval(row)
     return pd.DataFrame(list(rows.values()))
 
 
@@ -135,11 +135,6 @@ def faithfulness_frame(summary: Summary) -> pd.DataFrame:
         }
         for name, found in summary["faithfulness"].items()
     )
-
-
-def p_text(p: float | None) -> str:
-    """A p-value as papers print it."""
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _text(value: float | None) -> str:
@@ -239,7 +234,7 @@ def _verdicts(summary: Summary) -> list[str]:
     told = []
     last = [row for row in summary["sanity"] if row["stage"] == STAGES[-1]]
     for row in last:
-        name = NAMES[row["modality"]]
+        name = MODALITY_NAMES[row["modality"]]
         if row["value"] is None:
             told.append(f"{name} maps are even: they point nowhere, and there is nothing to check.")
         if row["ci"] is None:

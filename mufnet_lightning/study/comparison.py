@@ -15,6 +15,7 @@ from mufnet_lightning.callbacks.scored_arm import ScoredArm
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.matching import MatchedScores
 from mufnet_lightning.evaluation.metrics import RATES
+from mufnet_lightning.evaluation.multiplicity import p_text
 
 METHOD_NAMES = {"delong": "DeLong", "obuchowski": "Obuchowski, clustered by patient"}
 
@@ -62,10 +63,10 @@ class Comparison:
                 "b": test["b"],
                 "AUC difference": _with_interval(test["auc_difference"], test["auc_difference_ci"]),
                 "z": "" if test["z"] is None else f"{test['z']:.3f}",
-                "p": _p(test["p"]),
+                "p": p_text(test["p"]),
             }
             if len(self.result["tests"]) > 1:
-                row["p (Holm)"] = _p(test["p_holm"])
+                row["p (Holm)"] = p_text(test["p_holm"])
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -180,7 +181,3 @@ def _markdown(table: pd.DataFrame) -> str:
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     text = "" if value is None else f"{value:.3f} "
     return text.strip() if interval is None else f"{text}({interval[0]:.3f}, {interval[1]:.3f})"
-
-
-def _p(p: float) -> str:
-    return "<0.001" if p < 0.001 else f"{p:.3f}"

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -20,10 +20,11 @@ from mufnet_lightning.evaluation.attention import by_grade, over_patients
 from mufnet_lightning.evaluation.characteristics import characteristics_frame
 from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.figures import figure_files
+from mufnet_lightning.evaluation.multiplicity import p_text
+from mufnet_lightning.evaluation.summary import MODALITY_NAMES, WEIGHT_NAMES
 from mufnet_lightning.explain.summary import (
     by_grade_frame,
     faithfulness_frame,
-    p_text,
     pointing_frame,
     sanity_frame,
 )
@@ -35,10 +36,13 @@ from mufnet_lightning.study.report.facts import PARTS, ArmFacts, StudyFacts, stu
 from mufnet_lightning.study.report.tripod import checklist
 from mufnet_lightning.study.table_one import table_one
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
 MOST_LEVELS = 12  # of a category in Table 1
 WIDTH = 1400  # pixels, of the widest picture
 JPEG_QUALITY = 85
-ARM_NAMES = {"bmode": "B-mode", "ceus": "CEUS", "fused": "fused (MUF-Net)"}
+ARM_NAMES = {**MODALITY_NAMES, "fused": "fused (MUF-Net)"}
 FOLD_WORDS = {"train": "training", "val": "validation", "test": "test"}
 SETTINGS = {  # what of the configuration is told, and how
     "model.encoder": "encoder (timm)",
@@ -519,36 +523,31 @@ def _by_centre(facts: StudyFacts, comparison: Comparison | None) -> pd.DataFrame
 
 
 def _folds(arm: ArmFacts) -> pd.DataFrame:
-    rows = []
-    for fold, run in arm.folds.items():
-        metrics = run.data.metrics
-        row = {"fold": str(fold)}
-        for told, key in (
-            ("AUC, patients", "test/patient_auc"),
-            ("AUC, images", "test/auc"),
-            ("accuracy, images", "test/accuracy"),
-            ("sensitivity, images", "test/sensitivity"),
-            ("specificity, images", "test/specificity"),
-        ):
-            row[told] = f"{metrics[key]:.3f}" if key in metrics else "n/a"
-        rows.append(row)
+    shown = {
+        "AUC, patients": "test/patient_auc",
+        "AUC, images": "test/auc",
+        "accuracy, images": "test/accuracy",
+        "sensitivity, images": "test/sensitivity",
+        "specificity, images": "test/specificity",
+    }
+    rows = [{"fold": str(fold), **_metrics(run, shown)} for fold, run in arm.folds.items()]
     return pd.DataFrame(rows)
 
 
 def _calibration(arms: Sequence[ArmFacts]) -> pd.DataFrame:
-    rows = []
-    for arm in arms:
-        metrics = arm.run.data.metrics
-        row = {"arm": ARM_NAMES.get(arm.name, arm.name)}
-        for told, key in (
-            ("Brier score, patients", "test/patient_brier"),
-            ("expected calibration error, patients", "test/patient_calibration_error"),
-            ("Brier score, images", "test/brier"),
-            ("expected calibration error, images", "test/calibration_error"),
-        ):
-            row[told] = f"{metrics[key]:.3f}" if key in metrics else "n/a"
-        rows.append(row)
+    shown = {
+        "Brier score, patients": "test/patient_brier",
+        "expected calibration error, patients": "test/patient_calibration_error",
+        "Brier score, images": "test/brier",
+        "expected calibration error, images": "test/calibration_error",
+    }
+    rows = [{"arm": ARM_NAMES.get(a.name, a.name), **_metrics(a.run, shown)} for a in arms]
     return pd.DataFrame(rows)
+
+
+def _metrics(run: Run, shown: Mapping[str, str]) -> dict[str, str]:
+    found = run.data.metrics
+    return {told: f"{found[key]:.3f}" if key in found else "n/a" for told, key in shown.items()}
 
 
 def _weights(arms: Sequence[ArmFacts]) -> pd.DataFrame:
@@ -556,7 +555,7 @@ def _weights(arms: Sequence[ArmFacts]) -> pd.DataFrame:
     rows = []
     for arm in arms:
         table = arm.scored.part("test")
-        columns = {"α (B-mode)": "weight_bmode", "β (CEUS)": "weight_ceus"}
+        columns = {told: column for column, told in WEIGHT_NAMES.items()}
         if not set(columns.values()) <= set(table) or table[list(columns.values())].isna().any(
             axis=None
         ):
