@@ -53,7 +53,7 @@ cv: $(READY)
 # the whole experiment: the arms on the same folds, Tables 1 and 2, figures
 # make study PATIENTS=my_cohort/patients.csv OVERLAY=my.yaml; small: make study OVERLAY=configs/demo.yaml
 study: $(READY) $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo-data)
-	python -m mufnet_lightning.study.whole_study $(foreach file,$(OVERLAY),--config $(file)) \
+	python -m mufnet_lightning.commands.study $(foreach file,$(OVERLAY),--config $(file)) \
 		$(if $(PATIENTS),--patients $(PATIENTS)) --out $(OUT)
 
 ui: $(READY)

@@ -22,10 +22,10 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import ttest_rel
 
-from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs
-from mufnet_lightning.evaluation.delong import auc_interval, compare_aucs, delong, obuchowski
-from mufnet_lightning.evaluation.intervals import mean_t
-from mufnet_lightning.evaluation.metrics import patient_scores, rate_intervals
+from mufnet_lightning.evaluation.statistics.auc import auc_interval, compare_aucs, delong, obuchowski
+from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs
+from mufnet_lightning.evaluation.statistics.intervals import mean_t
+from mufnet_lightning.evaluation.statistics.rates import patient_scores, rate_intervals
 
 PATIENTS, HIGH, IMAGES, FOLDS = 100, 26, 60, 5
 SHARED = 0.5  # of the variance, between the images of a patient and between the arms

@@ -18,7 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mufnet_lightning.evaluation.delong import delong, obuchowski
+from mufnet_lightning.evaluation.statistics.auc import delong, obuchowski
 
 SMALL = 6000
 

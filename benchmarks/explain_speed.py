@@ -23,10 +23,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mufnet_lightning.cohort.store import COLUMNS
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.explain.explanation import ExplainOptions, explain_images
+from mufnet_lightning.explain.explain import ExplainOptions, explain_images
 from mufnet_lightning.models.mufnet import MufNet
+from mufnet_lightning.store.store import COLUMNS
 
 LIMIT = 1.5
 BATCH = 8

@@ -62,8 +62,6 @@ def run(work: Path, options: argparse.Namespace) -> int:
         "--explain.enabled=false",
     )
 
-    from mufnet_lightning import tracking
-
     client = tracking.client()
     experiment = client.get_experiment_by_name(STUDY)
     assert experiment is not None

@@ -113,7 +113,7 @@ def write_store(root: Path, pairs: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from mufnet_lightning.cohort.store import COLUMNS, FORMAT, FORMAT_VERSION
+    from mufnet_lightning.store.store import COLUMNS, FORMAT, FORMAT_VERSION
 
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (256, CROP, CROP, 3), dtype=np.uint8)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mufnet_lightning.cohort.clips import iter_frames
-from mufnet_lightning.cohort.roi import Box, carry, parse_pane
-from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.cohort.geometry import Box, carry, parse_pane
+from mufnet_lightning.store.store import CropStore
 
 TITLES = {"bmode": "B-mode", "ceus": "CEUS"}
 

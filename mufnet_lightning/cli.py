@@ -17,7 +17,7 @@ from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
 
 if TYPE_CHECKING:
-    from mufnet_lightning.evaluation.characteristics import Kind
+    from mufnet_lightning.evaluation.statistics.characteristics import Kind
 
     Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         if arguments and arguments[0] in LIGHTNING_VERBS:
-            from mufnet_lightning.experiment import run_lightning
+            from mufnet_lightning.training.run import run_lightning
 
             run_lightning(arguments)
         elif arguments and arguments[0] == "cv":
@@ -116,7 +116,7 @@ def _add_phantom(verbs: Verbs) -> None:
 
 
 def _phantom(options: argparse.Namespace) -> None:
-    from mufnet_lightning.cohort.phantom import PhantomOptions, write_phantom
+    from mufnet_lightning.phantom.generate import PhantomOptions, write_phantom
 
     write_phantom(
         options.out,
@@ -150,7 +150,7 @@ def _add_prepare(verbs: Verbs) -> None:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from mufnet_lightning.cohort.prepare import prepare_store
+    from mufnet_lightning.store.prepare import prepare_store
 
     prepare_store(
         options.cohort, options.store, margin=options.margin, with_grades=not options.without_grades
@@ -335,9 +335,9 @@ def _add_explain(verbs: Verbs) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from mufnet_lightning.experiment import quiet_libraries
-    from mufnet_lightning.explain.explanation import ExplainOptions
-    from mufnet_lightning.study.explained import explain_run
+    from mufnet_lightning.explain.explain import ExplainOptions
+    from mufnet_lightning.study.explain_folds import explain_run
+    from mufnet_lightning.training.messages import quiet_libraries
 
     quiet_libraries()
     explain_run(
@@ -366,7 +366,7 @@ def _add_report(verbs: Verbs) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from mufnet_lightning.study.report.page import write_report
+    from mufnet_lightning.report.page import write_report
 
     file, run_id = write_report(options.study, options.cohort, options.out, not options.no_record)
     print(file)

@@ -13,6 +13,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's ba
     # an ignored signal is ignored in every process below, and some tests interrupt one
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+pytest_plugins = ["cohort_files"]  # small cohorts of real files
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 

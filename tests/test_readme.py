@@ -9,7 +9,7 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from mufnet_lightning.cli import LIGHTNING_VERBS, main
-from mufnet_lightning.tracking import client
+from mufnet_lightning.tracking.runs import mlflow_client
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,7 +23,7 @@ def verb_lines() -> list[str]:
 
 def fits() -> list[str]:
     """Ids of the trained runs, the latest first."""
-    store: MlflowClient = client()
+    store: MlflowClient = mlflow_client()
     ids = [e.experiment_id for e in store.search_experiments()]
     return [run.info.run_id for run in store.search_runs(ids, "tags.verb = 'fit'")]
 

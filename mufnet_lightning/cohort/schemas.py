@@ -12,7 +12,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from mufnet_lightning.cohort.faults import Report, quoted
-from mufnet_lightning.cohort.roi import MODALITIES, parse_pane
+from mufnet_lightning.cohort.geometry import parse_pane
+from mufnet_lightning.vocabulary import MODALITIES
 
 Cells = pd.Series
 

@@ -15,16 +15,14 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from mufnet_lightning.cohort.store import CropStore
 from mufnet_lightning.data.dataset import RoiPairDataset
-from mufnet_lightning.data.folds import PARTS, Protocol, make_folds, read_folds
+from mufnet_lightning.data.folds import make_folds, read_folds
 from mufnet_lightning.data.sampler import ClassBalancedSampler
 from mufnet_lightning.data.transforms import Augmentation, PairTransform
 from mufnet_lightning.errors import InputFault, check_least
-from mufnet_lightning.tracking import resolve_artifact
-
-Modality = Literal["bmode", "ceus"]
-CLASS_NAMES = ("low", "high")
+from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.tracking.runs import resolve_artifact
+from mufnet_lightning.vocabulary import CLASS_NAMES, PARTS, Modality, Protocol
 
 
 class RoiPairDataModule(LightningDataModule):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mufnet_lightning.cohort.store import CropCache
 from mufnet_lightning.data.sampler import Draw
 from mufnet_lightning.data.transforms import PairTransform
+from mufnet_lightning.store.store import CropCache
 
 
 class RoiPairDataset(Dataset[dict[str, Any]]):

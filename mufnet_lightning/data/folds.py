@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from math import ceil, floor
 from pathlib import Path
-from typing import Literal, TextIO, get_args
+from typing import TextIO, get_args
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from mufnet_lightning.errors import InputFault
-
-Protocol = Literal["paper", "nested", "center"]
-PARTS = ("train", "val", "test")
+from mufnet_lightning.vocabulary import PARTS, Protocol
 
 
 def make_folds(

@@ -9,15 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mufnet_lightning.evaluation.arrays import (
-    EvaluationError,
-    Floats,
-    as_codes,
-    as_labels,
-    as_scores,
-    one_label_each,
-)
-from mufnet_lightning.evaluation.delong import (
+from mufnet_lightning.evaluation.statistics.auc import (
     AucEstimate,
     Method,
     auc_interval,
@@ -25,9 +17,17 @@ from mufnet_lightning.evaluation.delong import (
     delong,
     obuchowski,
 )
-from mufnet_lightning.evaluation.intervals import Estimate
-from mufnet_lightning.evaluation.metrics import patient_scores, rate_intervals
-from mufnet_lightning.evaluation.multiplicity import holm
+from mufnet_lightning.evaluation.statistics.checks import (
+    EvaluationError,
+    Floats,
+    as_codes,
+    as_labels,
+    as_scores,
+    one_label_each,
+)
+from mufnet_lightning.evaluation.statistics.intervals import Estimate
+from mufnet_lightning.evaluation.statistics.multiplicity import holm
+from mufnet_lightning.evaluation.statistics.rates import patient_scores, rate_intervals
 
 Level = Literal["image", "patient"]
 DEFAULT_METHOD: dict[Level, Method] = {"image": "obuchowski", "patient": "delong"}

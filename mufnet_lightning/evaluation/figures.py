@@ -18,15 +18,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from mufnet_lightning.evaluation.arrays import Floats, as_labels
-from mufnet_lightning.evaluation.calibration import (
+from mufnet_lightning.evaluation.statistics.calibration import (
     BINS,
     brier_score,
     calibration_curve,
     calibration_error,
 )
-from mufnet_lightning.evaluation.intervals import mean_t
-from mufnet_lightning.evaluation.metrics import Confusion, roc_curve
+from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
+from mufnet_lightning.evaluation.statistics.intervals import mean_t
+from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
 
 COLUMN = 3.4  # inches, the width of a column of a two-column page
 # from dark to light in grey as well (Okabe & Ito's colours, which colour-blind readers tell apart)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning.data.datamodule import CLASS_NAMES
-from mufnet_lightning.models.scores import THRESHOLD
+from mufnet_lightning.vocabulary import CLASS_NAMES, THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
-from mufnet_lightning.evaluation.summary import MODALITY_NAMES
+from mufnet_lightning.vocabulary import MODALITY_NAMES
 
 COLOURS = "turbo"
 OPACITY = 0.45

@@ -17,9 +17,9 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from mufnet_lightning.explain.maps import Method, activation_maps
-from mufnet_lightning.explain.stages import STAGES
 from mufnet_lightning.models.encoder import Encoder
 from mufnet_lightning.models.mufnet import MufNet
+from mufnet_lightning.vocabulary import STAGES
 
 
 @torch.inference_mode(mode=False)  # what is made inside a scoring loop could have no gradients

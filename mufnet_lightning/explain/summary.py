@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning.evaluation.attention import PatientMean, by_grade, over_patients
-from mufnet_lightning.evaluation.multiplicity import holm, p_text
-from mufnet_lightning.evaluation.summary import MODALITY_NAMES
-from mufnet_lightning.explain.stages import STAGES
+from mufnet_lightning.evaluation.statistics.attention import PatientMean, by_grade, over_patients
+from mufnet_lightning.evaluation.statistics.multiplicity import holm
+from mufnet_lightning.evaluation.text import p_text
+from mufnet_lightning.vocabulary import MODALITY_NAMES, STAGES
 
 Summary = dict[str, Any]
 SEEN_TO_CHANGE = 0.5  # rank correlation below which a map is called another one

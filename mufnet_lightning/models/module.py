@@ -15,7 +15,7 @@ from mufnet_lightning.errors import InputFault, check_least, check_share
 from mufnet_lightning.models.losses import ClassBalancedFocalLoss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.scores import PartScores, part_metrics
-from mufnet_lightning.tracking import read_checkpoint
+from mufnet_lightning.tracking.checkpoints import read_checkpoint
 
 
 class MufNetModule(LightningModule):

@@ -15,9 +15,7 @@ from torchmetrics.functional.classification import (
     binary_specificity,
 )
 
-THRESHOLD = 0.5
-_RATES = ("auc", "accuracy", "sensitivity", "specificity")
-METRIC_NAMES = ("loss", *_RATES, *(f"patient_{name}" for name in _RATES))
+from mufnet_lightning.vocabulary import THRESHOLD
 
 
 class PartScores(Metric):

@@ -16,11 +16,12 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from mufnet_lightning import tracking
-from mufnet_lightning.cohort.truth import read_truth
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs
-from mufnet_lightning.evaluation.matching import read_predictions
+from mufnet_lightning.evaluation.predictions import read_predictions
+from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs
+from mufnet_lightning.phantom.truth import read_truth
+from mufnet_lightning.tracking.runs import find_runs, mlflow_client, resolve_artifact, tracking_uri
+from mufnet_lightning.vocabulary import PREDICTIONS
 
 ARMS = ("bmode", "ceus", "fused")
 
@@ -87,15 +88,13 @@ def truth_table(
 
 
 def _test_scores(study: str, arm: str) -> pd.DataFrame:
-    store = tracking.client()
-    experiment = store.get_experiment_by_name(study)
+    experiment = mlflow_client().get_experiment_by_name(study)
     if experiment is None:
-        raise InputFault(f"there is no study {study!r} in {tracking.tracking_uri()}")
-    wanted = f"tags.arm = '{arm}' AND tags.verb = 'fit' AND attributes.status = 'FINISHED'"
-    runs = store.search_runs([experiment.experiment_id], wanted, max_results=1)
+        raise InputFault(f"there is no study {study!r} in {tracking_uri()}")
+    runs = find_runs(experiment.experiment_id, finished=True, most=1, arm=arm, verb="fit")
     if not runs:
         raise InputFault(f"study {study!r} has no finished run of arm {arm}")
-    path = tracking.resolve_artifact(runs[0].info.run_id, tracking.PREDICTIONS)
+    path = resolve_artifact(runs[0].id, PREDICTIONS)
     table = read_predictions(path)
     return table[table["split"] == "test"]
 

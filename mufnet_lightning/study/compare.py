@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.artifacts import log_figures, log_json
-from mufnet_lightning.callbacks.scored_arm import ScoredArm, read_arm
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.bootstrap import bootstrap_aucs
 from mufnet_lightning.evaluation.comparison import Level, compare_arms
-from mufnet_lightning.evaluation.delong import Method
 from mufnet_lightning.evaluation.figures import confusion_figure
-from mufnet_lightning.evaluation.matching import MatchedScores, match_predictions
-from mufnet_lightning.evaluation.metrics import confusion, patient_scores, youden_threshold
-from mufnet_lightning.evaluation.summary import at_level, roc_of
-from mufnet_lightning.study.comparison import Comparison
-from mufnet_lightning.study.pooled import read_results
+from mufnet_lightning.evaluation.part import at_level, roc_of
+from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
+from mufnet_lightning.evaluation.statistics.auc import Method
+from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs
+from mufnet_lightning.evaluation.statistics.rates import confusion, patient_scores, youden_threshold
+from mufnet_lightning.study.pooling import read_results
 from mufnet_lightning.study.selection import selection_optimism
+from mufnet_lightning.study.table_two import Comparison
+from mufnet_lightning.tracking.arms import ScoredArm, read_arm
+from mufnet_lightning.tracking.artifacts import log_figures, log_json
+from mufnet_lightning.tracking.provenance import commit_tags, git_commit
+from mufnet_lightning.tracking.runs import Tracking, find_runs, mlflow_client, new_run, open_study
 
 
 def compare(
@@ -108,34 +109,31 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         study: MLflow experiment; that of the first run compared unless told, else `mufnet`. Where
             it has the very same result already, nothing is added.
     """
-    store = tracking.client()
+    store = mlflow_client()
     runs = {arm.name: arm.run for arm in comparison.arms if arm.run}
     first = next(iter(runs.values()), None)
     if study is None and first is not None:
-        experiment_id = first.info.experiment_id
+        experiment_id = first.experiment_id
         study = store.get_experiment(experiment_id).name
     else:
-        study = study or tracking.Tracking.study
-        experiment_id = tracking.open_study(study)
+        study = study or Tracking.study
+        experiment_id = open_study(study)
     result = comparison.result
-    what = [result, [run.info.run_id for run in runs.values()], tracking.git_commit()]
+    what = [result, [run.id for run in runs.values()], git_commit()]
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
-    same = f"tags.compare_key = '{key}' AND attributes.status = 'FINISHED'"
-    found = store.search_runs([experiment_id], same, max_results=1)
-    if found:
-        return str(found[0].info.run_id)
+    for same in find_runs(experiment_id, finished=True, most=1, compare_key=key):
+        return same.id
     tags = {
         "compare_key": key,
         "verb": "compare",
         "study": study,
         "level": result["level"],
         "method": result["method"],
-        "compares": ",".join(run.info.run_id for run in runs.values()),
-        **tracking.commit_tags(),
+        "compares": ",".join(run.id for run in runs.values()),
+        **commit_tags(),
     }
     name = "-".join([f"compare-{result['level']}s", *(arm.name for arm in comparison.arms)])
-    run_id = store.create_run(experiment_id, tags=tags, run_name=name[:250]).info.run_id
-    try:
+    with new_run(experiment_id, name, tags) as run_id:
         names = _metric_names([row["name"] for row in result["arms"]])
         for row in result["arms"]:
             store.log_metric(run_id, f"auc/{names[row['name']]}", row["auc"])
@@ -149,11 +147,7 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         log_json(store, run_id, result, "compare.json")
         log_figures(store, run_id, comparison.figures)
         store.set_tag(run_id, "mlflow.note.content", comparison.note())
-    except BaseException:
-        store.set_terminated(run_id, "FAILED")
-        raise
-    store.set_terminated(run_id, "FINISHED")
-    return str(run_id)
+    return run_id
 
 
 def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
@@ -162,7 +156,7 @@ def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
     for arm in arms:
         name = arm.name
         if sum(other.name == name for other in arms) > 1:
-            more = arm.run.info.run_name if arm.run else Path(arm.reference).parent.name
+            more = arm.run.name if arm.run else Path(arm.reference).parent.name
             name = more if more and more != name else name
         taken = {other.name for other in named}
         unique = next(
@@ -213,9 +207,9 @@ def _bootstrap(matched: MatchedScores, level: Level, replicates: int) -> list[li
 
 def _over_folds(arm: ScoredArm) -> dict[str, Any] | None:
     """Mean and t interval over the folds of a cross-validation."""
-    if arm.run is None or arm.run.data.tags.get("verb") != "cv":
+    if arm.run is None or arm.run.tags.get("verb") != "cv":
         return None
-    table = read_results(arm.run.info.run_id)
+    table = read_results(arm.run.id)
     return {
         name: {"value": table.at["mean", name], "ci": table.loc[["ci_low", "ci_high"], name].tolist()}
         for name in table.columns

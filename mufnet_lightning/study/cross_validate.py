@@ -15,17 +15,26 @@ import pandas as pd
 import yaml
 
 import mufnet_lightning
-from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.artifacts import beside_baseline
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.exclusive import alone, terminated_as_interrupted
-from mufnet_lightning.study.pooled import METRICS, PRINTED, fold_results, read_results, record_pooled
-from mufnet_lightning.study.pooled_explanation import record_pooled_explanations
+from mufnet_lightning.explain.record import record_pooled_explanations
+from mufnet_lightning.study.pooling import METRICS, PRINTED, fold_results, read_results, record_pooled
+from mufnet_lightning.system.locks import alone, terminated_as_interrupted
+from mufnet_lightning.tracking.artifacts import beside_baseline
+from mufnet_lightning.tracking.checkpoints import checkpoint_folder, read_checkpoint
+from mufnet_lightning.tracking.provenance import commit_tags
+from mufnet_lightning.tracking.runs import (
+    STORE_FOLDER,
+    TrackedRun,
+    children_of,
+    find_runs,
+    mlflow_client,
+    open_study,
+    tracking_uri,
+)
+from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-    from mufnet_lightning.experiment import MufnetCLI
+    from mufnet_lightning.training.cli import MufnetCLI
 
 
 def cross_validate(
@@ -54,7 +63,8 @@ def cross_validate(
             shows in a later fold only; or this cross-validation is running already.
         KeyboardInterrupt: stopped; the next call goes on.
     """
-    from mufnet_lightning.experiment import MufnetCLI, quiet_libraries
+    from mufnet_lightning.training.cli import MufnetCLI
+    from mufnet_lightning.training.messages import quiet_libraries
 
     quiet_libraries()
     if any(word.partition("=")[0] == "--ckpt_path" for word in arguments):
@@ -66,7 +76,10 @@ def cross_validate(
     strange = sorted(set(only or ()) - set(folds))
     if strange:
         raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
-    with alone(_key(cli.composed_config(), cli)) as lock, terminated_as_interrupted():
+    with (
+        alone(STORE_FOLDER / "locks" / f"cv-{_key(cli.composed_config(), cli)}") as lock,
+        terminated_as_interrupted(),
+    ):
         return _run(cli, arguments, folds, only, restart, lock)
 
 
@@ -79,15 +92,15 @@ def _run(
     lock: int,
 ) -> str:
     parent = _parent_run(cli, restart)
-    run_id, name = parent.info.run_id, parent.info.run_name
+    run_id, name = parent.id, parent.name
     done, broken = _children_by_fold(parent)
-    if parent.info.status == "FINISHED" and set(done) == set(folds):
+    if parent.status == "FINISHED" and set(done) == set(folds):
         _say(f"{name}: run {run_id} has all folds")
         _print(read_results(run_id)[list(PRINTED)], name, run_id)
         return str(run_id)
     if done:
         _say(f"{name}: going on with run {run_id}; folds {_listed(done)} are done")
-    store = tracking.client()
+    store = mlflow_client()
     store.update_run(run_id, status="RUNNING")
     try:
         for fold in folds if only is None else sorted(set(only)):
@@ -148,22 +161,21 @@ def _check_every_fold(cli: MufnetCLI) -> list[int]:
     return folds
 
 
-def _parent_run(cli: MufnetCLI, restart: bool) -> Run:
+def _parent_run(cli: MufnetCLI, restart: bool) -> TrackedRun:
     """The run to go on with, or a new one."""
-    store = tracking.client()
+    store = mlflow_client()
     config = cli.composed_config()
     study = config["tracking"]["study"]
-    experiment_id = tracking.open_study(study)
+    experiment_id = open_study(study)
     key = _key(config, cli)
-    found = store.search_runs([experiment_id], f"tags.cv_key = '{key}'", max_results=1)
+    found = find_runs(experiment_id, most=1, cv_key=key)
     if found and not restart:
         return found[0]
     data = cli.datamodule
-    arm = tracking.arm_name(data.modalities)
-    alike = f"tags.verb = 'cv' AND tags.arm = '{arm}' AND attributes.status != 'FINISHED'"
-    for run in [] if restart else store.search_runs([experiment_id], alike, max_results=1):
+    arm = arm_name(data.modalities)
+    for run in [] if restart else find_runs(experiment_id, finished=False, most=1, verb="cv", arm=arm):
         _say(
-            f"{arm}-cv: the unfinished run {run.info.run_id} was of other configuration, data or code; "
+            f"{arm}-cv: the unfinished run {run.id} was of other configuration, data or code; "
             "a new one begins"
         )
     tags = {
@@ -173,13 +185,13 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> Run:
         "verb": "cv",
         "cv_key": key,
         "selection": cli.selection.kind,
-        **tracking.commit_tags(),
+        **commit_tags(),
     }
     if config["tracking"]["baseline"]:
         tags["baseline"] = config["tracking"]["baseline"]
-    run = store.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv")
-    store.log_text(run.info.run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
-    store.log_text(run.info.run_id, data.folds.to_csv(index=False), "folds.csv")
+    run = TrackedRun.of(store.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv"))
+    store.log_text(run.id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
+    store.log_text(run.id, data.folds.to_csv(index=False), "folds.csv")
     return run
 
 
@@ -203,34 +215,18 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def children_of(parent: Run) -> list[Run]:
-    """The fits under a parent run, the latest first."""
-    store = tracking.client()
-    wanted = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.verb = 'fit'"
-    return list(store.search_runs([parent.info.experiment_id], wanted))
-
-
-def finished_folds(parent: Run) -> dict[int, Run]:
-    """The latest finished fit of each fold under a parent run."""
-    latest: dict[int, Run] = {}
-    for run in children_of(parent):
-        if run.info.status == "FINISHED":
-            latest.setdefault(int(run.data.tags["fold"]), run)
-    return dict(sorted(latest.items()))
-
-
-def _children_by_fold(parent: Run) -> tuple[dict[int, Run], dict[int, Path]]:
+def _children_by_fold(parent: TrackedRun) -> tuple[dict[int, TrackedRun], dict[int, Path]]:
     """The finished folds; and of the others the checkpoint of the last epoch, where there is one."""
-    done: dict[int, Run] = {}
+    done: dict[int, TrackedRun] = {}
     broken: dict[int, Path] = {}
     for run in children_of(parent):
-        fold = int(run.data.tags["fold"])
-        if run.info.status == "FINISHED" and METRICS[0] in run.data.metrics:
+        fold = int(run.tags["fold"])
+        if run.status == "FINISHED" and METRICS[0] in run.metrics:
             done.setdefault(fold, run)
             continue
-        if run.info.status == "RUNNING":  # killed outright, so nobody closed it
-            tracking.client().set_terminated(run.info.run_id, "KILLED")
-        last = tracking.checkpoint_folder(run.info.run_id) / "last.ckpt"
+        if run.status == "RUNNING":  # killed outright, so nobody closed it
+            mlflow_client().set_terminated(run.id, "KILLED")
+        last = checkpoint_folder(run.id) / "last.ckpt"
         if fold not in broken and _readable(last):
             broken[fold] = last
     return dict(sorted(done.items())), {f: path for f, path in broken.items() if f not in done}
@@ -239,7 +235,7 @@ def _children_by_fold(parent: Run) -> tuple[dict[int, Run], dict[int, Path]]:
 def _readable(checkpoint: Path) -> bool:
     """Whether it is there and whole: a process may have been killed while it wrote."""
     try:
-        tracking.read_checkpoint(str(checkpoint))
+        read_checkpoint(str(checkpoint))
     except InputFault:
         return False
     return True
@@ -283,7 +279,7 @@ def _run_fold(
 
 def _print(table: pd.DataFrame, name: str, run_id: str) -> None:
     print(table.to_string(float_format="{:.3f}".format))
-    print(f"run {name} {run_id} in {tracking.tracking_uri()}")
+    print(f"run {name} {run_id} in {tracking_uri()}")
 
 
 def _listed(folds: Sequence[int] | Mapping[int, Any]) -> str:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mufnet_lightning import tracking
-from mufnet_lightning.callbacks.scored_arm import ScoredArm
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.intervals import mean_t
-from mufnet_lightning.study.cross_validate import finished_folds
+from mufnet_lightning.evaluation.statistics.intervals import mean_t
+from mufnet_lightning.tracking.arms import ScoredArm
+from mufnet_lightning.tracking.runs import finished_folds, mlflow_client
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mufnet_lightning.tracking.runs import TrackedRun
 
 METRICS = ("accuracy", "auc", "patient_auc")
 TEST_MONITOR = "test_watched/accuracy"  # "the highest accuracy on the testing cohort"
@@ -53,17 +52,17 @@ def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
     return {"name": arm.name, "runs": len(pairs), "metrics": metrics}
 
 
-def _runs(run: Run) -> list[Run]:
-    if run.data.tags.get("verb") != "cv":
+def _runs(run: TrackedRun) -> list[TrackedRun]:
+    if run.tags.get("verb") != "cv":
         return [run]
     return list(finished_folds(run).values())
 
 
-def _both_ways(run: Run, reference: str) -> list[list[float]]:
+def _both_ways(run: TrackedRun, reference: str) -> list[list[float]]:
     """METRICS of the test part at the epoch of validation's choice, and of the test set's."""
-    monitor, mode = run.data.params.get("checkpoint.monitor", "val/auc"), "max"
+    monitor, mode = run.params.get("checkpoint.monitor", "val/auc"), "max"
     if monitor.startswith("val/"):
-        mode = run.data.params.get("checkpoint.mode", "max")
+        mode = run.params.get("checkpoint.mode", "max")
     else:
         monitor = "val/auc"
     chosen = [
@@ -74,21 +73,21 @@ def _both_ways(run: Run, reference: str) -> list[list[float]]:
     return [[curve[epoch] for curve in curves] for epoch in chosen]
 
 
-def _best_epoch(run: Run, metric: str, mode: str, reference: str) -> int:
+def _best_epoch(run: TrackedRun, metric: str, mode: str, reference: str) -> int:
     curve = _curve(run, metric, reference)
     sign = -1 if mode == "max" else 1
     return min(curve, key=lambda epoch: (sign * curve[epoch], epoch))
 
 
-def _curve(run: Run, metric: str, reference: str) -> dict[int, float]:
-    store, run_id = tracking.client(), run.info.run_id
+def _curve(run: TrackedRun, metric: str, reference: str) -> dict[int, float]:
+    store, run_id = mlflow_client(), run.id
     # the scores after training are logged too, behind the last epoch
     trained = {point.step for point in store.get_metric_history(run_id, "train/loss")}
     points = [point for point in store.get_metric_history(run_id, metric) if point.step in trained]
     curve = {point.step: point.value for point in reversed(points)}
     if not curve:
         raise InputFault(
-            f"{reference}: run {run.info.run_name} has no {metric} of each epoch; "
+            f"{reference}: run {run.name} has no {metric} of each epoch; "
             "--selection needs runs with data.watch_test: true"
         )
     return curve

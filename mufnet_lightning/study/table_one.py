@@ -11,7 +11,11 @@ import pandas as pd
 
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.characteristics import Kind, characteristics, characteristics_frame
+from mufnet_lightning.evaluation.statistics.characteristics import (
+    Kind,
+    characteristics,
+    characteristics_frame,
+)
 
 OUTCOMES = ("grade", "label")
 MISSING_WORDS = ("", "na", "n/a", "nan", "-")  # as R and spreadsheets write them

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from mufnet_lightning.cohort.cache import resized
-from mufnet_lightning.cohort.store import CropStore
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.sampler import Draw
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.cache import resized
+from mufnet_lightning.store.store import CropStore
 
 
 def datamodule(store, **options) -> RoiPairDataModule:

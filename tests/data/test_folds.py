@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mufnet_lightning.data.folds import PARTS, make_folds, read_folds
+from mufnet_lightning.data.folds import make_folds, read_folds
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.vocabulary import PARTS
 
 
 def cohort(rng: np.random.Generator) -> pd.DataFrame:

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from mufnet_lightning.evaluation.arrays import EvaluationError
 from mufnet_lightning.evaluation.comparison import compare_arms
-from mufnet_lightning.evaluation.delong import compare_aucs, delong, obuchowski
-from mufnet_lightning.evaluation.intervals import wilson
-from mufnet_lightning.evaluation.metrics import confusion, patient_scores, rate_intervals
-from mufnet_lightning.evaluation.multiplicity import holm
+from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.intervals import wilson
+from mufnet_lightning.evaluation.statistics.multiplicity import holm
+from mufnet_lightning.evaluation.statistics.rates import confusion, patient_scores, rate_intervals
 
 ARMS = ("bmode", "ceus", "fused")
 

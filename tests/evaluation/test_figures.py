@@ -19,7 +19,7 @@ from mufnet_lightning.evaluation.figures import (
     score_figure,
     weight_figure,
 )
-from mufnet_lightning.evaluation.metrics import Confusion
+from mufnet_lightning.evaluation.statistics.rates import Confusion
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse
 from matplotlib.text import Text
 
-from mufnet_lightning.evaluation.attention import lesion_ellipse
+from mufnet_lightning.evaluation.statistics.attention import lesion_ellipse
 from mufnet_lightning.explain.pictures import Explained, montage_figure, panel_figure
 
 BOTH = ("bmode", "ceus")

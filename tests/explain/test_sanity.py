@@ -9,8 +9,8 @@ from scipy import stats
 
 from mufnet_lightning.explain.maps import activation_maps
 from mufnet_lightning.explain.sanity import randomised, randomised_maps, rank_correlation
-from mufnet_lightning.explain.stages import STAGES
 from mufnet_lightning.models.mufnet import MufNet
+from mufnet_lightning.vocabulary import STAGES
 
 BOTH = ("bmode", "ceus")
 

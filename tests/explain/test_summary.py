@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mufnet_lightning.callbacks.explained_tables import ExplainedTables
-from mufnet_lightning.evaluation.attention import by_grade
-from mufnet_lightning.explain.stages import STAGES
+from mufnet_lightning.evaluation.statistics.attention import by_grade
+from mufnet_lightning.explain.record import ExplainedTables, pool_explanations
 from mufnet_lightning.explain.summary import Summary, measure_names, printed, summarise
-from mufnet_lightning.study.pooled_explanation import pool_explanations
+from mufnet_lightning.vocabulary import STAGES
 
 BOTH = ("bmode", "ceus")
 TOLD = {"method": "gradcam", "target": "predicted", "draws": 3}

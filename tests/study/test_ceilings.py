@@ -13,13 +13,13 @@ from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.ceilings import beside_the_truth
-from mufnet_lightning.tracking import client, open_study
+from mufnet_lightning.tracking.runs import mlflow_client, open_study
 
 
 def leave_run(arm: str, table: pd.DataFrame, study: str = "demo") -> None:
-    run = client().create_run(open_study(study), tags={"arm": arm, "verb": "fit"})
-    client().log_text(run.info.run_id, table.to_csv(index=False), "predictions.csv")
-    client().set_terminated(run.info.run_id)
+    run = mlflow_client().create_run(open_study(study), tags={"arm": arm, "verb": "fit"})
+    mlflow_client().log_text(run.info.run_id, table.to_csv(index=False), "predictions.csv")
+    mlflow_client().set_terminated(run.info.run_id)
 
 
 def test_an_arm_that_knows_the_truth_reaches_it_and_an_older_run_is_not_taken(work, phantom_store):

@@ -15,8 +15,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
-from mufnet_lightning.evaluation.metrics import youden_threshold
-from mufnet_lightning.tracking import client, resolve_artifact
+from mufnet_lightning.evaluation.statistics.rates import youden_threshold
+from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 
 NAMES = ("bmode", "ceus", "fused")
 
@@ -251,7 +251,7 @@ def test_bootstrap_intervals_are_near_the_analytic_ones(arms, capsys):
 def test_a_comparison_is_recorded_once(arms, capsys):
     assert main(["compare", *FILES, "--study=mine"]) == 0
     assert main(["compare", *FILES, "--study=mine"]) == 0
-    store = client()
+    store = mlflow_client()
     experiment = store.get_experiment_by_name("mine")
     (run,) = store.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"

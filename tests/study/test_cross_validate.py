@@ -17,17 +17,17 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
-from mufnet_lightning.cohort.store import CropStore
+from mufnet_lightning.commands import study as whole_study
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import make_folds
+from mufnet_lightning.evaluation.pooling import pool_predictions
 from mufnet_lightning.models.module import MufNetModule
-from mufnet_lightning.study import whole_study
-from mufnet_lightning.study.pooled import pool_predictions
-from mufnet_lightning.tracking import client, resolve_artifact
+from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 
 
 def runs() -> dict[str, object]:
-    store = client()
+    store = mlflow_client()
     ids = [e.experiment_id for e in store.search_experiments()]
     return {run.info.run_id: run for run in store.search_runs(ids)}
 
@@ -89,10 +89,10 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phanto
     assert metrics["test/auc_ci_low"] < metrics["test/auc"] < metrics["test/auc_ci_high"]
     note = parent.data.tags["mlflow.note.content"]
     assert f"AUC over images {metrics['test/auc']:.3f} (" in note
-    names = {entry.path for entry in client().list_artifacts(parent.info.run_id, "figures")}
+    names = {entry.path for entry in mlflow_client().list_artifacts(parent.info.run_id, "figures")}
     for name in ("test_roc_folds", "test_roc", "test_confusion", "val_reliability", "test_weights"):
         assert {f"figures/{name}.png", f"figures/{name}.pdf"} <= names
-    assert {entry.path for entry in client().list_artifacts(parent.info.run_id)} >= {
+    assert {entry.path for entry in mlflow_client().list_artifacts(parent.info.run_id)} >= {
         "folds.csv",
         "config.yaml",
         "predictions.csv",
@@ -122,7 +122,7 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phanto
     for child in of_verb("fit"):
         if "mlflow.parentRunId" in child.data.tags and child.info.status == "FINISHED":
             history = {
-                name: [p.value for p in client().get_metric_history(child.info.run_id, name)][:3]
+                name: [p.value for p in mlflow_client().get_metric_history(child.info.run_id, name)][:3]
                 for name in ("val/auc", "test_watched/accuracy")
             }
             test = history["test_watched/accuracy"]
@@ -243,7 +243,7 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
     with pytest.raises(FloatingPointError):
         main(["fit", *words, "--data.fold=1", f"--tracking.parent_run={parent.info.run_id}"])
     (broken,) = of_verb("fit", study="demo", fold="1")
-    client().update_run(broken.info.run_id, status="RUNNING")  # as if nobody could close it
+    mlflow_client().update_run(broken.info.run_id, status="RUNNING")  # as if nobody could close it
     capfd.readouterr()
     assert main(["cv", *words]) == 0
     assert "fold 1 of 0, 1, from its last epoch" in capfd.readouterr().err
@@ -257,7 +257,7 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
     )
     for name in ("train/loss", "val/auc"):
         there, here = (
-            [(p.step, p.value) for p in client().get_metric_history(run.info.run_id, name)]
+            [(p.step, p.value) for p in mlflow_client().get_metric_history(run.info.run_id, name)]
             for run in (uninterrupted, resumed)
         )
         assert here == there, name

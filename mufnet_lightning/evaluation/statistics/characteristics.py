@@ -1,0 +1,260 @@
+"""Table 1: the patients of two groups side by side, with the test of each difference.
+
+Numbers: Shapiro-Wilk in each group at 0.05. Normal in both: mean ± SD and Student's t with equal
+variances; otherwise median (first and third quartile) and Mann-Whitney U. Categories: n (%) and
+Pearson's chi-square without continuity correction. Values that are missing are counted in a row of
+their own, and are in no test and no percentage.
+
+Written with SciPy: the `tableone` package tests normality with D'Agostino's test on the pooled values,
+compares groups with Welch's t or Kruskal-Wallis, and corrects a 2 × 2 chi-square for continuity.
+
+Shapiro SS, Wilk MB. An analysis of variance test for normality. Biometrika 1965;52:591-611.
+Mann HB, Whitney DR. On a test of whether one of two random variables is stochastically larger than the
+other. Ann Math Statist 1947;18:50-60.
+Cochran WG. Some methods for strengthening the common χ² tests. Biometrics 1954;10:417-451.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
+from mufnet_lightning.evaluation.text import p_text
+
+Kind = Literal["number", "category"]
+Row = dict[str, Any]
+Cells = dict[str, dict[str, Any]]  # of one row, by group
+
+NORMAL_AT = 0.05
+MISSING = "missing"
+FEW_CODES = 5  # whole numbers with no more distinct values than this are codes of categories
+STUDENT, MANN_WHITNEY, CHI_SQUARE = "Student's t", "Mann-Whitney U", "Pearson's chi-square"
+
+
+def characteristics(
+    patients: pd.DataFrame,
+    by: str,
+    variables: Sequence[str] | None = None,
+    kinds: Mapping[str, Kind] | None = None,
+) -> list[Row]:
+    """Rows of Table 1, each `{"variable", "level", "groups", "test", "p", "note"}`.
+
+    A number has one row, whose level is None; a category has a row for each level; either has one
+    more row, of level `missing`, where values are missing. All rows of a variable carry its test and
+    its p. `groups` gives for each group (its value of `by`, as text) the `text` to print, and the
+    numbers behind it: `patients`, `n` (those with a value), and `mean` and `sd`, or `median`, `q1`
+    and `q3`, or `count` and `percent` (of n; for missing values, of all patients of the group).
+
+    Args:
+        patients: a row a patient.
+        by: the column with the two groups.
+        variables: which columns, in this order; all others but `patient_id` unless told.
+        kinds: `number` or `category` for columns where the rule errs: a column is a number when all
+            its values are, unless they are at most five different whole numbers.
+
+    Raises:
+        EvaluationError: a column that is not there, other than two groups, or patients of no group.
+    """
+    chosen = [name for name in patients.columns if name not in (by, "patient_id")]
+    chosen = chosen if variables is None else list(variables)
+    absent = [name for name in (by, *chosen, *(kinds or {})) if name not in patients.columns]
+    if absent:
+        raise EvaluationError(
+            f"the table has no column {absent[0]}; it has {', '.join(map(str, patients.columns))}."
+        )
+    groups = _groups(patients, by)
+    rows: list[Row] = []
+    for name in chosen:
+        column = _known(patients[name])
+        kind = (kinds or {}).get(name) or _kind(column)
+        split = {group: column[members] for group, members in groups.items()}
+        if kind == "number":
+            rows += _number_rows(name, {group: _numbers(name, part) for group, part in split.items()})
+        else:
+            rows += _category_rows(name, split)
+    return rows
+
+
+def characteristics_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """The rows as text to print: variable, level, a column a group with its size, test, p, note.
+
+    What holds for a whole variable is printed in its first row only.
+    """
+    groups = list(rows[0]["groups"]) if rows else []
+    sizes = {group: rows[0]["groups"][group]["patients"] for group in groups}
+    lines = []
+    previous = None
+    for row in rows:
+        first = row["variable"] != previous
+        previous = row["variable"]
+        line = {"variable": row["variable"] if first else "", "level": _level(row)}
+        line |= {f"{group} (N = {sizes[group]})": row["groups"][group]["text"] for group in groups}
+        line["test"] = (row["test"] or "none") if first else ""
+        line["p"] = p_text(row["p"]) if first else ""
+        line["note"] = row["note"] if first else ""
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def _groups(patients: pd.DataFrame, by: str) -> dict[str, np.ndarray]:
+    """Flags of each group's patients, by the group's name, in the order of its values."""
+    ordered = isinstance(patients[by].dtype, pd.CategoricalDtype)
+    column = patients[by] if ordered else _known(patients[by])
+    unknown = int(column.isna().sum())
+    if unknown:
+        raise EvaluationError(f"{unknown} patients have no value in {by}, so they are in no group.")
+    present = set(column)
+    values = [v for v in column.cat.categories if v in present] if ordered else list(present)
+    if not ordered:
+        try:
+            values.sort()
+        except TypeError:
+            values.sort(key=str)
+    if len(values) != 2:
+        shown = ", ".join(_name(value) for value in values[:5])
+        raise EvaluationError(f"{by} must have two values, but has {len(values)}: {shown}.")
+    return {_name(value): (column == value).to_numpy(dtype=bool) for value in values}
+
+
+def _known(column: pd.Series) -> pd.Series:
+    """Empty text is missing too."""
+    if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+        return column
+    text = column.map(lambda value: value.strip() if isinstance(value, str) else value)
+    return text.mask(text == "")
+
+
+def _kind(column: pd.Series) -> Kind:
+    values = column.dropna()
+    if pd.api.types.is_bool_dtype(values) or isinstance(values.dtype, pd.CategoricalDtype):
+        return "category"
+    numbers = pd.to_numeric(values, errors="coerce")
+    if numbers.isna().any() or not len(numbers):
+        return "category"
+    distinct = np.unique(numbers.to_numpy(dtype=float))
+    codes = len(distinct) <= FEW_CODES and bool((distinct == np.round(distinct)).all())
+    return "category" if codes else "number"
+
+
+def _numbers(name: str, part: pd.Series) -> Floats:
+    numbers = pd.to_numeric(part, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    odd = part.notna().to_numpy() & ~np.isfinite(numbers)
+    if odd.any():
+        raise EvaluationError(f"{name} is to be a number, but {part[odd].iloc[0]!r} is none.")
+    return numbers
+
+
+def _number_rows(name: str, split: dict[str, Floats]) -> list[Row]:
+    known = {group: values[np.isfinite(values)] for group, values in split.items()}
+    first, second = known.values()
+    normal = all(_is_normal(values) for values in known.values())
+    test, p, note = None, None, ""
+    if not len(first) or not len(second):
+        note = "A group has no values."
+    elif np.ptp(np.concatenate([first, second])) == 0:
+        note = "All values are equal."
+    elif normal:
+        test, p = STUDENT, float(stats.ttest_ind(first, second, equal_var=True).pvalue)
+    else:
+        test, p = MANN_WHITNEY, float(stats.mannwhitneyu(first, second).pvalue)
+    cells: Cells = {group: _number_cell(values, normal) for group, values in known.items()}
+    return _rows(name, {None: cells}, _sizes(split), {"test": test, "p": p, "note": note})
+
+
+def _number_cell(values: Floats, normal: bool) -> dict[str, Any]:
+    if not len(values):
+        return {"text": "none", "n": 0}
+    if normal:
+        mean, sd = float(values.mean()), float(values.std(ddof=1))
+        return {"text": f"{mean:.2f} ± {sd:.2f}", "n": len(values), "mean": mean, "sd": sd}
+    q1, median, q3 = (float(value) for value in np.quantile(values, [0.25, 0.5, 0.75]))
+    text = f"{median:.2f} ({q1:.2f}, {q3:.2f})"
+    return {"text": text, "n": len(values), "median": median, "q1": q1, "q3": q3}
+
+
+def _is_normal(values: Floats) -> bool:
+    """Shapiro-Wilk at 0.05; fewer than three values, or equal ones, are not called normal."""
+    if len(values) < 3 or np.ptp(values) == 0:
+        return False
+    return bool(stats.shapiro(values).pvalue >= NORMAL_AT)
+
+
+def _category_rows(name: str, split: dict[str, pd.Series]) -> list[Row]:
+    texts = {group: part.dropna().map(_name) for group, part in split.items()}
+    levels = sorted(set().union(*texts.values()), key=_by_number)
+    counts = np.array([[int((part == level).sum()) for level in levels] for part in texts.values()])
+    test, p, note = None, None, ""
+    if not all(len(part) for part in texts.values()):
+        note = "A group has no values."
+    elif len(levels) < 2:
+        note = "All values are equal."
+    else:
+        found = stats.chi2_contingency(counts, correction=False)
+        test, p = CHI_SQUARE, float(found.pvalue)
+        small = int((found.expected_freq < 5).sum())
+        if small:
+            of = found.expected_freq.size
+            note = f"Expected count below 5 in {small} of {of} cells: the p is approximate."
+    cells: dict[str | None, Cells] = {
+        level: {
+            group: _count_cell(int((part == level).sum()), len(part)) for group, part in texts.items()
+        }
+        for level in levels
+    }
+    nothing: Cells = {group: {"text": "none", "n": 0} for group in split}
+    return _rows(name, cells or {None: nothing}, _sizes(split), {"test": test, "p": p, "note": note})
+
+
+def _count_cell(count: int, n: int) -> dict[str, Any]:
+    if not n:
+        return {"text": "none", "n": 0, "count": 0, "percent": None}
+    percent = 100 * count / n
+    return {"text": f"{count} ({percent:.1f})", "n": n, "count": count, "percent": percent}
+
+
+def _sizes(split: Mapping[str, Floats | pd.Series]) -> dict[str, int]:
+    return {group: len(values) for group, values in split.items()}
+
+
+def _rows(
+    name: str, levels: dict[str | None, Cells], sizes: dict[str, int], tested: dict[str, Any]
+) -> list[Row]:
+    """A row a level, and one for missing values if there are any."""
+    known = next(iter(levels.values()))
+    absent = {group: size - known[group]["n"] for group, size in sizes.items()}
+    if any(absent.values()):
+        missing = {group: _count_cell(absent[group], size) for group, size in sizes.items()}
+        # a category may itself have a level of that name
+        levels = {**levels, MISSING if MISSING not in levels else f"{MISSING} (no value)": missing}
+    for cells in levels.values():
+        for group, cell in cells.items():
+            cell |= {"n": known[group]["n"], "patients": sizes[group]}
+    return [
+        {"variable": name, "level": level, "groups": cells, **tested} for level, cells in levels.items()
+    ]
+
+
+def _name(value: object) -> str:
+    """1.0 is the code 1: a column with gaps is read as fractions."""
+    if isinstance(value, float | np.floating) and value == int(value):
+        return str(int(value))
+    return str(value)
+
+
+def _by_number(level: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(level), level
+    except ValueError:
+        return True, 0.0, level
+
+
+def _level(row: Row) -> str:
+    if row["level"] is not None:
+        return f"{row['level']}, n (%)"
+    names = {key for cell in row["groups"].values() for key in cell}
+    return "mean ± SD" if "mean" in names else "median (IQR)" if "median" in names else ""

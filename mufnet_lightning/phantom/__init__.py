@@ -1,0 +1,1 @@
+"""A simulated cohort whose best possible AUC is known."""

@@ -1,0 +1,149 @@
+"""What a reader of a study's report must read with care, worked out from the study itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mufnet_lightning.report.gather import StudyFacts
+
+ENOUGH = 100  # of each class, for the evaluation of a model: Collins GS et al. Stat Med 2016;35:214-226
+CALIBRATED = 0.05  # expected calibration error above which a score is no probability
+
+
+def read_with_care(facts: StudyFacts, comparison: Mapping[str, Any] | None) -> list[str]:
+    """Sentences, the weightiest first.
+
+    Args:
+        facts: of the study.
+        comparison: its arms over patients, see `compare_arms`; None where they cannot be compared.
+    """
+    told = [
+        *_phantom(facts),
+        *_selection(facts),
+        *_size(facts),
+        *_protocol(facts),
+        *_one_study(facts),
+        *_calibration(facts),
+        *_start(facts),
+        *_maps(facts),
+        "Patients are named by the ids of patients.csv, in the panels too: before this page is mailed, "
+        "be sure that they are pseudonyms.",
+    ]
+    if comparison and len(comparison["arms"]) > 1:
+        told.append(
+            "The arms were compared on the same patients; a difference whose interval holds 0 is not "
+            "shown, and that it is not shown does not mean that the arms are alike."
+        )
+    return told
+
+
+def _phantom(facts: StudyFacts) -> list[str]:
+    if facts.cohort is None:
+        return [
+            "The cohort's folder was not given to the report, so it cannot tell whether these are real "
+            "patients or a phantom, nor which scanners they were examined with (`--cohort`)."
+        ]
+    if facts.cohort.truth is None:
+        return []
+    return [
+        "These are simulated patients. The numbers show that the software learns what is there and no "
+        "more; they say nothing about real tumours. No arm can beat its ceiling, beyond chance."
+    ]
+
+
+def _selection(facts: StudyFacts) -> list[str]:
+    optimistic = [a.name for a in facts.arms if a.run.tags.get("selection") == "optimistic"]
+    if not optimistic:
+        return []
+    return [
+        f"OPTIMISTIC: the checkpoints of {_listed(optimistic)} were selected on the test set, as the "
+        "paper's were. Their test numbers flatter; `mufnet compare --selection` tells by how much."
+    ]
+
+
+def _size(facts: StudyFacts) -> list[str]:
+    arm = facts.arms[0]
+    test = arm.scored.part("test").drop_duplicates("patient_id")
+    high, low = int(test["label"].sum()), int((test["label"] == 0).sum())
+    if min(high, low) >= ENOUGH:
+        return []
+    return [
+        f"Few patients: the test scores are of {high} patients of high grade and {low} of low grade, "
+        f"where {ENOUGH} of each are advised to evaluate a model. Images of one patient are not "
+        "independent, and many images do not make up for few patients."
+    ]
+
+
+def _protocol(facts: StudyFacts) -> list[str]:
+    protocols = {arm.run.tags.get("protocol", "") for arm in facts.arms}
+    told = []
+    if not all(arm.is_cv for arm in facts.arms):
+        told.append("An arm was trained once, on one split: how much the split matters is not seen.")
+    if "paper" in protocols and all(arm.is_cv for arm in facts.arms):
+        told.append(
+            "Protocol `paper`: all folds are tested on the same patients. The interval of mean ± t "
+            "over folds tells how the folds' models differ, not how other patients would."
+        )
+    if "center" not in protocols:
+        told.append(
+            "Internal evaluation only: test and training patients come from the same centres. Another "
+            "hospital's patients may give other numbers."
+        )
+    if len(protocols) > 1:
+        told.append(f"The arms follow different protocols: {_listed(sorted(protocols))}.")
+    return told
+
+
+def _one_study(facts: StudyFacts) -> list[str]:
+    told = []
+    commits = {arm.commit for arm in facts.arms}
+    if len(commits) > 1:
+        told.append("The arms were trained with different commits of the code (see Methods).")
+    if any(commit.endswith("-dirty") for commit in commits):
+        told.append("The code had changes that no commit holds, so it cannot be got back exactly.")
+    splits = {arm.split.to_csv(index=False) for arm in facts.arms}
+    if len(splits) > 1:
+        told.append("The arms were trained on different splits of the patients.")
+    trained = sum(len(arm.folds) for arm in facts.arms)
+    if facts.fits > trained:
+        told.append(
+            f"The study holds {facts.fits} finished fits, and this report shows the {trained} of the "
+            "latest finished arms. If settings were tried until a result pleased, it flatters."
+        )
+    return told
+
+
+def _calibration(facts: StudyFacts) -> list[str]:
+    errors = {a.name: a.run.metrics.get("test/patient_calibration_error") for a in facts.arms}
+    bad = [f"{name} {error:.2f}" for name, error in errors.items() if error and error > CALIBRATED]
+    if not bad:
+        return []
+    return [
+        "The scores are no probabilities: a class-balanced sampler and a focal loss move them. "
+        f"Expected calibration error over patients: {_listed(bad)}. Recalibrate before a score is "
+        "read as a risk."
+    ]
+
+
+def _start(facts: StudyFacts) -> list[str]:
+    random = [
+        arm.name
+        for arm in facts.arms
+        if not arm.config["model"]["pretrained"] and not arm.config["model"]["init_from"]
+    ]
+    return [f"Trained from random weights: {_listed(random)}."] if random else []
+
+
+def _maps(facts: StudyFacts) -> list[str]:
+    return [
+        f"{arm.name}, {label}: {verdict}"
+        for arm in facts.arms
+        for label, found in arm.explained.items()
+        for verdict in found.summary["verdicts"]
+        if "FAIL" in verdict or "NOT SHOWN" in verdict
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

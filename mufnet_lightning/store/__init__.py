@@ -1,0 +1,1 @@
+"""The crop store: made from a cohort folder, read as pixels."""

@@ -1,0 +1,160 @@
+"""All crops of one modality at a training size, as one file that is read as a memory map.
+
+    <modality>_<size>.u8      crops × size × size × 3 uint8 RGB
+    <modality>_<size>.json    what it was made from
+
+A cache is built on first use. It knows nothing of tables: loaders' worker processes unpickle a
+`CropCache` from here.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import mmap
+import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.processes import cores, progress_bar
+
+ROWS_PER_BATCH = 64  # of a cache in the making, held in memory together
+READS_PER_RELEASE = 32  # of a cache's map, after which its pages are given back: 11 MB at 300 × 300
+
+
+def open_cache(store: Path, digest: str, modality: str, crops: Sequence[str], size: int) -> CropCache:
+    """The cache of a store's crops at size × size, built where it is not there yet.
+
+    Args:
+        store: the store's folder; where it cannot be written to, the cache goes to ~/.cache/mufnet.
+        digest: of the store; a cache of another store is built again.
+        modality: names the file.
+        crops: paths inside the store, in the order of the manifest; "" for a missing crop.
+        size: side in pixels.
+
+    Raises:
+        InputFault: a crop cannot be read, or the disk is full.
+    """
+    if size < 1:
+        raise ValueError(f"a cache of {size} × {size} pixels")
+    made_of = {"digest": digest, "shape": [len(crops), size, size, 3]}
+    path = store / "cache" / f"{modality}_{size}.u8"
+    if found := _whole(path, made_of):
+        return found
+    try:
+        lock = _lock_file(path.parent)
+    except OSError:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        path = base / "mufnet" / digest[:16] / path.name
+        if found := _whole(path, made_of):
+            return found
+        print(f"mufnet: {store} cannot be written to, its cache is in {path.parent}", file=sys.stderr)
+        lock = _lock_file(path.parent)
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the same training wait here
+        if found := _whole(path, made_of):
+            return found
+        try:
+            with progress_bar(f"{modality} crops at {size} × {size}", len(crops)) as advance:
+                _build(path, made_of, store, crops, advance)
+        except OSError as error:
+            raise InputFault(f"cannot write the cache {path.parent}: {error.strerror}") from error
+    return CropCache(path, len(crops), size)
+
+
+class CropCache:
+    """The crops of one modality at one size, memory-mapped; row i is the manifest's row i.
+
+    Reading returns copies, and the map's pages are given back every few dozen reads: memory stays
+    constant however much is read. Pickling sends the path, and the other process maps the file
+    itself.
+    """
+
+    def __init__(self, path: Path, rows: int, size: int) -> None:
+        self.path, self.rows, self.size = path, rows, size
+        self._reads = 0
+        with open(path, "rb") as file:
+            self._map = mmap.mmap(file.fileno(), rows * size * size * 3, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """A crop as size × size × 3 uint8 RGB; zeros where the pair lacks this modality."""
+        if not 0 <= row < self.rows:
+            raise IndexError(f"row {row} of a cache with {self.rows} rows")
+        length = self.size * self.size * 3
+        pixels = np.frombuffer(self._map, np.uint8, length, int(row) * length).copy()
+        self._reads += 1
+        if self._reads % READS_PER_RELEASE == 0:  # pages that were touched count as ours until then
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return pixels.reshape(self.size, self.size, 3)
+
+    def __reduce__(self) -> tuple[type[CropCache], tuple[Path, int, int]]:
+        return CropCache, (self.path, self.rows, self.size)
+
+
+def resized(rgb: np.ndarray, size: int) -> np.ndarray:
+    """A crop at size × size: area averages where it shrinks (or speckle aliases), else cubic."""
+    shrinks = size < max(rgb.shape[:2])
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return cv2.resize(rgb, (size, size), interpolation=method)
+
+
+def _whole(path: Path, made_of: dict[str, Any]) -> CropCache | None:
+    """The cache at `path`, if it is whole and was built from these crops."""
+    rows, size, _, _ = made_of["shape"]
+    try:
+        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        length = path.stat().st_size
+    except (OSError, ValueError):
+        return None
+    return CropCache(path, rows, size) if (note, length) == (made_of, rows * size * size * 3) else None
+
+
+def _lock_file(folder: Path) -> IO[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return open(folder / "lock", "w")
+
+
+def _build(
+    path: Path,
+    made_of: dict[str, Any],
+    store: Path,
+    crops: Sequence[str],
+    advance: Callable[[], object],
+) -> None:
+    """Write the file row by row, then the note of what it was made from."""
+    _, size, _, _ = made_of["shape"]
+    draft = path.with_suffix(".writing")
+    missing = np.zeros((size, size, 3), np.uint8)
+
+    def load(name: str) -> np.ndarray:
+        return resized(_read_crop(store / name), size) if name else missing
+
+    try:
+        with open(draft, "wb") as file, ThreadPoolExecutor(cores()) as pool:
+            for start in range(0, len(crops), ROWS_PER_BATCH):
+                for pixels in pool.map(load, crops[start : start + ROWS_PER_BATCH]):
+                    file.write(pixels.data)
+                    advance()
+        path.with_suffix(".json").unlink(missing_ok=True)  # it speaks of the file that goes now
+        draft.rename(path)
+        draft.write_text(json.dumps(made_of) + "\n", encoding="utf-8")
+        draft.rename(path.with_suffix(".json"))
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _read_crop(path: Path) -> np.ndarray:
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise InputFault(f"the crop store is damaged: {path} cannot be read; prepare it again")
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)

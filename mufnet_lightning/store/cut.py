@@ -1,0 +1,113 @@
+"""The crops out of a clip's frames, as jobs that worker processes do.
+
+Worker processes import this module, so it stays light: OpenCV and NumPy, pydicom when a clip needs
+it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mufnet_lightning.cohort.clips import ClipFault, iter_frames, read_image
+from mufnet_lightning.cohort.geometry import Box, Pane, crop
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is wanted of one annotated frame: for each modality a box and the crop file to write."""
+
+    frame: int
+    row: int  # of boxes.csv
+    boxes: dict[str, Box]
+    crops: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class ClipJob:
+    """All cuts of one clip."""
+
+    where: str  # "clips.csv row 2: clips/a.avi", to start a message with
+    source: Path
+    panes: dict[str, Pane]
+    cuts: tuple[Cut, ...]
+    finished: Path  # written when all crops are; a clip that has it is not decoded again
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """Images that are crops already: (where, source, crop file to write) each."""
+
+    images: tuple[tuple[str, Path, Path], ...]
+    finished: Path
+
+
+def cut_clip(job: ClipJob) -> list[str]:
+    """Write every crop of a clip as lossless PNG, then mark the clip as finished.
+
+    Returns:
+        The clip's faults, each one sentence; empty when all went well.
+
+    Raises:
+        OSError: the crops cannot be written.
+    """
+    cuts: dict[int, list[Cut]] = {}
+    for cut in job.cuts:
+        cuts.setdefault(cut.frame, []).append(cut)
+    try:
+        for number, frame in iter_frames(job.source, list(cuts)):
+            outside = _panes_outside(job, frame)
+            if outside:
+                return outside
+            for cut in cuts[number]:
+                for modality, box in cut.boxes.items():
+                    _write_png(cut.crops[modality], crop(frame, box))
+    except ClipFault as fault:
+        last = max(job.cuts, key=lambda cut: cut.frame)
+        return [f"{job.where} {fault.reason} (boxes.csv row {last.row} needs frame {last.frame})"]
+    _mark(job.finished, [path.name for cut in job.cuts for path in cut.crops.values()])
+    return []
+
+
+def copy_images(job: ImageJob) -> list[str]:
+    """Write images as lossless PNG, pixels only, then mark the job as finished.
+
+    Returns:
+        The images' faults, each one sentence; empty when all went well.
+
+    Raises:
+        OSError: the crops cannot be written.
+    """
+    faults = []
+    for where, source, target in job.images:
+        try:
+            _write_png(target, read_image(source))
+        except ClipFault as fault:
+            faults.append(f"{where} {fault.reason}")
+    if not faults:
+        _mark(job.finished, [target.name for _, _, target in job.images])
+    return faults
+
+
+def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
+    height, width = frame.shape[:2]
+    return [
+        f"{job.where} has frames of {width} × {height} pixels, its {modality}_pane {pane} reaches "
+        "outside them"
+        for modality, pane in job.panes.items()
+        if not Box(0, 0, width, height).contains(pane)
+    ]
+
+
+def _write_png(path: Path, rgb: np.ndarray) -> None:
+    # Encoded in memory: cv2.imwrite would hide why a write fails.
+    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def _mark(finished: Path, crops: list[str]) -> None:
+    draft = finished.with_suffix(".writing")
+    draft.write_text("".join(f"{name}\n" for name in crops), encoding="utf-8")
+    draft.rename(finished)

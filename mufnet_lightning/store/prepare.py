@@ -1,0 +1,248 @@
+"""A cohort folder becomes a crop store.
+
+The store is made in a `.partial` folder beside it and renamed when it is whole. A clip's crops are
+followed by a note that they are finished, so a run that was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mufnet_lightning import __version__
+from mufnet_lightning.cohort.faults import raise_faults
+from mufnet_lightning.cohort.read import Cohort, read_cohort
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
+from mufnet_lightning.store.plan import plan_crops
+from mufnet_lightning.store.store import COLUMNS, FORMAT, FORMAT_VERSION, CropStore
+from mufnet_lightning.system.processes import cores, in_processes, progress_bar
+from mufnet_lightning.vocabulary import MODALITIES
+
+
+def prepare_store(
+    cohort: Path, store: Path, margin: float = 0.0, with_grades: bool = True
+) -> CropStore:
+    """Check a cohort folder, cut its paired crops and write them as a store.
+
+    A run that was killed is taken up where it stopped; a store of the same inputs is left as it is.
+    Worker processes are spawned, so a script that calls this needs `if __name__ == "__main__":`.
+
+    Args:
+        cohort: folder with patients.csv and either clips.csv and boxes.csv, or pairs.csv.
+        store: folder to write; it must not exist, be empty, or be a store of the same inputs.
+        margin: context on each side of a box, as a share of its side.
+        with_grades: refuse patients without a grade or label.
+
+    Raises:
+        InputFault: every fault of the tables, or else every clip that could not be read, in one go;
+            the store folder is not there then.
+    """
+    if not (0 <= margin < float("inf")):
+        raise InputFault(f"--margin is {margin}, expected 0 or more")
+    cohort, target = Path(cohort), Path(store).resolve()
+    existing = _existing(target, store)
+    tables = read_cohort(cohort, with_grades)
+    for warning in tables.warnings:
+        _warn(warning)
+    settings = {"margin": float(margin), "with_grades": with_grades}
+    try:
+        digest = _digest(tables, settings)
+        if existing is None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(target):
+                existing = _existing(target, store)  # made by somebody else in the meantime
+                if existing is None:
+                    raise_faults(_write(target, tables, digest, settings))
+                    made = CropStore.open(target)
+                    print(f"{_summary(made.info)} → {store}")
+                    return made
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise InputFault(f"cannot write {store}: {error.strerror or error}{where}") from error
+    if existing.digest != digest:
+        raise InputFault(
+            f"{store} is a store of other inputs (tables, clips, margin or grades differ), "
+            "expected a new folder: choose another one, or delete it"
+        )
+    print(f"{store} is made of these inputs already, nothing to do: {_summary(existing.info)}")
+    return existing
+
+
+def _existing(target: Path, named: Path) -> CropStore | None:
+    """The whole store at `target`, or None where one can be made."""
+    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
+        return None
+    if not (target / "store.json").is_file():
+        raise InputFault(
+            f"{named} exists and is no crop store, expected a new folder: choose another one, "
+            "or delete it"
+        )
+    found = CropStore.open(target)
+    crops = sum(1 for _ in os.scandir(target / "crops")) if (target / "crops").is_dir() else 0
+    if crops < found.info["crops"]:
+        raise InputFault(
+            f"the crop store {named} is damaged: {crops:,} of {found.info['crops']:,} crops are "
+            "there; delete it and prepare it again"
+        )
+    return found
+
+
+def _digest(tables: Cohort, settings: dict[str, Any]) -> str:
+    """SHA-256 over everything that decides what a store holds; warns of files that are twins."""
+    owners = _owners(tables)
+    names = ["patients.csv"] + (["clips.csv", "boxes.csv"] if tables.pairs is None else ["pairs.csv"])
+    names += sorted(owners)
+    sums: dict[str, str] = {}
+
+    def sha256(name: str) -> str:
+        with open(tables.folder / name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    try:
+        with ThreadPoolExecutor(cores()) as pool, progress_bar("reading", len(names)) as advance:
+            for name, digest in zip(names, pool.map(sha256, names), strict=True):
+                sums[name] = digest
+                advance()
+    except OSError as error:
+        raise InputFault(f"{error.filename} cannot be read: {error.strerror}") from None
+    first: dict[str, str] = {}
+    for file in sorted(owners):
+        twin = first.setdefault(sums[file], file)
+        if owners[twin] != owners[file]:
+            _warn(
+                f"{twin} of patient {owners[twin]!r} and {file} of patient {owners[file]!r} are the "
+                "same file, byte for byte"
+            )
+    inputs = {"format_version": FORMAT_VERSION, **settings, "files": sums}
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def _owners(tables: Cohort) -> dict[str, str]:
+    """Every clip or image that crops are made from, with its patient."""
+    if tables.pairs is None:
+        table, columns = tables.clips, ["path"]
+    else:
+        table, columns = tables.pairs, ["bmode_path", "ceus_path"]
+    assert table is not None
+    return {
+        path: patient
+        for column in columns
+        for path, patient in zip(table[column], table["patient_id"], strict=True)
+        if path
+    }
+
+
+def _write(target: Path, tables: Cohort, digest: str, settings: dict[str, Any]) -> Sequence[str]:
+    """Make the store in a partial folder, then rename it; return the clips' faults, if any."""
+    partial = target.with_name(f".{target.name}.partial")
+    parts = partial / "parts"
+    made_of = parts / "digest"
+    if partial.exists() and not (made_of.is_file() and made_of.read_text() == digest):
+        shutil.rmtree(partial)  # of other inputs, or killed before it began
+    for folder in (parts, partial / "crops"):
+        folder.mkdir(parents=True, exist_ok=True)
+    made_of.write_text(digest)
+
+    rows, jobs = plan_crops(tables, settings["margin"], partial)
+    left = [job for job in jobs if not _finished(job, partial / "crops")]
+    if len(left) < len(jobs):
+        print(
+            f"mufnet: going on with a run that stopped: {len(jobs) - len(left):,} of {len(jobs):,} "
+            f"{'clips' if tables.clips is not None else 'parts'} are done",
+            file=sys.stderr,
+        )
+    work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
+    faults = [fault for found in in_processes(work, left, "cutting") for fault in found]
+    if faults:
+        shutil.rmtree(partial)
+        return faults
+    _finish(partial, rows, digest, settings)
+    partial.rename(target)
+    return []
+
+
+def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
+    """Whether its part is written and its crops are really there (a power cut may lose them)."""
+    if not job.finished.is_file():
+        return False
+    paths = [crops / name for name in job.finished.read_text(encoding="utf-8").split()]
+    return all(path.is_file() and path.stat().st_size > 0 for path in paths)
+
+
+def _finish(partial: Path, rows: list[dict[str, Any]], digest: str, settings: dict[str, Any]) -> None:
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    manifest.to_csv(partial / "manifest.csv", index=False, lineterminator="\n")
+    patients = manifest.drop_duplicates("patient_id")
+    there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}
+    info = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "mufnet": __version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **settings,
+        "pairs": len(manifest),
+        "patients": len(patients),
+        "low": int((patients["label"] == 0).sum()),
+        "high": int((patients["label"] == 1).sum()),
+        "modalities": [name for name in MODALITIES if there[name]],
+        "crops": sum(there.values()),
+        "digest": digest,
+    }
+    (partial / "store.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    shutil.rmtree(partial / "parts")
+
+
+def _summary(info: dict[str, Any]) -> str:
+    pairs, patients = info["pairs"], info["patients"]
+    ungraded = patients - info["low"] - info["high"]
+    classes = [f"{info[name]:,} {name}" for name in ("low", "high") if ungraded < patients]
+    classes += [f"{ungraded:,} ungraded"] if ungraded else []
+    return (
+        f"{pairs:,} pair{'s' * (pairs != 1)} of {patients:,} patient{'s' * (patients != 1)} "
+        f"({', '.join(classes)}), {' and '.join(info['modalities'])}"
+    )
+
+
+def _warn(message: str) -> None:
+    print(f"mufnet: warning: {message}", file=sys.stderr)
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep a second `mufnet prepare` of the same store out."""
+    path = target.with_name(f".{target.name}.lock")
+    while True:
+        with open(path, "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputFault(
+                    f"{target} is being prepared by another process, wait for it to end"
+                ) from None
+            if not _same_file(path, file.fileno()):
+                continue  # its owner removed it between our two steps
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,133 @@
+"""The crop store: written once from a cohort folder (see `prepare`), read as pixels (see `cache`).
+
+    store.json      format version, how it was made, a digest of its inputs
+    manifest.csv    one row a pair
+    crops/          lossless PNG at native size, as a person would want to look at them
+    cache/          the crops at a training size, built on first use
+
+A store that exists is complete. Nothing is in it but pixels inside the boxes and the manifest's
+columns.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.cache import CropCache, open_cache
+
+FORMAT = "mufnet crop store"
+FORMAT_VERSION = 1
+COLUMNS = {
+    "pair_id": "str",
+    "patient_id": "str",
+    "clip_id": "str",
+    "frame": "Int64",
+    "phase": "str",
+    "center": "str",
+    "grade": "Int64",
+    "label": "Int64",
+    "box_x": "Int64",
+    "box_y": "Int64",
+    "box_width": "Int64",
+    "box_height": "Int64",
+    "box_pane": "str",
+    "bmode_path": "str",
+    "ceus_path": "str",
+}
+
+
+@dataclass(frozen=True)
+class CropStore:
+    """A crop store on disk; `CropStore.open` checks that it is one.
+
+    Attributes:
+        root: its folder.
+        info: what store.json says: format_version, mufnet, created, margin, with_grades, pairs,
+            patients, low, high (patients of each class), modalities, digest.
+    """
+
+    root: Path
+    info: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> CropStore:
+        """Open a store.
+
+        Raises:
+            InputFault: there is none, it is damaged, or of a format that this version does not
+                know.
+        """
+        root = Path(path)
+        make_one = "make one with `mufnet prepare`"
+        try:
+            info = json.loads((root / "store.json").read_text(encoding="utf-8"))
+        except OSError:
+            raise InputFault(
+                f"there is no crop store at {path}: expected store.json; {make_one}"
+            ) from None
+        except ValueError:
+            raise InputFault(f"the crop store {path} is damaged: store.json is not JSON") from None
+        if not isinstance(info, dict) or info.get("format") != FORMAT:
+            raise InputFault(f"{path} is not a crop store: its store.json is another; {make_one}")
+        if info.get("format_version") != FORMAT_VERSION:
+            raise InputFault(
+                f"the crop store {path} has format version {info.get('format_version')}, expected "
+                f"{FORMAT_VERSION}: {make_one}"
+            )
+        if not (root / "manifest.csv").is_file():
+            raise InputFault(f"the crop store {path} is damaged: expected manifest.csv; {make_one}")
+        return cls(root, info)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all inputs, 64 hexadecimal digits: equal digests, equal crops."""
+        return str(self.info["digest"])
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those of `bmode`, `ceus` of which there are crops."""
+        return tuple(self.info["modalities"])
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row a pair, in the order of the caches' rows; ids are text, numbers Int64.
+
+        Columns: pair_id, patient_id, clip_id, frame, phase, center, grade, label, box_x, box_y,
+        box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one that was drawn,
+        before the margin. Text that is missing is "", so is the path of a missing crop.
+        """
+        path = self.root / "manifest.csv"
+        blanks = {name: [""] for name, kind in COLUMNS.items() if kind == "Int64"}
+        try:
+            table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=blanks)
+        except (OSError, ValueError) as error:
+            raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
+        lacking = [name for name in COLUMNS if name not in table]
+        if lacking:
+            raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")
+        return table
+
+    def cache(self, modality: str, size: int) -> CropCache:
+        """All crops of one modality at size × size, built on first use.
+
+        Several processes may ask at once: one builds, the others wait. Where the store cannot be
+        written to, the cache goes to ~/.cache/mufnet.
+
+        Raises:
+            InputFault: the store has no crops of that modality, a crop is missing, or the disk is
+                full.
+        """
+        if modality not in self.modalities:
+            raise InputFault(
+                f"the crop store {self.root} has no {modality} crops, "
+                f"only {' and '.join(self.modalities)}"
+            )
+        crops = self.manifest[f"{modality}_path"].tolist()
+        return open_cache(self.root, self.digest, modality, crops, size)

@@ -1,0 +1,1 @@
+"""Files, locks and processes: what the operating system gives, made safe."""

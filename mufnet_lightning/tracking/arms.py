@@ -1,0 +1,89 @@
+"""An arm that was scored: a predictions CSV, or the run that left one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.predictions import read_predictions
+from mufnet_lightning.tracking.runs import find_run, resolve_artifact
+from mufnet_lightning.vocabulary import PREDICTIONS
+
+if TYPE_CHECKING:
+    from mufnet_lightning.tracking.runs import TrackedRun
+
+
+@dataclass(frozen=True)
+class ScoredArm:
+    """Scores of an arm, and where they come from.
+
+    Attributes:
+        reference: what the user called it.
+        name: of the arm.
+        table: all rows of its predictions, a row an image.
+        run: None for a file.
+    """
+
+    reference: str
+    name: str
+    table: pd.DataFrame
+    run: TrackedRun | None = None
+
+    def part(self, split: str, fold: int | None = None) -> pd.DataFrame:
+        """The rows of `val` or `test`; a table that names no split is a test part.
+
+        Args:
+            split: which part.
+            fold: where several folds stand in the table, the rows of this one only.
+
+        Raises:
+            InputFault: there are no such rows.
+        """
+        named = (
+            self.table["split"].fillna("") if "split" in self.table else pd.Series("", self.table.index)
+        )
+        rows = self.table[named == split]
+        if split == "test" and named.isin(["", "predict"]).all():
+            rows = self.table
+        if fold is not None and "fold" in rows and rows["fold"].nunique() > 1:
+            rows = rows[rows["fold"] == fold]
+        if rows.empty:
+            of_fold = "" if fold is None else f" of fold {fold}"
+            found = ", ".join(sorted(set(named) - {""})) or "none"
+            raise InputFault(
+                f"{self.reference} has no scores of the {split} part{of_fold} (parts in it: {found})"
+            )
+        return rows.reset_index(drop=True)
+
+    def has(self, split: str) -> bool:
+        """Whether there are rows of `val` or `test`."""
+        try:
+            return len(self.part(split)) > 0
+        except InputFault:
+            return False
+
+
+def read_arm(reference: str) -> ScoredArm:
+    """Read an arm: a predictions CSV, `runs:/ID` or `ID` of a run or a cross-validation's parent run.
+
+    `NAME=REFERENCE` gives it a name; without, it is the file's, or what the run's tag `arm` says.
+
+    Raises:
+        InputFault: there is no such file or run, or no predictions in it.
+    """
+    name, mark, rest = reference.partition("=")
+    if mark and not Path(reference).exists():
+        if not any(sign.isalnum() for sign in name):
+            raise InputFault(f"{reference}: an arm's name needs a letter or a digit before the =")
+        found = read_arm(rest)
+        return ScoredArm(found.reference, name, found.table, found.run)
+    path = resolve_artifact(reference, PREDICTIONS)
+    table = read_predictions(path, reference)
+    if Path(reference).exists():
+        return ScoredArm(reference, path.stem, table)
+    run = find_run(reference)
+    return ScoredArm(reference, run.tags.get("arm") or str(run.name), table, run)

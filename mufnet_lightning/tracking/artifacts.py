@@ -1,0 +1,80 @@
+"""What is written into a run; needs no torch, so that comparing arms does not wait for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mufnet_lightning.evaluation.figures import figure_files
+from mufnet_lightning.evaluation.part import arm_figures, arm_numbers, arm_report, paired_numbers
+from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
+from mufnet_lightning.evaluation.statistics.checks import require_both_classes
+from mufnet_lightning.tracking.arms import ScoredArm
+from mufnet_lightning.vocabulary import WEIGHT_NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mlflow import MlflowClient
+
+
+def beside_baseline(
+    name: str, table: pd.DataFrame, baseline: ScoredArm | None, part: str, fold: int | None = None
+) -> MatchedScores:
+    """An arm's scores of a part, and behind them those of the baseline, where it has that part.
+
+    Raises:
+        EvaluationError: they were not scored on the same images, or one class only is there.
+    """
+    tables = {name: table}
+    if baseline and baseline.has(part):
+        other = baseline.name if baseline.name != name else f"{name} (baseline)"
+        tables[other] = baseline.part(part, fold)
+    arms = match_predictions(tables)
+    require_both_classes(arms.labels)
+    return arms
+
+
+def record_part(
+    client: MlflowClient, run_id: str, part: str, arms: MatchedScores, table: pd.DataFrame
+) -> dict[str, float]:
+    """Write the report and figures of a part into a run; returns its numbers, to be logged.
+
+    Args:
+        client: of the store.
+        run_id: the run.
+        part: `val` or `test`; names begin with it.
+        arms: the run's arm first, then a baseline if there is one.
+        table: the predictions of the run's arm, for the weights of its modalities.
+    """
+    report = arm_report(arms)
+    numbers = arm_numbers(arms, report)
+    if len(arms.names) > 1:
+        numbers |= paired_numbers(report)
+    weights = {
+        column: table[column].to_numpy()[arms.rows[0]]
+        for column in WEIGHT_NAMES
+        if column in table and table[list(WEIGHT_NAMES)].notna().all(axis=None)
+    }
+    log_json(client, run_id, report, f"evaluation/{part}.json")
+    figures = arm_figures(arms, report, weights)
+    log_figures(client, run_id, {f"{part}_{name}": figure for name, figure in figures.items()})
+    return numbers
+
+
+def log_json(client: MlflowClient, run_id: str, content: Any, name: str) -> None:
+    """Write an artifact of strict JSON."""
+    client.log_text(run_id, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False), name)
+
+
+def log_figures(client: MlflowClient, run_id: str, figures: Mapping[str, Figure]) -> None:
+    """Write each figure as PNG and as PDF under figures/."""
+    with TemporaryDirectory() as folder:
+        for name, figure in figures.items():
+            for file, content in figure_files(figure, name).items():
+                (Path(folder) / file).write_bytes(content)
+        client.log_artifacts(run_id, folder, "figures")

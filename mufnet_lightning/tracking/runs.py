@@ -1,0 +1,291 @@
+"""Where runs are recorded: MLflow, by default a SQLite file and a folder beside the work."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mufnet_lightning.errors import InputFault
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+
+STORE_FOLDER = Path("mlruns")
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """How a run is filed.
+
+    Args:
+        study: runs of one study stand together: the MLflow experiment and the tag `study`.
+        run_name: of the run; by default arm and fold, `fused-fold0`.
+        parent_run: id of the run that this one is a fold of.
+        baseline: an arm to test against after validation and test: a predictions CSV, or a run or
+            cross-validation that scored the same images.
+    """
+
+    study: str = "mufnet"
+    run_name: str | None = None
+    parent_run: str | None = None
+    baseline: str | None = None
+
+
+def tracking_uri() -> str:
+    """`MLFLOW_TRACKING_URI`, or the SQLite store under mlruns/ in the working folder."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or _default_uri()
+
+
+def _default_uri() -> str:
+    STORE_FOLDER.mkdir(exist_ok=True)
+    return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve().as_posix()}"
+
+
+def open_study(study: str) -> str:
+    """The id of a study's MLflow experiment, which is made if it is not there yet.
+
+    Raises:
+        InputFault: somebody deleted it, and MLflow keeps the name.
+    """
+    store = mlflow_client()
+    experiment = store.get_experiment_by_name(study)
+    if experiment is None:
+        # a tracking server knows its own place (MLflow sets the variable by itself too)
+        own = tracking_uri() == _default_uri()
+        location = (STORE_FOLDER / "artifacts").resolve().as_uri() if own else None
+        # the UI then opens on the table of runs, not on what it has for language models
+        tags = {"mlflow.experimentKind": "custom_model_development"}
+        return store.create_experiment(study, location, tags)
+    if experiment.lifecycle_stage == "deleted":
+        raise InputFault(f"study {study!r} was deleted in MLflow; restore it, or choose another name")
+    return experiment.experiment_id
+
+
+def mlflow_client() -> MlflowClient:
+    """A client of the store."""
+    from mlflow import MlflowClient, set_tracking_uri
+
+    set_tracking_uri(tracking_uri())
+    return MlflowClient()
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """A run as MLflow keeps it, read once; what changes later is not seen.
+
+    Attributes:
+        id, name, experiment_id: of the run.
+        status: RUNNING, SCHEDULED, FINISHED, FAILED or KILLED.
+        start, end: milliseconds since 1970; `end` is None while it goes on.
+        artifact_uri: where its artifacts lie.
+        tags, params, metrics: the last value of each.
+        datasets: of its inputs: name, digest, and what the profile says.
+    """
+
+    id: str
+    name: str
+    experiment_id: str
+    status: str
+    start: int
+    end: int | None
+    artifact_uri: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    datasets: Sequence[RecordedDataset] = ()
+
+    @classmethod
+    def of(cls, run: Run) -> TrackedRun:
+        """The view of an MLflow run."""
+        info, data = run.info, run.data
+        inputs = run.inputs.dataset_inputs if run.inputs else ()
+        return cls(
+            str(info.run_id),
+            str(info.run_name),
+            str(info.experiment_id),
+            str(info.status),
+            int(info.start_time),
+            None if info.end_time is None else int(info.end_time),
+            str(info.artifact_uri),
+            dict(data.tags),
+            dict(data.params),
+            dict(data.metrics),
+            [
+                RecordedDataset(
+                    entry.dataset.name, entry.dataset.digest, json.loads(entry.dataset.profile or "{}")
+                )
+                for entry in inputs
+            ],
+        )
+
+    @property
+    def verb(self) -> str:
+        """What made it: `fit`, `test`, `cv`, `compare`, `report`; empty where nobody said."""
+        return self.tags.get("verb", "")
+
+    @property
+    def is_cv(self) -> bool:
+        """Whether it is a cross-validation's parent run."""
+        return self.verb == "cv"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it came to its end."""
+        return self.status == "FINISHED"
+
+    @property
+    def arm(self) -> str:
+        """`bmode`, `ceus` or `fused`; empty where nobody said."""
+        return self.tags.get("arm", "")
+
+    @property
+    def fold(self) -> int:
+        """Of a fit.
+
+        Raises:
+            KeyError: it has none.
+        """
+        return int(self.tags["fold"])
+
+    @property
+    def parent_id(self) -> str | None:
+        """The cross-validation that it is a fold of."""
+        return self.tags.get("mlflow.parentRunId")
+
+    @property
+    def protocol(self) -> str:
+        """How its patients were split; empty where nobody said."""
+        return self.tags.get("protocol", "")
+
+    @property
+    def study(self) -> str:
+        """The study that it was filed in; empty where nobody said."""
+        return self.tags.get("study", "")
+
+    @property
+    def is_optimistic(self) -> bool:
+        """Whether its checkpoint was selected on the test set."""
+        return self.tags.get("selection") == "optimistic"
+
+    @property
+    def commit(self) -> str:
+        """Of the code; empty outside git."""
+        return self.tags.get("git_commit", "")
+
+
+@dataclass(frozen=True)
+class RecordedDataset:
+    """What a run says of the store that it was trained on."""
+
+    name: str
+    digest: str
+    profile: Mapping[str, int]
+
+
+def find_run(reference: str) -> TrackedRun:
+    """The run that `runs:/ID` or `ID` names.
+
+    Raises:
+        InputFault: the store has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    run_id = reference.removeprefix("runs:/").strip("/")
+    try:
+        return TrackedRun.of(mlflow_client().get_run(run_id))
+    except MlflowException:
+        raise InputFault(f"{reference}: neither a file nor a run in {tracking_uri()}") from None
+
+
+def find_runs(
+    experiment_id: str, *, finished: bool | None = None, most: int | None = None, **tags: str
+) -> list[TrackedRun]:
+    """The runs of a study, the latest first.
+
+    Args:
+        experiment_id: of the study.
+        finished: those that came to their end alone, or those that did not.
+        most: no more than these.
+        tags: of the runs, as `verb="fit"`; `parent` is the tag of the parent run.
+    """
+    names = {"parent": "mlflow.parentRunId"}
+    wanted = [f"tags.`{names.get(name, name)}` = '{value}'" for name, value in tags.items()]
+    if finished is not None:
+        wanted.append(f"attributes.status {'=' if finished else '!='} 'FINISHED'")
+    runs: list[TrackedRun] = []
+    page = None
+    while True:
+        found = mlflow_client().search_runs(
+            [experiment_id], " AND ".join(wanted), max_results=most or 1000, page_token=page
+        )
+        runs += [TrackedRun.of(run) for run in found]
+        page = found.token
+        if not page or (most and len(runs) >= most):
+            return runs[:most]
+
+
+def resolve_artifact(reference: str, artifact: str) -> Path:
+    """A local file: `reference` itself if it is one, else that artifact of the run that it names.
+
+    Raises:
+        InputFault: there is neither such a file nor such a run, or the run has no such artifact.
+    """
+    path = Path(reference)
+    if path.exists() or path.suffix:
+        if not path.is_file():
+            raise InputFault(f"{reference}: there is no such file")
+        return path
+    run = find_run(reference)
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        uri = f"runs:/{run.id}/{artifact}"
+        return Path(download_artifacts(artifact_uri=uri, tracking_uri=tracking_uri()))
+    except (MlflowException, OSError):
+        raise InputFault(
+            f"{reference}: run {run.name} has no {artifact} (status {run.status})"
+        ) from None
+
+
+@contextmanager
+def new_run(experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[str]:
+    """Open a run that is made in one go; it ends as FINISHED, or as FAILED where something is raised.
+
+    Args:
+        experiment_id: of the study.
+        name: of the run.
+        tags: of the run.
+
+    Yields:
+        The run's id.
+    """
+    client = mlflow_client()
+    run_id = str(client.create_run(experiment_id, tags=dict(tags), run_name=name[:250]).info.run_id)
+    try:
+        yield run_id
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def children_of(parent: TrackedRun) -> list[TrackedRun]:
+    """The fits under a parent run, the latest first."""
+    return find_runs(parent.experiment_id, parent=parent.id, verb="fit")
+
+
+def finished_folds(parent: TrackedRun) -> dict[int, TrackedRun]:
+    """The latest finished fit of each fold under a parent run."""
+    latest: dict[int, TrackedRun] = {}
+    for run in children_of(parent):
+        if run.is_finished:
+            latest.setdefault(run.fold, run)
+    return dict(sorted(latest.items()))

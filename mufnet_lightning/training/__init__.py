@@ -1,0 +1,1 @@
+"""One run: what is trained, how it is recorded, how it ends."""

@@ -1,0 +1,73 @@
+"""What a reviewer asks of each part: clustered intervals, figures, and the test against a baseline."""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.evaluation.predictions import MatchedScores
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.tracking.arms import ScoredArm
+from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
+from mufnet_lightning.training.callbacks.predictions import part_table
+from mufnet_lightning.training.logger import RunLogger
+from mufnet_lightning.vocabulary import METRIC_NAMES, arm_name
+
+
+class Evaluation(Callback):
+    """After validation and after test: metrics, `evaluation/PART.json` and `figures/PART_*`.
+
+    Each image counts once, whatever the number of processes; the first one does it.
+
+    Args:
+        baseline: an arm to test against (DeLong over patients, Obuchowski over images); the metrics
+            are then also `auc_difference` (this arm minus the baseline) and `auc_difference_p`.
+    """
+
+    def __init__(self, baseline: ScoredArm | None = None) -> None:
+        self.baseline = baseline
+
+    def check_baseline(self, data: RoiPairDataModule, *parts: str) -> None:
+        """Refuse a baseline that was not scored on the images of this run's parts.
+
+        Raises:
+            InputFault: it says in which image, patient or label they differ.
+        """
+        if self.baseline and not any(self.baseline.has(part) for part in parts):
+            self.baseline.part(parts[-1], data.fold)  # says what is not there
+        for part in parts if self.baseline else ():
+            rows = data.store.manifest.iloc[data.part_rows(part)]
+            columns = ["pair_id", "patient_id", "clip_id", "frame", "label"]
+            expected = rows[columns].reset_index(drop=True).assign(score=0.5)
+            self._matched(expected, part, data)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After `validate`, not after the passes inside training."""
+        if trainer.state.fn == "validate":
+            self._record(trainer, pl_module, "val")
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """After `test`."""
+        self._record(trainer, pl_module, "test")
+
+    def _record(self, trainer: Trainer, pl_module: LightningModule, part: str) -> None:
+        logger = trainer.logger
+        if not isinstance(logger, RunLogger) or not trainer.is_global_zero:
+            return
+        table = part_table(trainer, pl_module, part)
+        try:
+            arms = self._matched(table, part, trainer.datamodule)  # type: ignore[attr-defined]
+        except EvaluationError as error:  # a part that was cut short; the training is not lost with it
+            logger.experiment.set_tag(logger.run, f"not_evaluated_{part}", str(error)[:5000])
+            print(f"mufnet: {part} is not evaluated: {error}", file=sys.stderr)
+            return
+        numbers = record_part(logger.experiment, logger.run, part, arms, table)
+        # the module has logged the others
+        added = {f"{part}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
+        logger.log_metrics(added, step=trainer.current_epoch)
+
+    def _matched(self, table: pd.DataFrame, part: str, data: RoiPairDataModule) -> MatchedScores:
+        return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)

@@ -1,0 +1,38 @@
+"""The words that all rooms share: modalities, classes, parts, arms, thresholds, metric names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Modality = Literal["bmode", "ceus"]
+MODALITIES: tuple[Modality, ...] = ("bmode", "ceus")
+MODALITY_NAMES = {"bmode": "B-mode", "ceus": "CEUS"}
+WEIGHT_NAMES = {"weight_bmode": "α (B-mode)", "weight_ceus": "β (CEUS)"}
+
+ARMS = ("bmode", "ceus", "fused")
+ARM_NAMES = {**MODALITY_NAMES, "fused": "fused (MUF-Net)"}
+
+CLASS_NAMES = ("low", "high")
+"""WHO/ISUP grades 1 and 2, and 3 and 4; the last one is the positive class."""
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+Protocol = Literal["paper", "nested", "center"]
+
+THRESHOLD = 0.5
+"""Above it a score is called high, unless another threshold is chosen."""
+
+RATES = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
+CURVE_METRICS = ("auc", "accuracy", "sensitivity", "specificity")
+METRIC_NAMES = ("loss", *CURVE_METRICS, *(f"patient_{name}" for name in CURVE_METRICS))
+"""What every epoch tells of a part; `patient_...` is over patients, the others over images."""
+
+PREDICTIONS = "predictions.csv"
+STAGES = ("head", "head and last third", "head and last two thirds", "all weights")
+"""Of the sanity check of maps, in the order in which weights are drawn anew."""
+
+
+def arm_name(modalities: Sequence[str]) -> str:
+    """`bmode`, `ceus`, or `fused` for both."""
+    return modalities[0] if len(modalities) == 1 else "fused"

@@ -1,0 +1,180 @@
+"""Table 1: the paper's own p-values from its published numbers, and what is done with gaps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mufnet_lightning.evaluation.statistics.characteristics import (
+    CHI_SQUARE,
+    MANN_WHITNEY,
+    STUDENT,
+    characteristics,
+    characteristics_frame,
+)
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+
+LOW, HIGH = 74, 26
+
+# counts of low and of high grade, p
+CATEGORIES = {
+    "gender": ({"Female": (17, 9), "Male": (57, 17)}, 0.244),
+    "clinical_manifestations": ({"Yes": (36, 9), "No": (38, 17)}, 0.216),
+    "surgery": ({"Radical nephrectomy": (46, 16), "Partial nephrectomy": (28, 10)}, 0.955),
+}
+# mean and SD of low and of high grade, p
+NUMBERS = {
+    "hemoglobin": ((132.93, 16.20), (140.04, 15.29), 0.054),
+    "alkaline_phosphatase": ((78.84, 23.33), (85.81, 26.91), 0.211),
+    "lactate_dehydrogenase": ((185.61, 38.11), (182.21, 36.26), 0.693),
+    "platelets": ((187.12, 71.84), (175.46, 49.26), 0.446),
+}
+
+
+def normal_sample(mean: float, sd: float, size: int) -> np.ndarray:
+    """Normal quantiles with exactly this mean and SD."""
+    values = stats.norm.ppf((np.arange(size) + 0.5) / size)
+    return mean + sd * (values - values.mean()) / values.std(ddof=1)
+
+
+@pytest.fixture
+def paper() -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "patient_id": [f"P{number}" for number in range(LOW + HIGH)],
+            "label": [0] * LOW + [1] * HIGH,
+        }
+    )
+    for name, (levels, _) in CATEGORIES.items():
+        low = [level for level, counts in levels.items() for _ in range(counts[0])]
+        high = [level for level, counts in levels.items() for _ in range(counts[1])]
+        table[name] = low + high
+    for name, (low, high, _) in NUMBERS.items():
+        table[name] = np.concatenate([normal_sample(*low, LOW), normal_sample(*high, HIGH)])
+    return table
+
+
+def of_variable(rows, name):
+    return [row for row in rows if row["variable"] == name]
+
+
+@pytest.mark.parametrize("name", [*CATEGORIES, *NUMBERS])
+def test_the_papers_p_values_follow_from_its_counts_means_and_sds(paper, name):
+    rows = of_variable(characteristics(paper, "label"), name)
+    expected = CATEGORIES[name][-1] if name in CATEGORIES else NUMBERS[name][-1]
+    assert {row["test"] for row in rows} == {CHI_SQUARE if name in CATEGORIES else STUDENT}
+    assert {round(row["p"], 3) for row in rows} == {expected}
+
+
+def test_the_cells_are_printed_as_in_the_paper(paper):
+    rows = characteristics(paper, "label")
+    female = of_variable(rows, "gender")[0]
+    assert female["level"] == "Female"
+    assert female["groups"]["0"]["text"] == "17 (23.0)"
+    assert female["groups"]["1"]["text"] == "9 (34.6)"
+    assert of_variable(rows, "hemoglobin")[0]["groups"]["0"]["text"] == "132.93 ± 16.20"
+    frame = characteristics_frame(rows)
+    assert list(frame.columns) == [
+        *("variable", "level", "0 (N = 74)", "1 (N = 26)", "test", "p", "note"),
+    ]
+    assert frame["p"].tolist()[:2] == ["0.244", ""]
+    assert frame["level"].tolist()[0] == "Female, n (%)"
+    assert frame["level"].tolist()[-1] == "mean ± SD"
+
+
+def test_skewed_numbers_have_medians_and_the_rank_test(paper):
+    paper["lesion"] = np.exp(paper["hemoglobin"] / 10)
+    (row,) = characteristics(paper, "label", ["lesion"])
+    low, high = (paper.loc[paper["label"] == group, "lesion"] for group in (0, 1))
+    assert row["test"] == MANN_WHITNEY
+    assert row["p"] == stats.mannwhitneyu(low, high).pvalue
+    assert row["groups"]["1"]["q1"] == np.quantile(high, 0.25)
+    assert characteristics_frame([row])["level"].tolist() == ["median (IQR)"]
+
+
+def test_missing_values_are_shown_and_change_no_percentage(paper):
+    paper.loc[[0, 1, 99], "gender"] = [None, " ", np.nan]
+    paper.loc[[3, 98], "hemoglobin"] = np.nan
+    rows = characteristics(paper, "label", ["gender", "hemoglobin"])
+    missing = [row for row in rows if row["level"] == "missing"]
+    assert [[cell["count"] for cell in row["groups"].values()] for row in missing] == [[2, 1], [1, 1]]
+    assert missing[0]["groups"]["0"]["text"] == "2 (2.7)"
+    female = of_variable(rows, "gender")[0]["groups"]["0"]
+    assert (female["count"], female["n"], female["patients"]) == (15, 72, 74)
+    assert female["percent"] == pytest.approx(100 * 15 / 72)
+    number = of_variable(rows, "hemoglobin")[0]
+    known = paper.dropna(subset="hemoglobin")
+    groups = [known.loc[known["label"] == group, "hemoglobin"] for group in (0, 1)]
+    assert number["p"] == pytest.approx(stats.ttest_ind(*groups).pvalue)
+
+
+def test_rows_have_the_keys_of_the_contract_and_are_json(paper):
+    paper.loc[0, "platelets"] = np.nan
+    rows = json.loads(json.dumps(characteristics(paper, "label"), allow_nan=False))
+    for row in rows:
+        assert {"variable", "level", "groups", "test", "p"} <= set(row)
+        assert list(row["groups"]) == ["0", "1"]
+    assert {row["variable"] for row in rows} == {*CATEGORIES, *NUMBERS}
+
+
+def test_whole_numbers_of_few_values_are_categories_unless_told():
+    table = pd.DataFrame({"label": [0, 1] * 6, "stage": [1, 2, 3, 1, 2, 3, 1, 1, 2, 2, 3, 3]})
+    rows = characteristics(table, "label")
+    assert [row["level"] for row in rows] == ["1", "2", "3"]
+    assert "Expected count below 5 in 6 of 6 cells" in rows[0]["note"]
+    (row,) = characteristics(table, "label", kinds={"stage": "number"})
+    assert row["level"] is None
+    # a gap turns whole numbers into fractions; the codes stay what they were
+    table.loc[0, "stage"] = np.nan
+    assert [row["level"] for row in characteristics(table, "label")] == ["1", "2", "3", "missing"]
+
+
+def test_numbers_in_text_are_numbers(paper):
+    as_text = paper.astype(str)
+    ours, theirs = characteristics(as_text, "label"), characteristics(paper, "label")
+    assert [row["p"] for row in ours] == pytest.approx([row["p"] for row in theirs])
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        ([1.5, 1.5, 1.5, 1.5], "All values are equal."),
+        (["a", "a", "a", "a"], "All values are equal."),
+        ([np.nan, np.nan, 1.5, 2.5], "A group has no values."),
+        ([None, None, "a", "b"], "A group has no values."),
+        ([None, None, None, None], "A group has no values."),
+    ],
+)
+def test_what_cannot_be_tested_has_no_p_and_a_reason(values, note):
+    table = pd.DataFrame({"label": [0, 0, 1, 1], "x": values})
+    rows = characteristics(table, "label")
+    assert {(row["test"], row["p"], row["note"]) for row in rows} == {(None, None, note)}
+    json.dumps(rows, allow_nan=False)
+    assert characteristics_frame(rows)["test"].tolist()[0] == "none"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": [1, 2, 3, 4]}, "label must have two values, but has 4: 1, 2, 3, 4"),
+        ({"label": [1, 1, 1, 1]}, "has 1: 1"),
+        ({"label": [0, 1, np.nan, 1]}, "1 patients have no value in label"),
+        ({"other": [1, 1, 1, 1], "label": None}, "no column label"),
+    ],
+)
+def test_other_than_two_groups_are_refused(change, message):
+    table = pd.DataFrame({"label": [0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 4.5]}).assign(**change)
+    if change.get("label", 0) is None:
+        table = table.drop(columns="label")
+    with pytest.raises(EvaluationError, match=message):
+        characteristics(table, "label")
+
+
+def test_text_among_numbers_that_were_asked_for_is_named():
+    table = pd.DataFrame({"label": [0, 0, 1, 1], "x": ["1", "2", "about 3", "4"]})
+    with pytest.raises(EvaluationError, match="'about 3' is none"):
+        characteristics(table, "label", kinds={"x": "number"})

@@ -1,0 +1,149 @@
+"""Where a phantom's signal lies, against what its panes show when only the hidden numbers change."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.phantom.generate import (
+    PhantomOptions,
+    draw_latents,
+    draw_patients,
+    stream,
+    write_phantom,
+)
+from mufnet_lightning.phantom.scene import draw_scene
+from mufnet_lightning.phantom.truth import RIM, PhantomTruth
+from mufnet_lightning.phantom.ultrasound import contrast_seconds, render_bmode, render_ceus
+from mufnet_lightning.store.store import CropStore
+
+EVERYTHING = 20.0  # a margin that reaches the pane's edges
+
+
+@pytest.fixture(scope="module")
+def cohort(phantom_store: Path) -> Path:
+    return phantom_store.parent / "cohort"
+
+
+@pytest.fixture(scope="module")
+def rows(phantom_store: Path) -> list:
+    return list(CropStore.open(phantom_store).manifest.itertuples())
+
+
+@pytest.mark.parametrize("pane", ["bmode", "ceus"])
+def test_the_signal_is_where_a_pane_changes_with_its_hidden_number(cohort, rows, pane):
+    truth = PhantomTruth(cohort)
+    options = PhantomOptions(**json.loads((cohort / "truth.json").read_text())["options"])
+    patients = {p.patient_id: p for p in draw_patients(draw_latents(options), options)[0]}
+    seconds = contrast_seconds(options.length, options.frames)
+    for row in rows[::17]:
+        patient = patients[row.patient_id]
+        half = patient.scanner.half_angle
+        scene = draw_scene(
+            stream(options, "scene", patient.index), half, options.pane_size, options.length
+        )
+        shown = []
+        for hidden in (-3.0, 3.0):
+            rng = stream(options, pane, patient.index)
+            frames = (
+                render_bmode(rng, scene, patient.scanner, hidden)
+                if pane == "bmode"
+                else render_ceus(rng, scene, patient.scanner, hidden, seconds)
+            )
+            shown.append(list(frames)[row.frame].astype(float))
+        change = np.abs(shown[0] - shown[1]).max(axis=2)
+        signal = truth.signal(row, EVERYTHING, options.pane_size)
+        assert change[signal].mean() > 50
+        assert (change[signal] > 8).mean() > 0.95
+        assert change[~signal].mean() < 0.03 * change[signal].mean()
+        far = cv2.dilate(signal.astype(np.uint8), np.ones((15, 15))) == 0
+        assert change[far].mean() < 0.005 * change[signal].mean()
+
+
+def test_the_signal_is_one_piece_however_wide_the_crop(cohort, rows):
+    truth = PhantomTruth(cohort)
+    for row in rows:
+        signal = truth.signal(row, EVERYTHING, 128)
+        assert cv2.connectedComponents(signal.astype(np.uint8))[0] == 2
+
+
+def test_the_box_that_was_drawn_lies_around_the_signal(cohort, rows):
+    truth = PhantomTruth(cohort)
+    clips = pd.read_csv(cohort / "clips.csv").set_index("clip_id")
+    close = [truth.signal(row, 0.0, 64).mean() for row in rows]
+    assert 0.75 < min(close) <= max(close) < 1
+    margin, size = 0.5, 200
+    for row in rows:
+        x, y, width, height = map(int, clips.loc[row.clip_id, "ceus_pane"].split(","))
+        signal = truth.signal(row, margin, size)
+        for axis, start, side, pane, extent in (
+            (0, row.box_x, row.box_width, x, width),
+            (1, row.box_y, row.box_height, y, height),
+        ):
+            first = max(start - round(margin * side), pane)
+            last = min(start + side + round(margin * side), pane + extent)
+            there = np.flatnonzero(signal.any(axis=axis))
+            found = first + np.array([there[0], there[-1] + 1]) * (last - first) / size
+            slip = 4 * 0.025 * side + RIM * extent + 2
+            np.testing.assert_allclose(found, [start, start + side], atol=slip)
+
+
+def test_another_size_is_the_same_region(cohort, rows):
+    truth = PhantomTruth(cohort)
+    fine, coarse = (truth.signal(rows[0], 0.2, size) for size in (256, 64))
+    shrunk = cv2.resize(fine.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) > 0.5
+    assert (shrunk == coarse).mean() > 0.99
+
+
+def spoilt(cohort: Path, folder: Path, change) -> Path:
+    truth = json.loads((cohort / "truth.json").read_text())
+    (folder / "truth.json").write_text(json.dumps(change(truth)))
+    return folder
+
+
+def moved(truth: dict) -> dict:
+    truth["patients"][0]["tumor"][0] += 1
+    return truth
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (moved, "the tumour of P001 is another one when drawn again"),
+        (lambda truth: {**truth, "patients": truth["patients"][1:]}, "has no patient P001"),
+        (lambda truth: {**truth, "options": {"people": 3}}, "is not as this version writes it"),
+        (lambda truth: {}, "is not as this version writes it"),
+        (lambda truth: [1, 2], "truth.json is not JSON"),
+    ],
+)
+def test_a_truth_that_is_not_the_phantoms_is_one_sentence(cohort, rows, tmp_path, change, told):
+    with pytest.raises(InputFault, match=told):
+        PhantomTruth(spoilt(cohort, tmp_path, change)).signal(rows[0], 0.0, 32)
+
+
+def test_a_folder_without_truth_and_a_row_it_does_not_know_are_told(cohort, rows, tmp_path):
+    with pytest.raises(InputFault, match="only a phantom has one"):
+        PhantomTruth(tmp_path)
+    truth = PhantomTruth(cohort)
+    with pytest.raises(InputFault, match="no patient P999"):
+        truth.signal(rows[0]._replace(patient_id="P999"), 0.0, 32)
+    with pytest.raises(InputFault, match="the clip of P001 has no frame 6"):
+        truth.signal(rows[0]._replace(frame=6), 0.0, 32)
+
+
+def test_a_store_of_another_phantom_with_the_same_patients_is_told(cohort, rows, tmp_path):
+    options = PhantomOptions(**json.loads((cohort / "truth.json").read_text())["options"])
+    write_phantom(tmp_path / "other", replace(options, patients=4, seed=2))
+    shutil.rmtree(tmp_path / "other" / "clips")
+    truth = PhantomTruth(tmp_path / "other")
+    for row in (row for row in rows if row.patient_id <= "P004"):
+        with pytest.raises(InputFault, match="the store is of another phantom"):
+            truth.signal(row, 0.0, 32)

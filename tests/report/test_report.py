@@ -1,0 +1,268 @@
+"""The report of a study: one file that holds all it shows and says what the runs say."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.report.cautions import read_with_care
+from mufnet_lightning.report.gather import study_facts
+from mufnet_lightning.report.page import render
+from mufnet_lightning.report.tripod import ITEMS, checklist
+from mufnet_lightning.study.compare import compare
+from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+
+STUDY = "a <b>bold</b> & brave study"
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed as they were opened, and keeps what a browser would act on."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += " ".join(data.split()) + " "
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory, tiny_options, empty_tracking) -> Path:
+    """A working folder with a study: two finished arms, one of them explained, and a broken run."""
+    folder = tmp_path_factory.mktemp("reported")
+    (folder / "mlruns").mkdir()
+    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
+    (folder / "configs").symlink_to(Path(__file__).parents[2] / "configs")
+    words = [*tiny_options, f"--tracking.study={STUDY}", "--explain.draws=1", "--explain.steps=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        assert main(["fit", *words, "--explain.enabled=true", "--data.image_size=64"]) == 0
+        assert main(["fit", "--config=configs/bmode.yaml", *words[1:]]) == 0
+        experiment = mlflow_client().get_experiment_by_name(STUDY)
+        run = mlflow_client().create_run(experiment.experiment_id, run_name="ceus-fold0")
+        mlflow_client().set_tag(
+            run.info.run_id, "reason", "RuntimeError: <out of memory> in /home/anna/store/a.png"
+        )
+        mlflow_client().set_terminated(run.info.run_id, "FAILED")
+    return folder
+
+
+@pytest.fixture
+def here(studied, monkeypatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(studied)
+    return studied
+
+
+@pytest.fixture
+def cohort(phantom_store) -> Path:
+    return phantom_store.parent / "cohort"
+
+
+@pytest.fixture
+def facts(here, cohort):
+    return study_facts(STUDY, cohort)
+
+
+def test_the_file_asks_for_nothing_outside_itself(here, cohort, capsys):
+    assert main(["report", STUDY, "--cohort", str(cohort), "--out", "page.html"]) == 0
+    assert capsys.readouterr().out == "page.html\n"
+    html = Path("page.html").read_text()
+    page = Page(html)
+    assert page.all("script") == page.all("iframe") == page.all("object") == []
+    assert page.all("link") == [{"rel": "icon", "href": "data:,"}]
+    assert "url(" not in html
+    assert "@import" not in html
+    links = [attrs["href"] or "" for attrs in page.all("a")]
+    targets = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    assert {link.removeprefix("#") for link in links} <= targets
+    images = page.all("img")
+    assert len(images) >= 10
+    for image in images:
+        head, content = (image["src"] or "").split(",")
+        assert head in ("data:image/png;base64", "data:image/jpeg;base64")
+        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(content), np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        assert pixels.std() > 5
+        assert image["alt"]
+    assert len(html) < 15e6
+
+
+def test_names_are_text_and_never_markup(facts):
+    html = render(facts)
+    assert "<b>bold</b>" not in html
+    assert STUDY in Page(html).text
+    assert "RuntimeError: <out of memory> in …/a.png" in Page(html).text
+
+
+def test_the_numbers_are_those_of_the_comparison(facts):
+    text = Page(render(facts)).text
+    arms = [f"{arm.name}={arm.run.info.run_id}" for arm in facts.arms]
+    assert [arm.name for arm in facts.arms] == ["bmode", "fused"]
+    for level in ("patient", "image"):
+        for row in compare(arms, level).table().to_numpy():
+            assert " ".join(row) in text
+    summary = json.loads(
+        resolve_artifact(facts.arms[1].run.info.run_id, "explain/gradcam/summary.json").read_text()
+    )
+    for row in summary["by_grade"]:
+        assert f"{row['name']} {row['low']['value']:.3f}" in text
+    for verdict in summary["verdicts"]:
+        assert verdict in text
+    flow = facts.store.manifest
+    assert f"{flow['patient_id'].nunique()} patients, {len(flow)} pairs of crops" in text
+
+
+def test_a_phantom_is_called_one_and_has_its_ceilings(facts, here):
+    text = Page(render(facts)).text
+    assert "a simulated cohort" in text
+    assert "say nothing about real tumours" in text
+    assert "0.838" in text
+    assert "platelets_10e9_l" in text  # Table 1
+    assert "Sonara E9" in text
+    without = Page(render(study_facts(STUDY))).text
+    assert "cannot tell whether these are real" in without
+    assert "0.838" not in without
+    assert "Not recorded: give the cohort's folder" in without
+
+
+def test_the_cohort_must_be_the_stores_own(here, cohort, tmp_path, capsys):
+    patients = (cohort / "patients.csv").read_text().splitlines()
+    (tmp_path / "patients.csv").write_text("\n".join(patients[:-1]))
+    assert main(["report", STUDY, "--cohort", str(tmp_path)]) == 2
+    assert "is not what the study's store was made from" in capsys.readouterr().err
+
+
+def test_columns_that_may_name_a_person_are_left_out_of_table_one(here, cohort, tmp_path):
+    table = pd.read_csv(cohort / "patients.csv", dtype=str)
+    table["surname"] = [f"Doe{i}" for i in range(len(table))]
+    table.to_csv(tmp_path / "patients.csv", index=False)
+    text = Page(render(study_facts(STUDY, tmp_path))).text
+    assert "Doe7" not in text
+    assert "more than 12 values: surname." in text
+
+
+def test_what_must_be_read_with_care_follows_the_study(facts, here):
+    told = " ".join(read_with_care(facts, None))
+    assert "Few patients" in told
+    assert "Trained from random weights: bmode, fused" in told
+    assert "trained once, on one split" in told
+    assert "OPTIMISTIC" not in told
+    store, run_id = mlflow_client(), facts.arms[0].run.info.run_id
+    store.set_tag(run_id, "selection", "optimistic")
+    store.set_tag(run_id, "git_commit", "0123456789abcdef-dirty")
+    try:
+        changed = study_facts(STUDY)
+        told = " ".join(read_with_care(changed, None))
+        assert "OPTIMISTIC: the checkpoints of bmode were selected on the test set" in told
+        assert "different commits" in told
+        assert "changes that no commit holds" in told
+        text = Page(render(changed)).text
+        assert "The checkpoint of B-mode was selected on the test set, as in the paper" in text
+        assert "The checkpoint of the other arms was selected on validation patients" in text
+    finally:
+        store.set_tag(run_id, "selection", "validation")
+        store.set_tag(run_id, "git_commit", facts.arms[0].commit)
+
+
+def test_it_goes_on_without_the_store(here, cohort, monkeypatch, phantom_store):
+    gone = phantom_store.with_name("moved")
+    phantom_store.rename(gone)
+    try:
+        text = Page(render(study_facts(STUDY))).text
+    finally:
+        gone.rename(phantom_store)
+    assert "The crop store store is no longer where it was" in text
+    assert str(phantom_store.parent) not in text
+    assert "30 patients, 90 pairs" in text
+
+
+def test_arms_that_cannot_be_compared_are_told_and_not_compared(facts):
+    run_id = facts.arms[0].run.info.run_id
+    before = resolve_artifact(run_id, "predictions.csv").read_text()
+    table = pd.read_csv(resolve_artifact(run_id, "predictions.csv"))
+    missed = table.query("split == 'test'")["pair_id"].iloc[0]
+    less = table[table["pair_id"] != missed].to_csv(index=False)
+    try:
+        mlflow_client().log_text(run_id, less, "predictions.csv")
+        text = Page(render(study_facts(STUDY))).text
+    finally:
+        mlflow_client().log_text(run_id, before, "predictions.csv")
+    assert "The arms cannot be put side by side:" in text
+    assert "Table 2a" not in text
+
+
+def test_the_same_runs_have_one_report_in_mlflow(here, cohort, capsys):
+    words = ["report", STUDY, "--out", "again.html"]
+    ids = set()
+    for more in ([], ["--cohort", str(cohort)]):
+        assert main([*words, *more]) == 0
+        ids.add(re.findall(r"recorded as run (\w+)", capsys.readouterr().err)[0])
+    (run_id,) = ids
+    recorded = resolve_artifact(run_id, "report.html").read_text()
+    assert recorded == Path("again.html").read_text()
+    count = len(mlflow_client().search_runs([mlflow_client().get_run(run_id).info.experiment_id]))
+    assert main([*words, "--no-record"]) == 0
+    assert (
+        len(mlflow_client().search_runs([mlflow_client().get_run(run_id).info.experiment_id])) == count
+    )
+
+
+def test_every_answer_of_the_checklist_leads_somewhere(facts):
+    numbers = [item.number for item in ITEMS]
+    assert len(numbers) == len(set(numbers)) == 52
+    assert [int(re.match(r"\d+", number)[0]) for number in dict.fromkeys(numbers)] == sorted(
+        int(re.match(r"\d+", number)[0]) for number in numbers
+    )
+    ids = {attrs["id"] for _, attrs in Page(render(facts)).tags if "id" in attrs}
+    for item in ITEMS:
+        assert (item.answer == "authors") == (item.where == "")
+        assert item.where in ids | {""}
+        assert item.missing or item.answer == "here"
+    lacking = {item.number: item for item in checklist({"table1": False})}
+    assert lacking["20b"].answer == "authors"
+    assert lacking["20b"].missing
+
+
+def test_what_cannot_be_reported_is_told_in_a_sentence(here, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    faults = {
+        ("nobody's",): 'there is no study "nobody\'s" in sqlite',
+        (STUDY, "--cohort", str(tmp_path / "empty")): "there is no patients.csv in it",
+        (STUDY, "--out", str(tmp_path)): "is a folder; name a file in it",
+        (STUDY, "--out", str(tmp_path / "no" / "a.html")): "there is no folder",
+    }
+    mlflow_client().create_experiment("begun")
+    faults["begun",] = "has no finished cross-validation and no finished fit"
+    for words, expected in faults.items():
+        assert main(["report", *words]) == 2
+        err = capsys.readouterr().err
+        assert expected in err
+        assert err.count("\n") == 1

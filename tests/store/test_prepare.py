@@ -1,0 +1,397 @@
+"""Laws of a store in the making: whole or not there, the same from one input, the right pixels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.cohort.geometry import Box, crop
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.prepare import prepare_store
+from mufnet_lightning.store.store import CropStore
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Everything in a store that its inputs decide."""
+    return {
+        str(path.relative_to(store)): path.read_bytes()
+        for path in sorted(store.rglob("*"))
+        if path.is_file() and path.name != "store.json"
+    }
+
+
+# What a store holds.
+
+
+def test_every_crop_shows_its_frame_and_place_and_both_panes_the_same_tissue(
+    whole_store: Path, files: ModuleType
+) -> None:
+    store = CropStore.open(whole_store)
+    assert store.modalities == ("bmode", "ceus")
+    for row in store.manifest.itertuples():
+        box = Box(row.box_x - 80, row.box_y - 8, row.box_width, row.box_height)  # in the pane
+        for modality in store.modalities:
+            pane = files.pane_pixels(row.frame, modality, int(row.clip_id[1:]))
+            pixels = files.read_rgb(whole_store / getattr(row, f"{modality}_path"))
+            np.testing.assert_array_equal(pixels, crop(pane, box))
+
+
+def test_the_manifest_follows_the_tables(whole_store: Path) -> None:
+    manifest = CropStore.open(whole_store).manifest
+    assert manifest["pair_id"].tolist() == [f"p{number:06d}" for number in range(12)]
+    assert manifest["patient_id"].tolist() == ["P1"] * 3 + ["P2"] * 6 + ["P3"] * 3
+    assert manifest["clip_id"].unique().tolist() == ["C1", "C2", "C3", "C4"]
+    assert manifest["frame"].tolist() == [2, 7, 10] * 4
+    assert manifest["label"].tolist() == [0] * 3 + [1] * 6 + [0] * 3
+    assert manifest["phase"].tolist() == ["cortical", "medullary", "medullary"] * 4
+    assert manifest["center"].tolist() == ["north"] * 3 + ["south"] * 6 + [""] * 3
+    assert (manifest["box_pane"] == "ceus").all()
+
+
+def test_store_json_says_how_it_was_made(whole_store: Path) -> None:
+    info = CropStore.open(whole_store).info
+    assert info["pairs"] == 12
+    assert (info["patients"], info["low"], info["high"]) == (3, 2, 1)
+    assert info["margin"] == 0
+    assert len(info["digest"]) == 64
+
+
+def test_a_margin_adds_the_same_context_to_both_panes(
+    cohort: Path, tmp_path: Path, files: ModuleType
+) -> None:
+    store = prepare_store(cohort, tmp_path / "store", margin=0.5)
+    row = store.manifest.iloc[0]
+    assert (row["box_x"], row["box_width"]) == (92, 20), "the manifest keeps the drawn box"
+    for modality in store.modalities:
+        pane = files.pane_pixels(2, modality, 1)
+        pixels = files.read_rgb(store.root / row[f"{modality}_path"])
+        np.testing.assert_array_equal(pixels, pane[0 : 6 + 18 + 9, 2:42])  # clipped at the top
+
+
+def test_panes_of_different_size_are_cut_in_proportion(
+    cohort: Path, tmp_path: Path, files: ModuleType
+) -> None:
+    text = (cohort / "clips.csv").read_text().replace("0,8,64,48", "0,8,32,24", 1)
+    text = text.replace("80,8,32,24", "80,8,64,48")
+    (cohort / "clips.csv").write_text(text)
+    store = prepare_store(cohort, tmp_path / "store")
+    row = store.manifest.iloc[0]
+    assert files.read_rgb(store.root / row["ceus_path"]).shape == (18, 20, 3)
+    assert files.read_rgb(store.root / row["bmode_path"]).shape == (9, 10, 3)
+
+
+@pytest.mark.parametrize("margin", ["-0.1", "nan", "inf"])
+def test_a_margin_that_is_none(
+    margin: str, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["prepare", str(cohort), str(tmp_path / "s"), f"--margin={margin}"]) == 2
+    assert "expected 0 or more" in capsys.readouterr().err
+
+
+def test_one_pane_makes_a_store_of_one_modality(cohort: Path, tmp_path: Path) -> None:
+    text = (cohort / "clips.csv").read_text().replace("bmode_pane", "scanner")
+    (cohort / "clips.csv").write_text(text)
+    store = prepare_store(cohort, tmp_path / "store")
+    assert store.modalities == ("ceus",)
+    assert (store.manifest["bmode_path"] == "").all()
+    assert len(list((store.root / "crops").iterdir())) == 12
+    with pytest.raises(InputFault, match="has no bmode crops, only ceus"):
+        store.cache("bmode", 32)
+
+
+def test_pairs_keep_their_pixels_and_a_missing_image_stays_missing(
+    files: ModuleType, tmp_path: Path
+) -> None:
+    cohort = files.write_pairs_cohort(tmp_path / "pairs")
+    store = prepare_store(cohort, tmp_path / "store")
+    manifest = store.manifest
+    assert manifest["frame"].tolist() == [0, 2, 1, 3], "in the order of patients.csv"
+    assert manifest["label"].tolist() == [0, 0, 1, 1]
+    assert manifest["box_x"].isna().all()
+    assert manifest["bmode_path"].tolist()[-1] == ""
+    for row in manifest.itertuples():
+        for modality in store.modalities:
+            name = getattr(row, f"{modality}_path")
+            if name:
+                pixels = files.read_rgb(store.root / name)
+                expected = files.pane_pixels(row.frame, modality)[: 20 + row.frame]
+                np.testing.assert_array_equal(pixels, expected)
+    assert not store.cache("bmode", 16)[3].any()
+    assert store.cache("ceus", 16)[3].any()
+
+
+def test_an_unlabelled_cohort(cohort: Path, tmp_path: Path) -> None:
+    (cohort / "patients.csv").write_text("patient_id\nP1\nP2\nP3\n")
+    out = tmp_path / "store"
+    assert main(["prepare", str(cohort), str(out), "--without-grades"]) == 0
+    assert CropStore.open(out).manifest["label"].isna().all()
+
+
+def test_nothing_of_a_dicom_header_is_anywhere(
+    cohort: Path, tmp_path: Path, files: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clips = np.stack([files.clip_frame(number, 1) for number in range(12)])
+    files.write_dicom(cohort / "clips/C1.dcm", clips)
+    text = (cohort / "clips.csv").read_text().replace("C1.avi", "C1.dcm")
+    (cohort / "clips.csv").write_text(text)
+    (cohort / "truth.json").write_text("{}")
+    assert main(["prepare", str(cohort), str(tmp_path / "store")]) == 0
+    found = contents(tmp_path / "store")
+    found["store.json"] = (tmp_path / "store/store.json").read_bytes()
+    found["printed"] = "".join(capfd.readouterr()).encode()
+    assert not [k for k, v in found.items() for name in files.IDENTIFIERS if name in v]
+    assert not any("truth" in name for name in found)
+    store = CropStore.open(tmp_path / "store")
+    pixels = files.read_rgb(store.root / store.manifest["ceus_path"][0])
+    np.testing.assert_array_equal(pixels, files.pane_pixels(2, "ceus", 1)[6:24, 12:32])
+
+
+def test_any_id_will_do(cohort: Path, tmp_path: Path) -> None:
+    odd = '../P 1/*\\:"é,\n=cmd|x'
+    quoted = '"' + odd.replace('"', '""') + '"'
+    for table in ("patients.csv", "clips.csv"):
+        text = (cohort / table).read_text().replace("P1", quoted)
+        (cohort / table).write_text(text)
+    store = prepare_store(cohort, tmp_path / "store")
+    assert store.manifest["patient_id"][0] == odd
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cohort", "store"]
+
+
+def test_one_clip_under_two_names_and_patients_is_warned_of(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(cohort / "clips/C1.avi", cohort / "clips/C2.avi")
+    assert main(["prepare", str(cohort), str(tmp_path / "store")]) == 0
+    assert capsys.readouterr().err == (
+        "mufnet: warning: clips/C1.avi of patient 'P1' and clips/C2.avi of patient 'P2' are the same "
+        "file, byte for byte\n"
+    )
+
+
+# Made once, and whole.
+
+
+def test_the_same_inputs_make_the_same_store(
+    whole_cohort: Path, whole_store: Path, tmp_path: Path
+) -> None:
+    again = prepare_store(whole_cohort, tmp_path / "again")
+    assert contents(again.root) == contents(whole_store)
+    assert again.digest == CropStore.open(whole_store).digest
+
+
+def test_a_second_call_has_nothing_to_do(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["prepare", str(cohort), str(tmp_path / "store")]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.startswith("12 pairs of 3 patients (2 low, 1 high), bmode and ceus")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
+    assert main(arguments) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")} == before
+
+
+def test_other_inputs_leave_a_store_alone(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = prepare_store(cohort, tmp_path / "store").root
+    before = contents(store)
+
+    def refuses(*options: str) -> None:
+        capsys.readouterr()
+        assert main(["prepare", str(cohort), str(store), *options]) == 2
+        assert "is a store of other inputs" in capsys.readouterr().err
+        assert contents(store) == before
+
+    refuses("--margin", "0.1")
+    refuses("--without-grades")
+    with open(cohort / "clips/C1.avi", "ab") as file:
+        file.write(b"\0")
+    refuses()
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_what_is_no_store_is_left_alone(
+    kind: str, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "thesis"
+    if kind == "folder":
+        place.mkdir()
+        (place / "chapter 1.txt").write_text("once")
+    else:
+        place.write_text("once")
+    assert main(["prepare", str(cohort), str(place)]) == 2
+    assert "exists and is no crop store" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*.txt")) == (
+        ["chapter 1.txt"] if kind == "folder" else []
+    )
+
+
+def test_an_empty_folder_may_become_the_store_and_parents_are_made(
+    cohort: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert len(prepare_store(cohort, tmp_path / "empty").manifest) == 12
+    assert len(prepare_store(cohort, tmp_path / "a/b/store").manifest) == 12
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_place_that_cannot_be_written_to_is_told(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["prepare", str(cohort), str(tmp_path / "file/store")]) == 2
+    assert capsys.readouterr().err == (
+        f"mufnet: cannot write {tmp_path}/file/store: File exists ({tmp_path}/file)\n"
+    )
+
+
+def start_prepare(cohort: Path, store: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN, "prepare", str(cohort), str(store)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+LONG = 24  # clips: a machine that is busy may see a stop late
+RUN = "import sys; from mufnet_lightning.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+@pytest.fixture(scope="session")
+def long_cohort(tmp_path_factory: pytest.TempPathFactory, files: ModuleType) -> Path:
+    """Clips that take a while each, so that a run can be stopped between them."""
+    folder = tmp_path_factory.mktemp("long")
+    tables = files.cohort_tables()
+    [clip, box] = tables["clips"][0], tables["boxes"][0]
+    numbers = range(LONG)
+    tables["clips"] = [
+        clip | {"clip_id": f"C{n}", "patient_id": f"P{n % 3 + 1}", "path": f"{n}.avi"} for n in numbers
+    ]
+    tables["boxes"] = [
+        box | {"clip_id": f"C{n}", "frame": frame} for n in numbers for frame in range(0, 120, 6)
+    ]
+    for name, rows in tables.items():
+        files.write_table(folder / f"{name}.csv", rows)
+    frames = [cv2.resize(files.clip_frame(n % 20), (480, 192)) for n in range(120)]
+    files.write_clip(folder / "0.avi", frames, "MJPG")
+    whole = (folder / "0.avi").read_bytes()
+    for n in numbers[1:]:
+        (folder / f"{n}.avi").write_bytes(whole + bytes(n))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def long_store(long_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its store, made without a stop."""
+    store = prepare_store(long_cohort, tmp_path_factory.mktemp("straight") / "store")
+    assert len(store.manifest) == 480
+    return store.root
+
+
+def wait_until_gone(group: int) -> None:
+    """Workers notice within a fraction of a second that their parent is gone."""
+    deadline = time.monotonic() + 5
+    try:
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.05)
+    except ProcessLookupError:
+        return
+    raise AssertionError("workers outlive their parent")
+
+
+def wait_for_a_part(partial: Path, process: subprocess.Popen[str], parts: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(list((partial / "parts").glob("*.csv"))) < parts:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_run_that_was_stopped_is_taken_up_where_it_stopped(
+    how: signal.Signals,
+    long_cohort: Path,
+    long_store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    store, partial = tmp_path / "store", tmp_path / ".store.partial"
+    process = start_prepare(long_cohort, store)
+    wait_for_a_part(partial, process, 3)
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # Ctrl-C reaches the workers too
+    else:
+        process.kill()
+    out, err = process.communicate(timeout=10)
+    if how == signal.SIGINT:
+        assert (process.returncode, out, err) == (130, "", "mufnet: interrupted\n")
+    wait_until_gone(process.pid)
+    assert not store.exists()
+    done = sorted((partial / "parts").glob("*.csv"))
+    assert 3 <= len(done) < LONG
+    written = {
+        name: (partial / "crops" / name).stat().st_mtime_ns
+        for part in done
+        for name in part.read_text().split()
+    }
+
+    assert main(["prepare", str(long_cohort), str(store)]) == 0
+    assert f"{len(done)} of {LONG} clips are done" in capsys.readouterr().err
+    for name, when in written.items():
+        assert (store / "crops" / name).stat().st_mtime_ns == when, "cut a second time"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
+    assert contents(store) == contents(long_store)
+
+
+def test_a_partial_folder_of_other_inputs_is_not_taken_up(
+    cohort: Path, whole_store: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / ".store.partial"
+    (partial / "parts").mkdir(parents=True)
+    (partial / "parts/digest").write_text("0" * 64)
+    (partial / "parts/000000.csv").write_text("")
+    (partial / "crops").mkdir()
+    (partial / "crops/p000000_ceus.png").write_bytes(b"of somebody else")
+    assert contents(prepare_store(cohort, tmp_path / "store").root) == contents(whole_store)
+
+
+def test_a_finished_clip_whose_crops_got_lost_is_cut_again(
+    cohort: Path, whole_store: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / ".store.partial"
+    shutil.copytree(whole_store / "crops", partial / "crops")
+    (partial / "parts").mkdir()
+    (partial / "parts/digest").write_text(CropStore.open(whole_store).digest)
+    (partial / "parts/000000.csv").write_text("p000000_ceus.png\np000000_bmode.png\n")
+    (partial / "crops/p000000_ceus.png").write_bytes(b"")
+    assert contents(prepare_store(cohort, tmp_path / "store").root) == contents(whole_store)
+
+
+def test_two_runs_do_not_meet_in_one_store(
+    long_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    process = start_prepare(long_cohort, store)
+    wait_for_a_part(tmp_path / ".store.partial", process, 1)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        assert main(["prepare", str(long_cohort), str(store)]) == 2
+        assert "is being prepared by another process" in capsys.readouterr().err
+    finally:
+        process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert out.startswith("480 pairs of 3 patients")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]

@@ -1,0 +1,608 @@
+"""Real runs through the command: what they leave in MLflow, what they refuse, how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.evaluation.comparison import compare_arms
+from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.tracking.checkpoints import resolve_checkpoint
+from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+from mufnet_lightning.training.callbacks.record import RunRecord
+
+COLUMNS = "pair_id,patient_id,clip_id,frame,label,score,weight_bmode,weight_ceus,fold,split"
+
+
+def all_runs() -> list[Run]:
+    store: MlflowClient = mlflow_client()
+    ids = [e.experiment_id for e in store.search_experiments()]
+    return list(store.search_runs(ids))
+
+
+def only_run() -> Run:
+    (run,) = all_runs()
+    return run
+
+
+def predictions(run: Run) -> pd.DataFrame:
+    return pd.read_csv(resolve_artifact(run.info.run_id, "predictions.csv"))
+
+
+def files(run: Run, folder: str | None = None) -> set[str]:
+    return {entry.path for entry in mlflow_client().list_artifacts(run.info.run_id, folder)}
+
+
+@pytest.mark.parametrize("arm", ["fused", "bmode", "ceus"])
+def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, capsys):
+    tiny[0] = f"--config=configs/{arm}.yaml"
+    assert main(["fit", *tiny, "--data.fold=2", "--trainer.max_epochs=2"]) == 0
+    printed = capsys.readouterr()
+    run = only_run()
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == f"{arm}-fold2"
+    assert (
+        run.info.artifact_uri
+        == f"{(work / 'mlruns' / 'artifacts').as_uri()}/{run.info.run_id}/artifacts"
+    )
+    expected = {
+        "arm": arm,
+        "fold": "2",
+        "protocol": "paper",
+        "study": "demo",
+        "selection": "validation",
+    }
+    assert expected.items() <= run.data.tags.items()
+    assert {"config.yaml", "folds.csv", "predictions.csv", "figures", "checkpoints"} <= files(run)
+    drawn = {"roc", "roc_patients", "confusion", "reliability", "scores"}
+    drawn |= {"weights"} if arm == "fused" else set()
+    assert files(run, "figures") == {"figures/train_batch.png"} | {
+        f"figures/{part}_{name}.{form}"
+        for part in ("val", "test")
+        for name in drawn
+        for form in ("png", "pdf")
+    }
+    assert files(run, "evaluation") == {"evaluation/val.json", "evaluation/test.json"}
+    assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
+
+    # parameters, data and the metrics' curves
+    assert run.data.params["model.encoder"] == "test_efficientnet"
+    assert run.data.params["patients_test"] == "6"
+    (dataset,) = run.inputs.dataset_inputs
+    assert CropStore.open(phantom_store).digest.startswith(dataset.dataset.digest)
+    curve = mlflow_client().get_metric_history(run.info.run_id, "train/loss")
+    assert [point.step for point in curve] == [0, 1]
+    names = {f"{part}/{name}" for part in ("val", "test") for name in ("auc", "patient_auc", "loss")}
+    assert names <= set(run.data.metrics)
+    assert ("test/alpha_high" in run.data.metrics) == (arm == "fused")
+
+    # the configuration in the run is the composed one, and the table printed is the run's numbers
+    config = yaml.safe_load(resolve_artifact(run.info.run_id, "config.yaml").read_text())
+    assert config["data"]["fold"] == 2
+    assert config["model"]["lr"] == 0.05
+    assert f"{run.data.metrics['test/auc']:.3f}" in printed.out
+    assert run.info.run_id in printed.out
+    assert "Traceback" not in printed.err
+
+
+def test_predictions_are_the_contract_and_cover_validation_and_test(work, tiny, phantom_store):
+    assert main(["fit", *tiny]) == 0
+    table = predictions(only_run())
+    assert ",".join(table.columns) == COLUMNS
+    folds = pd.read_csv(resolve_artifact(only_run().info.run_id, "folds.csv"))
+    here = folds[(folds["fold"] == 0) & (folds["part"] != "train")].set_index("patient_id")
+    assert set(table["patient_id"]) == set(here.index)
+    assert (table["split"] == table["patient_id"].map(here["part"])).all()
+    assert (table["label"] == table["patient_id"].map(here["label"])).all()
+    assert table["pair_id"].is_unique
+    assert len(table) == 3 * len(here)
+    torch.testing.assert_close(
+        torch.tensor((table["weight_bmode"] + table["weight_ceus"]).to_numpy()),
+        torch.ones(len(table), dtype=torch.float64),
+        atol=1e-6,
+        rtol=0,
+    )
+    # the numbers in the run are those of the file
+    test = table[table["split"] == "test"]
+    from sklearn.metrics import roc_auc_score
+
+    metrics = only_run().data.metrics
+    assert metrics["test/auc"] == pytest.approx(roc_auc_score(test["label"], test["score"]), abs=1e-6)
+    patients = test.groupby("patient_id")[["label", "score"]].mean()
+    expected = roc_auc_score(patients["label"], patients["score"])
+    assert metrics["test/patient_auc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_each_part_has_its_clustered_interval_and_its_report(work, tiny):
+    assert main(["fit", *tiny]) == 0
+    run = only_run()
+    report = json.loads(resolve_artifact(run.info.run_id, "evaluation/test.json").read_text())
+    rows = predictions(run).query("split == 'test'")
+    expected = compare_arms(["fused"], rows["label"], rows["score"], rows["patient_id"])
+    assert report["image"] == json.loads(json.dumps(expected))
+    metrics = run.data.metrics
+    assert [metrics["test/auc_ci_low"], metrics["test/auc_ci_high"]] == report["image"]["arms"][0][
+        "auc_ci"
+    ]
+    patient = report["patient"]["arms"][0]
+    assert metrics["test/patient_auc"] == pytest.approx(patient["auc"], abs=1e-6)
+    assert metrics["test/patient_auc_ci_low"] == patient["auc_ci"][0]
+    assert metrics["test/brier"] == pytest.approx(np.mean((rows["score"] - rows["label"]) ** 2))
+
+
+def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(work, tiny, capsys):
+    assert main(["fit", "--config=configs/bmode.yaml", *tiny[1:]]) == 0
+    baseline = only_run()
+    assert main(["fit", *tiny, f"--tracking.baseline=runs:/{baseline.info.run_id}"]) == 0
+    (run,) = [run for run in all_runs() if run.data.tags["arm"] == "fused"]
+    report = json.loads(resolve_artifact(run.info.run_id, "evaluation/test.json").read_text())
+    (test,) = report["patient"]["tests"]
+    assert (test["a"], test["b"]) == ("fused", "bmode")
+    metrics = run.data.metrics
+    assert metrics["test/patient_auc_difference_p"] == test["p"]
+    difference = metrics["test/auc"] - baseline.data.metrics["test/auc"]
+    assert metrics["test/auc_difference"] == pytest.approx(difference, abs=1e-6)
+    assert run.data.tags["baseline"] == f"runs:/{baseline.info.run_id}"
+    count = len(all_runs())
+    capsys.readouterr()
+    words = [f"--tracking.baseline={baseline.info.run_id}", "--data.split_seed=9"]
+    assert main(["fit", *tiny, *words]) == 2
+    assert "were scored on different patients" in capsys.readouterr().err
+    assert main(["fit", *tiny, "--tracking.baseline=nowhere.csv"]) == 2
+    assert len(all_runs()) == count
+
+
+def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work, tiny):
+    for workers in (0, 0, 2, 2):
+        words = [*tiny, "--trainer.max_epochs=2", f"--data.num_workers={workers}"]
+        assert main(["fit", *words]) == 0
+    first, *others = all_runs()
+
+    def told(run: Run) -> dict[str, float]:
+        return {k: v for k, v in run.data.metrics.items() if not k.startswith("system/")}
+
+    for other in others:
+        assert told(other) == told(first)
+        pd.testing.assert_frame_equal(predictions(other), predictions(first), check_exact=True)
+
+
+def test_another_seed_gives_another_network_on_the_same_patients(work, tiny):
+    assert main(["fit", *tiny]) == 0
+    assert main(["fit", *tiny, "--seed_everything=5"]) == 0
+    a, b = (predictions(run) for run in all_runs())
+    assert (a["pair_id"] == b["pair_id"]).all()
+    assert (a["score"] != b["score"]).any()
+
+
+def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(work, tiny, capsys):
+    assert main(["fit", *tiny]) == 0
+    trained = only_run()
+    before = predictions(trained)
+    assert main(["test", f"--ckpt_path=runs:/{trained.info.run_id}"]) == 0
+    tested = next(run for run in all_runs() if run.info.run_id != trained.info.run_id)
+    assert tested.info.run_name == "fused-fold0-test"
+    assert tested.data.metrics["test/auc"] == trained.data.metrics["test/auc"]
+    after = predictions(tested)
+    pd.testing.assert_frame_equal(
+        after, before[before["split"] == "test"].reset_index(drop=True), check_exact=True
+    )
+    assert main(["predict", f"--ckpt_path={trained.info.run_id}", "--output=next.csv"]) == 0
+    table = pd.read_csv("next.csv").set_index("pair_id")
+    assert ",".join(["pair_id", *table.columns]) == COLUMNS
+    assert len(table) == 90
+    known = before.set_index("pair_id")["score"]
+    torch.testing.assert_close(
+        torch.tensor(table.loc[known.index, "score"].to_numpy()),
+        torch.tensor(known.to_numpy()),
+        atol=1e-6,
+        rtol=1e-5,
+    )
+    assert len(all_runs()) == 2  # a prediction is no experiment
+
+
+def test_the_next_patient_needs_no_grade(work, tiny, tmp_path, phantom_store):
+    assert main(["fit", *tiny]) == 0
+    cohort = tmp_path / "new"
+    cohort.symlink_to(phantom_store.parent / "cohort")
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for name in ("clips.csv", "boxes.csv"):
+        (bare / name).write_bytes((cohort / name).read_bytes())
+    shutil.copytree(cohort / "clips", bare / "clips")
+    patients = pd.read_csv(cohort / "patients.csv", dtype=str)
+    patients.drop(columns="grade").to_csv(bare / "patients.csv", index=False)
+    assert main(["prepare", "bare", "ungraded", "--without-grades"]) == 0
+    run_id = only_run().info.run_id
+    assert main(["predict", f"--ckpt_path={run_id}", "--data.store=ungraded"]) == 0
+    table = pd.read_csv("predictions.csv")
+    assert table["label"].isna().all()
+    assert table["score"].between(0, 1).all()
+    assert main(["fit", *tiny, "--data.store=ungraded"]) == 2
+
+
+def grown(phantom_store: Path, name: str) -> None:
+    """A store of the phantom's patients and of as many new ones, in the working folder."""
+    source = CropStore.open(phantom_store)
+    shutil.copytree(phantom_store, name, ignore=shutil.ignore_patterns("cache*"))
+    first = source.manifest.astype(object).where(source.manifest.notna(), "")
+    second = first.assign(
+        patient_id="new" + first["patient_id"].astype(str), pair_id="new" + first["pair_id"].astype(str)
+    )
+    pd.concat([first, second]).to_csv(Path(name) / "manifest.csv", index=False)
+    about = json.loads((Path(name) / "store.json").read_text())
+    for key, value in about.items():
+        if value == source.digest:
+            about[key] = "0" * len(value)
+    (Path(name) / "store.json").write_text(json.dumps(about))
+    store = CropStore.open(Path(name))
+    assert store.digest != source.digest
+    assert store.manifest["patient_id"].nunique() == 60
+
+
+def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, phantom_store, capsys):
+    assert main(["fit", *tiny]) == 0
+    trained = only_run()
+    before = predictions(trained)
+    shutil.copy(resolve_checkpoint(trained.info.run_id), "kept.ckpt")
+    grown(phantom_store, "grown")
+
+    # the store has grown since: a new split would put patients of the training into the test
+    for reference in (f"runs:/{trained.info.run_id}", "kept.ckpt"):
+        known = {run.info.run_id for run in all_runs()}
+        assert main(["test", f"--ckpt_path={reference}", "--data.store=grown"]) == 0
+        (tested,) = [run for run in all_runs() if run.info.run_id not in known]
+        assert set(predictions(tested)["pair_id"]) == set(
+            before.loc[before["split"] == "test", "pair_id"]
+        )
+        assert tested.data.tags["protocol"] == "paper"
+
+    # another fold's validation patients trained this one; so did those of a hand-made table
+    capsys.readouterr()
+    folds = pd.read_csv(resolve_artifact(trained.info.run_id, "folds.csv"))
+    swapped = folds.assign(part=folds["part"].replace({"train": "test", "test": "train"}))
+    swapped.to_csv("swapped.csv", index=False)
+    for words in (
+        ["validate", "--ckpt_path=kept.ckpt", "--data.fold=1"],
+        ["test", "--ckpt_path=kept.ckpt", "--data.folds_from=swapped.csv"],
+        ["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.fold=1"],
+        ["fit", *tiny, "--model.init_from=kept.ckpt", "--data.folds_from=swapped.csv"],
+        ["fit", *tiny, "--model.init_from=kept.ckpt", "--data.store=grown"],
+    ):
+        count = len(all_runs())
+        assert main(words) == 2
+        assert "trained this checkpoint" in capsys.readouterr().err
+        assert len(all_runs()) == count
+
+    # one label that was mended since does not make it another cohort; other labels throughout do
+    manifest = pd.read_csv("grown/manifest.csv", dtype=str, keep_default_na=False)
+    for name, share in (("mended", 1), ("foreign", 30)):
+        shutil.copytree("grown", name, ignore=shutil.ignore_patterns("cache*"))
+        ids = manifest["patient_id"].unique()[:share]
+        turned = manifest["label"].replace({"0": "1", "1": "0"})
+        manifest.assign(label=manifest["label"].mask(manifest["patient_id"].isin(ids), turned)).to_csv(
+            f"{name}/manifest.csv", index=False
+        )
+    words = ["fit", *tiny, "--model.init_from=kept.ckpt"]
+    assert main([*words, "--data.store=mended"]) == 2
+    assert "trained this checkpoint" in capsys.readouterr().err
+    assert main([*words, "--data.store=foreign"]) == 0
+
+    # what trained the weights that a run began with is remembered as well
+    (second,) = [run for run in all_runs() if run.data.params.get("data.store") == "foreign"]
+    shutil.copy(resolve_checkpoint(second.info.run_id), "second.ckpt")
+    assert main(["fit", *tiny, "--model.init_from=second.ckpt", "--data.folds_from=swapped.csv"]) == 2
+    assert "trained this checkpoint" in capsys.readouterr().err
+
+    # predict scores everybody, and says which patients flatter
+    assert main(["predict", "--ckpt_path=kept.ckpt", "--output=all.csv"]) == 0
+    told = capsys.readouterr().err
+    own = folds.query("fold == 0 and part == 'train'")["patient_id"]
+    assert f"{len(own)} of these patients trained this checkpoint" in told
+    table = pd.read_csv("all.csv")
+    assert set(table.loc[table["split"] == "train", "patient_id"]) == set(own)
+
+    # and training does not go on with another store's images
+    assert main(["fit", *tiny, "--ckpt_path=kept.ckpt", "--data.store=grown"]) == 2
+    assert "is not the one that this checkpoint was trained on" in capsys.readouterr().err
+
+
+def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(work, tiny, capsys):
+    words = ["--data.batch_size=3", "--trainer.limit_test_batches=0.2"]  # one batch of a patient
+    assert main(["fit", *tiny, *words]) == 0
+    told = " ".join(capsys.readouterr().err.split())  # the progress bar wraps lines
+    assert "test is not evaluated: an AUC needs both classes" in told
+    run = only_run()
+    assert run.info.status == "FINISHED"
+    assert "an AUC needs both classes" in run.data.tags["not_evaluated_test"]
+    assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
+    assert "val/auc_ci_low" in run.data.metrics
+
+
+def test_no_test_batches_leave_the_rest_and_no_validation_is_told(work, tiny, capsys):
+    assert main(["fit", *tiny, "--trainer.limit_val_batches=0"]) == 2
+    assert "validation selects the checkpoint" in capsys.readouterr().err
+    assert all_runs() == []
+    assert main(["fit", *tiny, "--trainer.limit_test_batches=0"]) == 0
+    assert "val " in capsys.readouterr().out
+    assert files(only_run(), "checkpoints") == {"checkpoints/selected.ckpt"}
+    # a finished run has nothing left to train
+    words = [*tiny, f"--ckpt_path=runs:/{only_run().info.run_id}"]
+    assert main(["fit", *words]) == 2
+    assert "no epoch was trained" in capsys.readouterr().err
+
+
+def test_a_callback_may_stand_alone_in_the_configuration(work, tiny):
+    Path("one.yaml").write_text(
+        "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.EarlyStopping\n"
+        "    init_args:\n      monitor: val/auc\n"
+    )
+    assert main(["fit", *tiny, "--config=one.yaml"]) == 0
+
+
+def test_a_patient_may_be_called_na(work, tiny, phantom_store):
+    manifest = CropStore.open(phantom_store).manifest
+    first = manifest["patient_id"].iloc[0]
+    shutil.copytree(phantom_store, "na", ignore=shutil.ignore_patterns("cache*"))
+    renamed = manifest.assign(patient_id=manifest["patient_id"].replace({first: "NA"}))
+    renamed.to_csv("na/manifest.csv", index=False)
+    assert main(["fit", *tiny, "--data.store=na"]) == 0
+    run_id = only_run().info.run_id
+    assert main(["fit", *tiny, "--data.store=na", f"--data.folds_from={run_id}"]) == 0
+    assert main(["fit", *tiny, "--data.store=na", "--data.folds_from=folds.csv"]) == 2
+    shutil.copy(resolve_artifact(run_id, "folds.csv"), "folds.csv")
+    assert main(["fit", *tiny, "--data.store=na", "--data.folds_from=folds.csv"]) == 0
+    assert {run.data.tags["protocol"] for run in all_runs()} == {"paper", "from_file"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--model.encodr=x"], "unrecognized arguments: --model.encodr=x"),
+        (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3"),
+        (["--config=wrong.yaml"], "does not accept option 'data.stor'"),
+        (["--config=broken.yaml"], "Problems parsing config"),
+        (["--config=nowhere.yaml"], "File does not exist"),
+        (["--data.store=nowhere"], "there is no crop store at nowhere"),
+        (["--data.fold=5"], "data.fold is 5, but the folds are 0 to 4"),
+        (["--data.batch_size=1000"], "data.batch_size is 1000, but fold 0 has only 57 training images"),
+        (["--data.batch_size=0"], "data.batch_size is 0, expected 1 or more"),
+        (["--data.batch_size=many"], "data.batch_size: Expected a int. Got value: many"),
+        (["--data.modalities=[mri]"], "data.modalities: Expected one of 'bmode', 'ceus'"),
+        (["--data.protocol=center", "--data.fold=9"], "data.fold is 9, but the folds are 0 to 1"),
+        (["--data.n_folds=40"], "needs at least 41 low-grade patients, found 15"),
+        (["--data.folds_from=nowhere.csv"], "nowhere.csv: there is no such file"),
+        (["--model.encoder=efficientnet_b33"], "which timm does not have"),
+        (["--model.fusion=max"], "model.fusion: Expected one of 'softmax', 'sigmoid'"),
+        (["--model.init_from=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
+        (["--model.init_from=0123456789"], "neither a file nor a run"),
+        (["--checkpoint.monitor=val/f1"], "checkpoint.monitor is val/f1, expected val/"),
+        (["--checkpoint.monitor=test_watched/accuracy"], "needs data.watch_test: true"),
+        (["--seed_everything=-1"], "seed_everything: -1 is not in bounds"),
+        (["--trainer.precision=99"], "trainer.precision: expected one of 64, 32, 16"),
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
+        (["--config=resumes.yaml"], "ckpt_path stands in a configuration file; give --ckpt_path"),
+        (["--model.beta=1"], "model.beta is 1.0, expected 0 up to, but not, 1"),
+        (["--model.gamma=-1"], "model.gamma is -1.0, expected 0 or more"),
+        (["--model.dropout=2"], "model.dropout is 2.0, expected 0 up to, but not, 1"),
+        (["--model.lr=-1"], "model.lr is -1.0, expected more than 0"),
+        (["--model.lr=.nan"], "model.lr is nan, expected more than 0"),
+        (["--model.momentum=-0.5"], "model.momentum is -0.5, expected 0 up to, but not, 1"),
+        (["--model.weight_decay=-1"], "model.weight_decay is -1.0, expected 0 or more"),
+        (["--model.lr_step=0"], "model.lr_step is 0, expected 1 or more"),
+        (["--model.lr_factor=0"], "model.lr_factor is 0.0, expected more than 0"),
+        (["--data.num_workers=-1"], "data.num_workers is -1, expected 0 or more"),
+        (["--data.augmentation.flip=2"], "data.augmentation.flip is 2.0, expected 0 to 1"),
+        (
+            ["--data.augmentation.scale=1"],
+            "data.augmentation.scale is 1.0, expected 0 up to, but not, 1",
+        ),
+        (["--data.augmentation.rotate=-3"], "data.augmentation.rotate is -3.0, expected 0 or more"),
+        (["--trainer.overfit_batches=1"], "trainer.overfit_batches would replace the class-balanced"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(work, tiny, capsys, words, expected):
+    Path("wrong.yaml").write_text("data:\n  stor: x\n")
+    Path("broken.yaml").write_text("data: [\n")
+    Path("resumes.yaml").write_text("ckpt_path: last.ckpt\n")
+    assert main(["fit", *tiny, *words]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    (line,) = [line for line in printed.err.splitlines() if line.strip()]
+    assert line.startswith("mufnet: ")
+    assert expected in line
+    assert all_runs() == []
+
+
+def test_fused_on_a_store_without_ceus_is_told(work, tiny, phantom_store, capsys):
+    clips = pd.read_csv(phantom_store.parent / "cohort" / "clips.csv", dtype=str)
+    boxes = pd.read_csv(phantom_store.parent / "cohort" / "boxes.csv", dtype=str)
+    Path("one").mkdir()
+    shutil.copytree(phantom_store.parent / "cohort" / "clips", "one/clips")
+    shutil.copy(phantom_store.parent / "cohort" / "patients.csv", "one/patients.csv")
+    # the box was drawn on the CEUS pane; call that pane B-mode, and there is no CEUS
+    clips = clips.drop(columns="bmode_pane").rename(columns={"ceus_pane": "bmode_pane"})
+    clips.to_csv("one/clips.csv", index=False)
+    boxes.assign(pane="bmode").to_csv("one/boxes.csv", index=False)
+    assert main(["prepare", "one", "only_bmode"]) == 0
+    capsys.readouterr()
+    assert main(["fit", *tiny, "--data.store=only_bmode"]) == 2
+    assert "this store has no ceus crops, only bmode" in capsys.readouterr().err
+    assert main(["fit", *tiny, "--data.store=only_bmode", "--data.modalities=[bmode]"]) == 0
+
+
+def test_one_class_in_a_part_is_told(work, tiny, phantom_store, capsys):
+    manifest = CropStore.open(phantom_store).manifest
+    table = manifest[["patient_id", "label"]].drop_duplicates().reset_index(drop=True)
+    low = table["label"] == 0
+    table["part"] = ["val" if last else "train" for last in (table.index >= 20)]
+    table.loc[low & (low.cumsum() <= 4), "part"] = "test"  # four of low grade, none of high
+    table.assign(fold=0).to_csv("folds.csv", index=False)
+    assert main(["fit", *tiny, "--data.folds_from=folds.csv"]) == 2
+    assert "the test part of fold 0 has no image of high grade" in capsys.readouterr().err
+
+
+def test_folds_are_read_from_a_file_or_a_run(work, tiny):
+    assert main(["fit", *tiny, "--data.split_seed=9"]) == 0
+    first = only_run()
+    assert main(["fit", *tiny, f"--data.folds_from={first.info.run_id}"]) == 0
+    second = next(run for run in all_runs() if run.info.run_id != first.info.run_id)
+    assert (predictions(first)["pair_id"] == predictions(second)["pair_id"]).all()
+    assert main(["fit", *tiny]) == 0
+    third = next(r for r in all_runs() if r.info.run_id not in (first.info.run_id, second.info.run_id))
+    assert set(predictions(third)["pair_id"]) != set(predictions(first)["pair_id"])
+
+
+def test_selecting_on_the_test_set_is_possible_and_tagged(work, tiny):
+    words = ["--data.watch_test=true", "--checkpoint.monitor=test_watched/accuracy"]
+    assert main(["fit", *tiny, *words]) == 0
+    run = only_run()
+    assert run.data.tags["selection"] == "optimistic"
+    assert run.data.metrics["test_watched/auc"] == run.data.metrics["test/auc"]
+
+
+def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(work, tiny):
+    assert main(["fit", *tiny]) == 0
+    source = only_run().info.run_id
+    trained = torch.load(resolve_checkpoint(source), weights_only=True)["state_dict"]
+
+    def begun(**options) -> dict[str, torch.Tensor]:
+        module = MufNetModule(encoder="test_efficientnet", init_from=source, **options)
+        module.initialise_weights()
+        return module.state_dict()
+
+    same = begun()
+    other = begun(classes=("benign", "malignant"))
+    single = begun(modalities=("ceus",))
+    for name, value in trained.items():
+        if name.startswith("net.head"):
+            torch.testing.assert_close(same[name], value)
+            assert not torch.equal(other[name], value)
+        elif name.startswith("net."):
+            torch.testing.assert_close(same[name], value)
+            if name in single:
+                torch.testing.assert_close(single[name], value)
+
+
+def test_a_checkpoint_of_another_network_is_refused(work, tiny, capsys):
+    assert main(["fit", *tiny]) == 0
+    run_id = only_run().info.run_id
+    capsys.readouterr()
+    words = [*tiny, f"--ckpt_path=runs:/{run_id}", "--model.share_encoder=false"]
+    assert main(["test", *words]) == 2
+    assert "the checkpoint does not fit this network" in capsys.readouterr().err
+    assert main(["fit", *tiny, f"--model.init_from={run_id}", "--model.share_encoder=false"]) == 2
+    assert "its weights do not fit this network" in capsys.readouterr().err
+
+
+class _Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("exploded",)
+
+
+def test_loading_a_checkpoint_runs_no_code_from_it(work, tiny, capsys):
+    torch.save({"state_dict": {}, "hyper_parameters": _Bomb(), "mufnet_config": ""}, "bomb.ckpt")
+    for words in (
+        ["test", "--ckpt_path=bomb.ckpt"],
+        ["test", *tiny, "--ckpt_path=bomb.ckpt"],
+        ["fit", *tiny, "--ckpt_path=bomb.ckpt"],
+        ["fit", *tiny, "--model.init_from=bomb.ckpt"],
+    ):
+        assert main(words) == 2
+        assert "bomb.ckpt: not a checkpoint of mufnet: it holds code" in capsys.readouterr().err
+        assert not Path("exploded").exists()
+    torch.load("bomb.ckpt", weights_only=False)
+    assert Path("exploded").exists()  # the bomb was live
+
+
+def test_a_run_that_fails_says_so_and_why(work, tiny, monkeypatch):
+    def broken(self, batch, batch_idx):
+        raise FloatingPointError("the loss is not a number")
+
+    monkeypatch.setattr(MufNetModule, "training_step", broken)
+    with pytest.raises(FloatingPointError):
+        main(["fit", *tiny])
+    assert only_run().info.status == "FAILED"
+    assert only_run().data.tags["reason"] == "FloatingPointError: the loss is not a number"
+
+
+def test_a_run_that_breaks_off_after_training_is_not_finished(work, tiny, monkeypatch):
+    def broken(self, batch, batch_idx):
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(MufNetModule, "test_step", broken)
+    with pytest.raises(OSError, match="disk is gone"):
+        main(["fit", *tiny])
+    assert only_run().info.status == "FAILED"
+    assert "val/auc" in only_run().data.metrics
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
+    words = [*tiny, "--trainer.max_epochs=500"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mufnet_lightning", "fit", *words], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 240
+    try:
+        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    run = only_run()
+    assert run.info.status == "KILLED"
+    (last,) = Path("mlruns").glob("checkpoints/*/last.ckpt")
+    epoch = torch.load(last, weights_only=True)["epoch"]
+    start = last if number == signal.SIGINT else f"runs:/{run.info.run_id}"
+    assert main(["test", f"--ckpt_path=runs:/{run.info.run_id}"]) == 2  # nothing is selected yet
+    assert main(["fit", *tiny, f"--ckpt_path={start}", f"--trainer.max_epochs={epoch + 3}"]) == 0
+    # the same run goes on, and remembers its best epoch so far
+    assert only_run().info.run_id == run.info.run_id
+    assert only_run().info.status == "FINISHED"
+    assert "reason" not in only_run().data.tags
+    steps = [p.step for p in mlflow_client().get_metric_history(run.info.run_id, "train/loss")]
+    # no epoch is run twice; the stop may fall between saving an epoch and logging its loss
+    assert steps in (list(range(epoch + 3)), [e for e in range(epoch + 3) if e != epoch])
+    curve = mlflow_client().get_metric_history(run.info.run_id, "val/auc")
+    assert only_run().data.metrics["val/auc"] == max(point.value for point in curve)
+    assert files(only_run(), "checkpoints") == {"checkpoints/selected.ckpt"}
+    assert not list(Path("mlruns").glob("checkpoints/*"))
+
+
+def test_a_checkpoint_carries_its_configuration_as_text(work):
+    checkpoint: dict = {}
+    RunRecord({"data": {"store": "x"}}).on_save_checkpoint(
+        Trainer(logger=False, accelerator="cpu"), None, checkpoint
+    )  # type: ignore[arg-type]
+    assert yaml.safe_load(checkpoint["mufnet_config"]) == {"data": {"store": "x"}}
+
+
+def test_weights_that_cannot_be_fetched_are_told_and_never_replaced(work, tiny, monkeypatch, capsys):
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert main(["fit", *tiny, "--model.pretrained=true"]) == 2
+    assert "the pretrained weights of test_efficientnet could not be loaded" in capsys.readouterr().err
+    assert all_runs() == []
