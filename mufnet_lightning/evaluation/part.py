@@ -18,11 +18,49 @@ from mufnet_lightning.evaluation.figures import (
     weight_figure,
 )
 from mufnet_lightning.evaluation.predictions import MatchedScores
+from mufnet_lightning.evaluation.statistics.auc import delong
 from mufnet_lightning.evaluation.statistics.calibration import brier_score, calibration_error
+from mufnet_lightning.evaluation.statistics.checks import as_labels, as_scores
 from mufnet_lightning.evaluation.statistics.rates import confusion, patient_scores
-from mufnet_lightning.vocabulary import RATES, WEIGHT_NAMES
+from mufnet_lightning.vocabulary import RATES, THRESHOLD, WEIGHT_NAMES
 
 PREFIXES: dict[Level, str] = {"image": "", "patient": "patient_"}
+
+
+def part_numbers(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> dict[str, float]:
+    """The numbers of one arm's part: auc, accuracy, sensitivity, specificity, and `patient_...`.
+
+    >>> part_numbers([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], ["a", "b", "c", "c"])["specificity"]
+    0.5
+
+    Args:
+        labels: (N,) of 0 and 1; the images of a patient share one.
+        scores: (N,), probabilities of high grade; one above 0.5 calls the image high.
+        patients: (N,), the patient of each image. `patient_...` is of the mean scores of each
+            patient's images.
+
+    Returns:
+        By name. What needs images of a class that is not there is left out.
+
+    Raises:
+        EvaluationError: a score is missing or infinite, a patient has two labels, or the arrays do
+            not fit each other.
+    """
+    pooled = patient_scores(labels, scores, patients)
+    numbers: dict[str, float] = {}
+    for prefix, positive, values in (
+        ("", as_labels(labels), as_scores(scores, len(np.asarray(labels)))),
+        ("patient_", pooled.labels, pooled.scores),
+    ):
+        if positive.any() and not positive.all():
+            numbers[f"{prefix}auc"] = float(delong(positive, values).aucs[0])
+        rates = confusion(positive, values[0], THRESHOLD).rates()
+        numbers |= {
+            f"{prefix}{name}": rates[name]
+            for name in ("accuracy", "sensitivity", "specificity")
+            if np.isfinite(rates[name])
+        }
+    return numbers
 
 
 def arm_report(arms: MatchedScores, thresholds: ArrayLike = 0.5) -> dict[str, Any]:
