@@ -2,21 +2,108 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mufnet_lightning.errors import InputFault
-
-if TYPE_CHECKING:
-    pass
+from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
 
 CHECKPOINT = "checkpoints/selected.ckpt"
+_CONFIG, _FOLDS, _DIGEST, _COHORT, _TRAINED, _RUN = (
+    f"mufnet_{name}" for name in ("config", "folds", "digest", "cohort", "trained", "run")
+)
+_MOVED = ("lr", "momentum", "weight_decay", "lr_step", "lr_factor")  # to the optimiser, after 0.1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint of this package holds, whichever version wrote it.
+
+    Attributes:
+        state_dict: weights by name, on the CPU.
+        hyper_parameters: arguments of the module's class.
+        configuration: of the run that wrote it.
+        folds: the fold table of its training, as CSV text.
+        digest: of the store that it was trained on.
+        cohort: id of that store's cohort; None in those of version 0.1.
+        trained: the cohorts that trained it, also by way of its `init_from`: each with `digest`, `cohort`
+            (where known), `patients` (label by id) and `train` (ids).
+        run_id: of the run that wrote it.
+    """
+
+    state_dict: Mapping[str, Any]
+    hyper_parameters: Mapping[str, Any]
+    configuration: Configuration
+    folds: str | None = None
+    digest: str | None = None
+    cohort: str | None = None
+    trained: list[dict[str, Any]] = field(default_factory=list)
+    run_id: str | None = None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The settings, by section and name."""
+        return self.configuration.settings
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Checkpoint:
+        """Of what was loaded from a file."""
+        parameters = {
+            name: value
+            for name, value in content.get("hyper_parameters", {}).items()
+            if not name.startswith("_") and name not in _MOVED
+        }
+        return cls(
+            content["state_dict"],
+            parameters,
+            Configuration.parse(content[_CONFIG]),
+            content.get(_FOLDS),
+            content.get(_DIGEST),
+            content.get(_COHORT),
+            list(content.get(_TRAINED, [])),
+            content.get(_RUN),
+        )
+
+
+def checkpoint_record(
+    config: str, folds: str, cohort: Mapping[str, Any], before: list[dict[str, Any]], run_id: str | None
+) -> dict[str, Any]:
+    """What a checkpoint says beside Lightning's own content: how to run it, whom it was trained on.
+
+    Args:
+        config: composed configuration, YAML.
+        folds: fold table, CSV.
+        cohort: that trains it now (see `Checkpoint.trained`).
+        before: cohorts that its initial weights were trained on.
+        run_id: of the run that writes it; None where none is recorded.
+    """
+    own = dict(cohort)
+    record = {
+        _CONFIG: config,
+        _FOLDS: folds,
+        _DIGEST: own["digest"],
+        _COHORT: own.get("cohort"),
+        _TRAINED: [*(other for other in before if other != own), own],
+    }
+    return record if run_id is None else {**record, _RUN: run_id}
+
+
+def trained_cohorts(content: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The cohorts that trained the weights of a checkpoint that Lightning has loaded."""
+    return list(content.get(_TRAINED, []))
 
 
 def checkpoint_folder(run_id: str) -> Path:
     """Where a run keeps its checkpoints while it goes on."""
     return (STORE_FOLDER / "checkpoints" / run_id).resolve()
+
+
+def last_checkpoint(run_id: str) -> Path:
+    """The last epoch of a run that did not come to its end."""
+    return checkpoint_folder(run_id) / "last.ckpt"
 
 
 def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:
@@ -27,14 +114,18 @@ def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:
     try:
         return resolve_artifact(reference, CHECKPOINT)
     except InputFault:
-        last = checkpoint_folder(reference.removeprefix("runs:/").strip("/")) / "last.ckpt"
+        last = last_checkpoint(reference.removeprefix("runs:/").strip("/"))
         if unfinished and last.is_file():
             return last
         raise
 
 
-def read_checkpoint(reference: str, unfinished: bool = False) -> dict[str, Any]:
+def read_checkpoint(reference: str, unfinished: bool = False) -> Checkpoint:
     """What a checkpoint holds, on the CPU; no code in it is run.
+
+    Args:
+        reference: a file, or `runs:/ID` or `ID` of a run.
+        unfinished: a run that did not come to its end gives its last epoch.
 
     Raises:
         InputFault: it is not there, or not a checkpoint of mufnet.
@@ -49,6 +140,6 @@ def read_checkpoint(reference: str, unfinished: bool = False) -> dict[str, Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         reason = "it holds code" if "GLOBAL" in str(error) else "it cannot be read"
         raise InputFault(f"{reference}: not a checkpoint of mufnet: {reason}") from None
-    if not isinstance(content, dict) or not {"state_dict", "mufnet_config"} <= content.keys():
+    if not isinstance(content, dict) or not {"state_dict", _CONFIG} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
-    return content
+    return Checkpoint.of(content)

@@ -1,0 +1,76 @@
+"""A run's composed configuration: read whichever version of this package wrote it.
+
+A configuration names the classes of network and data (`class_path`, `init_args`), as LightningCLI does. What
+reads settings from it does not ask for the classes; `Configuration` has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+MODEL_CLASS = "mufnet_lightning.models.module.MufNetModule"
+DATA_CLASS = "mufnet_lightning.data.datamodule.RoiPairDataModule"
+_OPTIMIZER = {"lr": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}
+_SCHEDULER = {"lr_step": "step_size", "lr_factor": "gamma"}
+EARLIER_SETTINGS = {
+    f"model.{name}": f"{group}.{new}"
+    for group, names in (("optimizer", _OPTIMIZER), ("lr_scheduler", _SCHEDULER))
+    for name, new in names.items()
+}
+"""Settings of version 0.1 that have another name now."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What a run was configured with.
+
+    Attributes:
+        settings: by section (`data`, `model`, `trainer`, ...) and name; `data` and `model` are the arguments
+            of their classes, `optimizer` and `lr_scheduler` have `class_path` and `init_args`.
+        model_class, data_class: dotted names of the classes.
+    """
+
+    settings: dict[str, Any]
+    model_class: str = MODEL_CLASS
+    data_class: str = DATA_CLASS
+
+    @classmethod
+    def parse(cls, text: str) -> Configuration:
+        """Of a `config.yaml`; settings that have another name now get it."""
+        return cls.of(yaml.safe_load(text))
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Configuration:
+        """Of a composed configuration as plain values."""
+        settings = dict(config)
+        classes = {}
+        for section, default in (("model", MODEL_CLASS), ("data", DATA_CLASS)):
+            values = dict(settings.get(section) or {})
+            classes[section] = values.pop("class_path", default)
+            settings[section] = dict(values["init_args"]) if "init_args" in values else values
+        model = settings["model"]
+        if "lr" in model:
+            settings["optimizer"] = _moved(model, "torch.optim.SGD", _OPTIMIZER)
+            settings["lr_scheduler"] = _moved(model, "torch.optim.lr_scheduler.StepLR", _SCHEDULER)
+        settings.pop("output", None)
+        return cls(settings, classes["model"], classes["data"])
+
+    def composed(self) -> dict[str, Any]:
+        """As the parser takes it: with the classes of network and data."""
+        classes = {"model": self.model_class, "data": self.data_class}
+        return {
+            **self.settings,
+            **{
+                section: {"class_path": path, "init_args": self.settings[section]}
+                for section, path in classes.items()
+            },
+        }
+
+
+def _moved(model: dict[str, Any], class_path: str, names: Mapping[str, str]) -> dict[str, Any]:
+    given = {new: model.pop(name) for name, new in names.items() if name in model}
+    return {"class_path": class_path, "init_args": given}
