@@ -1,4 +1,4 @@
-"""Configurations by name: `fused` is the working folder's configs/fused.yaml, else the package's own."""
+"""Configurations by name: `fused` is configs/fused.yaml of the working folder, or the package's."""
 
 from __future__ import annotations
 
