@@ -18,7 +18,7 @@ import mufnet_lightning
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.study.pooling import METRICS, PRINTED, fold_results, read_results, record_pooled
-from mufnet_lightning.system.locks import alone, terminated_as_interrupted
+from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted
 from mufnet_lightning.tracking.artifacts import beside_baseline
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder, read_checkpoint
 from mufnet_lightning.tracking.provenance import commit_tags
@@ -77,7 +77,10 @@ def cross_validate(
     if strange:
         raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
     with (
-        alone(STORE_FOLDER / "locks" / f"cv-{_key(cli.composed_config(), cli)}") as lock,
+        alone(
+            STORE_FOLDER / "locks" / f"cv-{_key(cli.composed_config(), cli)}",
+            "this cross-validation is running already, or a fold of one that was killed still is",
+        ) as lock,
         terminated_as_interrupted(),
     ):
         return _run(cli, arguments, folds, only, restart, lock)
@@ -89,7 +92,7 @@ def _run(
     folds: Sequence[int],
     only: Sequence[int] | None,
     restart: bool,
-    lock: int,
+    lock: Lock,
 ) -> str:
     parent = _parent_run(cli, restart)
     run_id, name = parent.id, parent.name
@@ -242,7 +245,7 @@ def _readable(checkpoint: Path) -> bool:
 
 
 def _run_fold(
-    arguments: Sequence[str], fold: int, parent_id: str, last: Path | None, lock: int
+    arguments: Sequence[str], fold: int, parent_id: str, last: Path | None, lock: Lock
 ) -> None:
     """In a process of its own: a fold leaves nothing behind for the next one to start from."""
     words = [
@@ -256,7 +259,6 @@ def _run_fold(
     process = subprocess.Popen(
         [sys.executable, "-m", "mufnet_lightning", "fit", *words],
         stdout=sys.stderr.fileno(),
-        pass_fds=[lock],
     )
     try:
         code = process.wait()

@@ -1,37 +1,78 @@
-"""One cross-validation at a time, ended as its user would end it."""
+"""Work that only one process may do at a time, and ends as its user would end it.
+
+The operating system frees a lock when its process ends, however that ends.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from mufnet_lightning.errors import InputFault
 
 
+@dataclass(frozen=True)
+class Lock:
+    """A lock that is held here, and what a child process needs to hold it as well. It can be pickled.
+
+    A second file, `path` with `.child` behind it, says that a child works: who asks for the lock later
+    looks at both, so a child that outlives its killed parent keeps others out until it ends.
+    """
+
+    path: Path
+    fault: str
+
+    @contextmanager
+    def in_child(self) -> Iterator[None]:
+        """In the child process: hold the lock too, whatever becomes of the parent.
+
+        Raises:
+            InputFault: a child of somebody else works.
+        """
+        with _held(_of_child(self.path), self.fault):
+            yield
+
+
 @contextmanager
-def alone(path: Path) -> Iterator[int]:
-    """Hold the lock of a cross-validation; its folds hold it too, so one that outlives us is known.
+def alone(path: Path, fault: str, *, remove: bool = False) -> Iterator[Lock]:
+    """Hold a lock, or refuse at once.
+
+    Args:
+        path: its file; the folder is made where it is not there.
+        fault: what to say where somebody else holds it.
+        remove: leave no file behind.
 
     Yields:
-        The lock's file descriptor, for the folds' processes.
+        The lock, for child processes to hold as well (`Lock.in_child`).
 
     Raises:
-        InputFault: somebody else holds it.
+        InputFault: another process holds it, or a child of one that was killed does.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputFault(
-                "this cross-validation is running already, or a fold of one that was killed still is "
-                f"(a process holds {file.name})"
-            ) from None
-        yield file.fileno()
+    with _held(path, fault, remove):
+        child = _of_child(path)
+        if child.exists():
+            with _held(child, fault, remove=True):
+                pass
+        yield Lock(path, fault)
+
+
+@contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Hold a lock, after whoever holds it now; its file stays.
+
+    Raises:
+        OSError: the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path):
+        yield
 
 
 @contextmanager
@@ -49,3 +90,26 @@ def terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _held(path: Path, fault: str, remove: bool = False) -> Iterator[None]:
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(blocking=False)
+            break
+        except Timeout:
+            if path.exists():  # else its owner removed it between the lock's two steps
+                raise InputFault(fault) from None
+    try:
+        yield
+    finally:
+        if remove:
+            with suppress(OSError):  # Windows removes it below, when it is free
+                path.unlink()
+        lock.release()
+
+
+def _of_child(path: Path) -> Path:
+    return path.with_name(f"{path.name}.child")
