@@ -9,14 +9,19 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import cv2
+from mufnet_lightning.system.log import console
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.synchronize import Event
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
-def in_processes(work: Callable[[Job], list[str]], jobs: Sequence[Job], title: str) -> list[list[str]]:
+def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], title: str) -> list[Result]:
     """Do all jobs, a process a core, with a progress bar on standard error.
 
     An exception (Ctrl-C too) stops the workers within a fraction of a second, and so does the end
@@ -32,12 +37,8 @@ def in_processes(work: Callable[[Job], list[str]], jobs: Sequence[Job], title: s
     pool = ProcessPoolExecutor(min(cores(), len(jobs)), context, _begin_worker, (stop,))
     try:
         with progress_bar(title, len(jobs)) as advance:
-            # workers inherit the mask, so Ctrl-C cannot catch one that is just starting
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            try:
+            with _interrupts_blocked():
                 results = [pool.submit(work, job) for job in jobs]
-            finally:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             for result in results:
                 result.add_done_callback(lambda _: advance())
             return [result.result() for result in results]
@@ -48,6 +49,25 @@ def in_processes(work: Callable[[Job], list[str]], jobs: Sequence[Job], title: s
         pool.shutdown(cancel_futures=True)
 
 
+def warm_context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
+    """How to start processes that have the modules `preload` imported already, where that can be.
+
+    The first process waits for the imports; each later one is a fork of that state, in a fraction of
+    a second: the fork of a server process that runs nothing else. What starts a thread, opens a file
+    or touches the GPU when it is imported has no place in `preload`. The environment and `preload`
+    count as they were when the first process started. Windows has no fork: there each process
+    imports what it needs.
+
+    >>> warm_context(["numpy"]).Process(target=print).exitcode is None
+    True
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
 def cores() -> int:
     """The CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -56,25 +76,39 @@ def cores() -> int:
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[], object]]:
     """A bar on standard error, silent where that is no terminal; yields what advances it by 1."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    console = Console(stderr=True)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    hidden = not console().is_terminal
+    with Progress(*columns, console=console(), transient=True, disable=hidden) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)
 
 
-def _begin_worker(stop: Any) -> None:
+@contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    """Workers inherit the mask, so Ctrl-C cannot catch one that is just starting; not on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def _begin_worker(stop: Event) -> None:
     """Ctrl-C is the parent's to handle; libraries' lines about damaged files go nowhere."""
+    import cv2
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, args=(stop,), daemon=True).start()
 
 
-def _end_with_parent(stop: Any) -> None:
+def _end_with_parent(stop: Event) -> None:
     parent = multiprocessing.parent_process()
     while not stop.wait(0.2) and parent is not None and parent.is_alive():
         pass
