@@ -1,0 +1,109 @@
+"""Jobs in processes come back in order, and a warm process starts with its modules there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mufnet_lightning.system.processes import cores, in_processes, warm_context
+
+JOBS = """
+import os, sys, time
+
+def double(number):
+    print("FFmpeg says this", file=sys.stderr)
+    time.sleep(0.2 if number == 0 else 0)
+    return 2 * number, os.getpid()
+
+def fail(number):
+    if number == 3:
+        raise OSError(28, "No space left on device", "crop.png")
+    time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Path:
+    """A module of jobs, as worker processes import them."""
+    (tmp_path / "jobs_of_a_test.py").write_text(JOBS)
+    return tmp_path
+
+
+def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    path = folder / "script.py"
+    path.write_text(code)
+    return subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, cwd=folder, check=False
+    )
+
+
+def test_results_come_in_the_order_of_the_jobs_and_workers_are_quiet(jobs: Path) -> None:
+    done = run(
+        jobs,
+        "import os\n"
+        "from jobs_of_a_test import double\n"
+        "from mufnet_lightning.system.processes import in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    results = in_processes(double, range(6), 'doubling')\n"
+        "    print([number for number, _ in results], os.getpid() in dict(results).values())\n",
+    )
+    assert (done.stdout, done.stderr) == ("[0, 2, 4, 6, 8, 10] False\n", "")
+
+
+def test_the_first_fault_of_a_job_is_raised_here(jobs: Path) -> None:
+    done = run(
+        jobs,
+        "from jobs_of_a_test import fail\n"
+        "from mufnet_lightning.system.processes import in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        in_processes(fail, range(200), 'failing')\n"
+        "    except OSError as error:\n"
+        "        print(error.filename, error.strerror)\n",
+    )
+    assert (done.stdout, done.stderr) == ("crop.png No space left on device\n", "")
+
+
+def test_no_jobs_start_no_process() -> None:
+    assert in_processes(len, [], "nothing") == []
+
+
+def test_cores_are_those_that_this_process_may_use() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+def test_a_warm_process_has_its_modules_and_a_state_of_its_own(jobs: Path) -> None:
+    (jobs / "heavy_of_a_test.py").write_text("import os\nimported_by = os.getpid()\n")
+    done = run(
+        jobs,
+        "import os, sys\n"
+        "from mufnet_lightning.system.processes import warm_context\n"
+        "def tell(pipe):\n"
+        "    there = 'heavy_of_a_test' in sys.modules\n"
+        "    import heavy_of_a_test\n"
+        "    pipe.send((there, heavy_of_a_test.imported_by, os.getpid()))\n"
+        "if __name__ == '__main__':\n"
+        "    os.environ['PYTHONPATH'] = os.getcwd()\n"
+        "    context = warm_context(['heavy_of_a_test'])\n"
+        "    told = []\n"
+        "    for _ in range(2):\n"
+        "        ours, theirs = context.Pipe()\n"
+        "        process = context.Process(target=tell, args=(theirs,))\n"
+        "        process.start()\n"
+        "        told.append(ours.recv())\n"
+        "        process.join()\n"
+        "        assert process.exitcode == 0\n"
+        "    (warm, server, first), (also, same, second) = told\n"
+        "    print(warm, also, server == same, len({server, first, second, os.getpid()}))\n",
+    )
+    assert (done.stdout, done.stderr) == ("True True True 4\n", "")
+
+
+def test_where_there_is_no_fork_each_process_starts_cold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])  # as on Windows
+    assert warm_context(["json"]).get_start_method() == "spawn"
