@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,17 +16,20 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from mufnet_lightning.data.dataset import RoiPairDataset
-from mufnet_lightning.data.folds import make_folds, read_folds
-from mufnet_lightning.data.sampler import ClassBalancedSampler
-from mufnet_lightning.data.transforms import Augmentation, PairTransform
+from mufnet_lightning.data.folds import FoldTable, make_folds, read_folds
+from mufnet_lightning.data.sampler import ClassBalancedSampler, Draw
+from mufnet_lightning.data.transforms import Augmentation, PairTransform, Transform
 from mufnet_lightning.errors import InputFault, check_least
+from mufnet_lightning.models.components import component, component_class
+from mufnet_lightning.store.cache import CropCache
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.tracking.runs import resolve_artifact
 from mufnet_lightning.vocabulary import CLASS_NAMES, PARTS, Modality, Protocol
 
 
 class RoiPairDataModule(LightningDataModule):
     """Paired B-mode and CEUS crops, split by patient, drawn class by class.
+
+    The defaults are the paper's.
 
     Args:
         store: folder that `mufnet prepare` wrote.
@@ -38,9 +41,12 @@ class RoiPairDataModule(LightningDataModule):
         fold: which fold of the protocol, from 0.
         n_folds: number of folds of protocols `paper` and `nested`.
         split_seed: of the split alone, so that arms and seeds share their patients.
-        folds_from: read the split from here instead: a folds.csv, or an MLflow run that has one.
-        sampler: `class_balanced` (class, then image) or `patient_balanced` (class, patient, image).
+        folds_from: read the split from here instead: a folds.csv, or, for the command, an MLflow run
+            that has one (see `given_folds`).
+        sampler: `class_balanced` (class, then image), `patient_balanced` (class, patient, image), or
+            the class path of a `Sampler` (see `ClassBalancedSampler` and `models.components`).
         augmentation: strength of the training augmentation.
+        transform: the class path of a `Transform` that augments instead.
         num_workers: loading processes; the numbers drawn do not depend on it.
         seed: of draws and augmentation.
         watch_test: also score the test part after every epoch, under `test_watched/`. Only to select
@@ -54,7 +60,7 @@ class RoiPairDataModule(LightningDataModule):
 
     def __init__(
         self,
-        store: str,
+        store: str = "store",
         modalities: Sequence[Modality] = ("bmode", "ceus"),
         image_size: int = 300,
         batch_size: int = 32,
@@ -63,14 +69,19 @@ class RoiPairDataModule(LightningDataModule):
         n_folds: int = 5,
         split_seed: int = 0,
         folds_from: str | None = None,
-        sampler: Literal["class_balanced", "patient_balanced"] = "class_balanced",
+        sampler: str | dict[str, Any] = "class_balanced",
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
-        num_workers: int = 2,
+        transform: str | dict[str, Any] | None = None,
+        num_workers: int = 4,
         seed: int = 0,
         watch_test: bool = False,
         complete_pairs: bool = False,
     ) -> None:
         super().__init__()
+        self.save_hyperparameters(logger=False)
+        # a checkpoint is read without running code, so it holds plain values only
+        self.hparams["modalities"] = list(modalities)
+        self.hparams["augmentation"] = asdict(augmentation)
         self.store_path = store
         self.modalities: tuple[Modality, ...] = tuple(modalities)
         self.image_size = image_size
@@ -82,17 +93,22 @@ class RoiPairDataModule(LightningDataModule):
         self.folds_from = folds_from
         self.sampler = sampler
         self.augmentation = augmentation
+        self.transform = transform
         self.num_workers = num_workers
         self.seed = seed
         self.watch_test = watch_test
         self.complete_pairs = complete_pairs
-        self.checkpoint_folds: str | None = None
-        """The fold table of a checkpoint's training, as text; taken where `folds_from` is None."""
+        self.given_folds: FoldTable | None = None
+        """The split to take, set by whoever has one: that of a checkpoint, or of an MLflow run."""
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise InputFault(f"data.modalities is {list(modalities)}: name one, or two that differ")
         check_least("data.image_size", image_size, 1)
         check_least("data.batch_size", batch_size, 1)
         check_least("data.num_workers", num_workers, 0)
+        if sampler not in _OUR_SAMPLERS:
+            component_class(sampler, Sampler, "data.sampler", _OUR_SAMPLERS)
+        if transform is not None:
+            component_class(transform, Transform, "data.transform")
 
     def prepare_data(self) -> None:
         """Build the caches that are not there yet; Lightning calls this in one process a machine."""
@@ -157,13 +173,18 @@ class RoiPairDataModule(LightningDataModule):
         if manifest["label"].isna().all():
             raise InputFault(f"{self.store_path}: this store has no grades; it serves predict only")
         patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
-        if self.folds_from is None and self.checkpoint_folds is None:
+        given = self.given_folds
+        if given is None and self.folds_from is None:
             return make_folds(patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed)
-        if self.folds_from is None:
-            source = "the checkpoint"
-            table = read_folds(io.StringIO(self.checkpoint_folds), source)
-        else:
-            source, table = self.folds_from, read_folds(resolve_artifact(self.folds_from, "folds.csv"))
+        if given is None:
+            file = Path(str(self.folds_from))
+            if not file.is_file():
+                raise InputFault(
+                    f"data.folds_from is {file}, but there is no such file; the split of an MLflow run "
+                    "is given as given_folds"
+                )
+            given = FoldTable(read_folds(file), str(file))
+        table, source = given.table, given.source
         known = dict(zip(patients["patient_id"], patients["label"], strict=True))
         named = table.drop_duplicates("patient_id")
         strangers = [p for p in named["patient_id"] if p not in known]
@@ -187,32 +208,22 @@ class RoiPairDataModule(LightningDataModule):
             raise InputFault(f"data.fold is {self.fold}, but the folds are {known[0]} to {known[-1]}")
         here = self.folds[(self.folds["fold"] == self.fold) & (self.folds["part"] == part)]
         of_part = self.store.manifest["patient_id"].isin(set(here["patient_id"])).to_numpy()
-        return self.usable_rows[of_part[self.usable_rows]]
+        rows: np.ndarray = self.usable_rows[of_part[self.usable_rows]]
+        return rows
 
     @property
     def class_counts(self) -> list[int]:
         """Training images of each class, low grade first."""
-        return np.bincount(self.labels[self.part_rows("train")], minlength=2).tolist()
+        counts = np.bincount(self.labels[self.part_rows("train")], minlength=2)
+        return [int(count) for count in counts]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Class-balanced, augmented batches; an epoch has as many draws as there are images."""
         rows = self.part_rows("train")
-        dataset = RoiPairDataset(
-            self._caches(),
-            rows,
-            self.labels[rows],
-            PairTransform(self.augmentation, self.image_size),
-        )
-        sampler = ClassBalancedSampler(
-            self.labels[rows],
-            self.store.manifest["patient_id"].to_numpy()[rows],
-            patient_balanced=self.sampler == "patient_balanced",
-            seed=self.seed,
-            num_replicas=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
-        )
+        dataset = RoiPairDataset(self._caches(), rows, self.labels[rows], self._make_transform())
+        sampler = self._make_sampler(rows)
         # a last batch of one would leave batch normalisation nothing to normalise with
-        return self._loader(dataset, sampler, drop_last=len(sampler) % self.batch_size == 1)
+        return self._loader(dataset, sampler, drop_last=len(sampler) % self.batch_size == 1)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Validation batches; with `watch_test` a second loader has the test part."""
@@ -232,6 +243,26 @@ class RoiPairDataModule(LightningDataModule):
         self.prepare_data()
         return self._part_loader(rows)
 
+    def _make_transform(self) -> Transform:
+        if self.transform is None:
+            return PairTransform(self.augmentation, self.image_size)
+        return component(
+            self.transform, Transform, setting="data.transform", image_size=self.image_size
+        )
+
+    def _make_sampler(self, rows: np.ndarray) -> Sampler[Draw]:
+        options: dict[str, Any] = {
+            "labels": self.labels[rows],
+            "patients": self.store.manifest["patient_id"].to_numpy()[rows],
+            "seed": self.seed,
+            "num_replicas": self.trainer.world_size if self.trainer else 1,
+            "rank": self.trainer.global_rank if self.trainer else 0,
+        }
+        if self.sampler in _OUR_SAMPLERS:
+            by_patient = self.sampler == "patient_balanced"
+            return ClassBalancedSampler(**options, patient_balanced=by_patient)
+        return component(self.sampler, Sampler, setting="data.sampler", **options)
+
     def _part_loader(self, rows: np.ndarray) -> DataLoader[Any]:
         return self._loader(RoiPairDataset(self._caches(), rows, self.labels[rows]))
 
@@ -249,7 +280,7 @@ class RoiPairDataModule(LightningDataModule):
             worker_init_fn=_one_thread_a_worker,
         )
 
-    def _caches(self) -> dict[str, Any]:
+    def _caches(self) -> dict[str, CropCache]:
         return {m: self.store.cache(m, self.image_size) for m in self.modalities}
 
     def _checked_modalities(self) -> tuple[Modality, ...]:
@@ -260,6 +291,9 @@ class RoiPairDataModule(LightningDataModule):
                     f"{', '.join(self.store.modalities)}; set data.modalities to what it has"
                 )
         return self.modalities
+
+
+_OUR_SAMPLERS = ("class_balanced", "patient_balanced")
 
 
 def _one_thread_a_worker(worker_id: int) -> None:

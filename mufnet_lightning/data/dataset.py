@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from mufnet_lightning.data.sampler import Draw
-from mufnet_lightning.data.transforms import PairTransform
-from mufnet_lightning.store.store import CropCache
+from mufnet_lightning.data.transforms import Transform
+from mufnet_lightning.store.cache import CropCache
 
 
 class RoiPairDataset(Dataset[dict[str, Any]]):
@@ -33,7 +33,7 @@ class RoiPairDataset(Dataset[dict[str, Any]]):
         caches: dict[str, CropCache],
         rows: Sequence[int] | np.ndarray,
         labels: Sequence[int] | np.ndarray,
-        transform: PairTransform | None = None,
+        transform: Transform | None = None,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
         self.labels = np.asarray(labels, dtype=np.int64)

@@ -6,6 +6,7 @@ part`), is saved with every run, and can be read back, edited, or made by anothe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 from typing import TextIO, get_args
@@ -18,6 +19,19 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import PARTS, Protocol
 
 
+@dataclass(frozen=True)
+class FoldTable:
+    """A fold table that somebody already has.
+
+    Attributes:
+        table: columns `fold, patient_id, label, part`, as `read_folds` returns it.
+        source: what messages call it: a file, a run, or a checkpoint.
+    """
+
+    table: pd.DataFrame
+    source: str
+
+
 def make_folds(
     patients: pd.DataFrame,
     protocol: Protocol = "paper",
@@ -27,6 +41,11 @@ def make_folds(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Split patients into train, val and test for every fold of a protocol, stratified by label.
+
+    >>> patients = pd.DataFrame({"patient_id": [f"P{i:03d}" for i in range(100)]})
+    >>> folds = make_folds(patients.assign(label=[0] * 74 + [1] * 26), "paper")
+    >>> {part: len(rows) for part, rows in folds[folds["fold"] == 0].groupby("part")}
+    {'test': 20, 'train': 64, 'val': 16}
 
     Args:
         patients: a row a patient, columns `patient_id`, `label` (0 or 1) and, for `center`, `center`.
@@ -155,7 +174,7 @@ def _paper(
     def worst(test_high: int) -> float:
         off = test_high - share * test_size
         folds = np.array(_apportion(high - test_high, sizes, share)) - share * np.array(sizes)
-        return max(abs(off), np.abs(folds).max(), np.abs(off + folds).max())
+        return max(abs(off), float(np.abs(folds).max()), float(np.abs(off + folds).max()))
 
     test_high = min({floor(share * test_size), ceil(share * test_size)}, key=worst)
     pools = _pools(labels, rng)
@@ -234,7 +253,7 @@ def _apportion(total: int, sizes: list[int], share: float) -> list[int]:
     counts = np.floor(ideal).astype(int)
     order = np.argsort(-(ideal - counts), kind="stable")
     counts[order[: total - counts.sum()]] += 1
-    return counts.tolist()
+    return [int(count) for count in counts]
 
 
 def _pools(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

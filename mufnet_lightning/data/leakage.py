@@ -1,30 +1,126 @@
-"""Which patients of a store trained a checkpoint."""
+"""Who of a store's patients trained a checkpoint: a pure decision, on what the two say of themselves.
+
+A checkpoint keeps each cohort that trained it as plain data (see `training_cohort`); a store says its
+digest, its cohort's id and its patients' labels (`StoreCohort`). Patients are compared by their ids,
+and two cohorts may use the same ids for different people, so first it is decided whether the cohorts
+are the same:
+
+- equal digests or equal cohort ids: the same patients, whatever was added or mended since;
+- two cohort ids that differ: other patients, as far as anybody can say; one who bears the same id and
+  the same label in both may still be the same person, which is worth a warning;
+- an older store or checkpoint without an id: the same where nine in ten of the shared patients have
+  the same label, or where no label is known.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from mufnet_lightning.store.store import CropStore
+if TYPE_CHECKING:
+    from mufnet_lightning.data.datamodule import RoiPairDataModule
+    from mufnet_lightning.store.store import CropStore
 
 SAME_COHORT = 0.9
+"""Share of equal labels from which two cohorts without ids are taken for the same."""
 
 
-def trained_on(checkpoint: Mapping[str, Any], store: CropStore) -> set[str]:
+@dataclass(frozen=True)
+class StoreCohort:
+    """What a store says of its patients.
+
+    Attributes:
+        digest: of the store's inputs.
+        cohort: id of the cohort, which stays when the cohort grows; None for an older store.
+        labels: 0 or 1 for each patient id; None where the grade is not known.
+    """
+
+    digest: str
+    cohort: str | None
+    labels: Mapping[str, int | None]
+
+    @classmethod
+    def of(cls, store: CropStore) -> StoreCohort:
+        """That of an opened store."""
+        patients = store.manifest.drop_duplicates("patient_id")
+        known = patients["label"].notna()
+        return cls(
+            store.digest,
+            store.info.get("cohort"),
+            {
+                str(patient): int(label) if is_known else None
+                for patient, label, is_known in zip(
+                    patients["patient_id"], patients["label"], known, strict=True
+                )
+            },
+        )
+
+
+@dataclass(frozen=True)
+class TrainedPatients:
+    """Patients of a store by what a checkpoint knows of them.
+
+    Attributes:
+        certain: these trained it.
+        doubtful: of another cohort, but with the id and the label of one that trained it.
+    """
+
+    certain: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
+
+
+def trained_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -> TrainedPatients:
     """The patients of a store on whom a checkpoint was trained, also by way of its `init_from`.
 
-    Another cohort's patients may bear the same ids. A store of another digest is taken for a later
-    state of the same cohort when nine in ten of the shared ids have the same label (or none is known).
+    >>> cohort = {"digest": "d1", "cohort": "a", "patients": {"P1": 0, "P2": 1}, "train": ["P1"]}
+    >>> trained_patients([cohort], StoreCohort("d2", "a", {"P1": 0, "P2": 1})).certain
+    frozenset({'P1'})
+    >>> trained_patients([cohort], StoreCohort("d2", "b", {"P1": 0, "P2": 1})).doubtful
+    frozenset({'P1'})
+
+    Args:
+        trained: the cohorts that a checkpoint keeps, see `training_cohort`.
+        store: that is to be scored.
     """
-    here = store.manifest.drop_duplicates("patient_id").set_index("patient_id")["label"]
-    found: set[str] = set()
-    for cohort in checkpoint.get("mufnet_trained", ()):
-        known = pd.Series(cohort["patients"], dtype=object)
-        shared = known.index.intersection(here.index)
-        labels = here[shared]
-        agree = (labels == known[shared]).mean() if labels.notna().any() else 1.0
-        if cohort["digest"] == store.digest or agree >= SAME_COHORT:
-            found |= set(known.index[known.index.isin(cohort["train"])]) & set(here.index)
-    return found
+    certain: set[str] = set()
+    doubtful: set[str] = set()
+    for cohort in trained:
+        labels: Mapping[str, int | None] = cohort["patients"]
+        shared = store.labels.keys() & labels.keys() & set(cohort["train"])
+        if _same_cohort(cohort, store):
+            certain |= shared
+        elif cohort.get("cohort") is not None and store.cohort is not None:
+            doubtful |= {p for p in shared if store.labels[p] in (None, labels[p])}
+    return TrainedPatients(frozenset(certain), frozenset(doubtful - certain))
+
+
+def training_cohort(data: RoiPairDataModule) -> dict[str, Any]:
+    """What a checkpoint keeps of the cohort that trains it, as plain data.
+
+    Returns:
+        `digest` and `cohort` of the store, `patients` (its patient ids with their labels) and `train`
+        (ids of this fold's training part).
+    """
+    cohort = StoreCohort.of(data.store)
+    here = data.folds[(data.folds["fold"] == data.fold) & (data.folds["part"] == "train")]
+    return {
+        "digest": cohort.digest,
+        "cohort": cohort.cohort,
+        "patients": dict(cohort.labels),
+        "train": [str(patient) for patient in here["patient_id"]],
+    }
+
+
+def _same_cohort(cohort: Mapping[str, Any], store: StoreCohort) -> bool:
+    if cohort["digest"] == store.digest:
+        return True
+    own = cohort.get("cohort")
+    if own is not None and store.cohort is not None:
+        return bool(own == store.cohort)
+    labels: Mapping[str, int | None] = cohort["patients"]
+    graded = [p for p in labels.keys() & store.labels.keys() if store.labels[p] is not None]
+    if not graded:
+        return True  # an ungraded store cannot contradict
+    agree = sum(store.labels[patient] == labels[patient] for patient in graded)
+    return agree / len(graded) >= SAME_COHORT

@@ -27,6 +27,15 @@ class ClassBalancedSampler(DistributedSampler[Draw]):
     world-size-th of it: shares are equal and disjoint, and together they are what one process would
     have drawn. It is a `DistributedSampler` because Lightning leaves those as they are.
 
+    >>> labels = np.array([0] * 90 + [1] * 10)
+    >>> drawn = [draw.image for draw in ClassBalancedSampler(labels, seed=1)]
+    >>> len(drawn), int(labels[drawn].sum())
+    (100, 45)
+
+    An own class that `data.sampler` names is called with the same arguments (`labels`, `patients`,
+    `seed`, `num_replicas`, `rank`, and its `init_args`) and yields a `Draw` for each image. Lightning
+    shares its draws out over processes, unless it is a `DistributedSampler`, which does that itself.
+
     Args:
         labels: class of each image, shape (N,).
         patients: patient of each image, shape (N,), any values; needed with `patient_balanced`.

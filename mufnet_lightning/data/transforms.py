@@ -52,8 +52,33 @@ class Augmentation:
 _ELASTIC_SIGMA = 0.08  # of the side: how smooth a deformation is
 
 
-class PairTransform:
+class Transform:
+    """What changes the crops of a training pair; `data.transform` takes the class path of one.
+
+    It is made with `image_size`, the side of the crops in pixels, and with its own `init_args`.
+    """
+
+    def __call__(self, pair: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+        """Change the crops of one tissue.
+
+        Args:
+            pair: crops by modality (one or two), each (H, W, 3) uint8 RGB of one size.
+            seed: of every draw, at least 0: the same seed must give the same result.
+
+        Returns:
+            The crops by modality, same shapes and type.
+        """
+        raise NotImplementedError
+
+
+class PairTransform(Transform):
     """Augments a pair of crops; the same seed gives the same result.
+
+    >>> crops = {name: np.full((64, 64, 3), 90, np.uint8) for name in ("bmode", "ceus")}
+    >>> transform = PairTransform(Augmentation(noise=1.0), image_size=64)
+    >>> first, again, other = (transform(crops, seed)["ceus"] for seed in (1, 1, 2))
+    >>> bool((first == again).all()), bool((first == other).all())
+    (True, False)
 
     Args:
         augmentation: how strong.
@@ -61,7 +86,6 @@ class PairTransform:
     """
 
     def __init__(self, augmentation: Augmentation, image_size: int) -> None:
-        self._augmentation = augmentation
         a = augmentation
         self._geometry = A.Compose(
             [
@@ -93,15 +117,7 @@ class PairTransform:
         )
 
     def __call__(self, pair: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-        """Augment the crops of one tissue.
-
-        Args:
-            pair: crops by modality (one or two), each (H, W, 3) uint8 of one size.
-            seed: of every draw, at least 0.
-
-        Returns:
-            The augmented crops by modality, same shapes and type.
-        """
+        """Augment the crops of one tissue, see `Transform`."""
         names = list(pair)
         self._geometry.set_random_seed(seed)
         moved = self._geometry(

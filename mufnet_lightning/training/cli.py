@@ -1,79 +1,90 @@
-"""One run: LightningCLI over the data, the network and what a run leaves in MLflow."""
+"""LightningCLI over the data, the network and what a run leaves in MLflow."""
 
 from __future__ import annotations
 
+import io
+import io
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
-from lightning.pytorch import Trainer
+from jsonargparse import Namespace
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.data.leakage import trained_on
-from mufnet_lightning.data.prediction_table import gather_predictions, prediction_table
+from mufnet_lightning.data.folds import FoldTable, read_folds
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.predictions import patient_summary
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
-from mufnet_lightning.tracking.checkpoints import CHECKPOINT, read_checkpoint
+from mufnet_lightning.tracking.checkpoints import (
+    CHECKPOINT,
+    Checkpoint,
+    read_checkpoint,
+    resolve_checkpoint,
+)
+from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
 from mufnet_lightning.tracking.provenance import commit_tags
-from mufnet_lightning.tracking.runs import Tracking, find_run, tracking_uri
+from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, tracking_uri
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
 from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
-from mufnet_lightning.training.callbacks.explanation import Explain, ExplainAfterTest
-from mufnet_lightning.training.callbacks.predictions import PredictionWriter
-from mufnet_lightning.training.callbacks.record import RunRecord
-from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.training.messages import _one_sentence, _Parser
-from mufnet_lightning.vocabulary import METRIC_NAMES, arm_name
+from mufnet_lightning.training.callbacks.explanation import Explain
+from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
+from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration
+from mufnet_lightning.training.checks import check_same_store, check_selection, check_unseen
+from mufnet_lightning.training.logger import RunLogger, recorded
+from mufnet_lightning.training.messages import Parser, one_sentence
+from mufnet_lightning.vocabulary import arm_name
+
+TRAINER_DEFAULTS = {  # the paper's, and ours where it is silent: see configs/paper.yaml
+    "max_epochs": 100,
+    "deterministic": "warn",
+    "devices": 1,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+_SEEDS = 2**32  # what NumPy takes
 
 
 class MufnetCLI(LightningCLI):
-    """Parses and builds everything first; `start` then runs the verb."""
+    """One verb (`fit`, `validate`, `test`, `predict`), or with `run=False` what it would build.
 
-    resumed_run: str | None = None
-    """Id of the run that a `fit` from a checkpoint goes on with."""
-    checkpoint: Mapping[str, Any] = {}
-    """What the checkpoint of `--ckpt_path` holds."""
+    Args:
+        args: the words behind `mufnet`; without the verb where nothing is run.
+        run: whether to run the verb.
 
-    @classmethod
-    def parse(
-        cls,
-        arguments: list[str],
-        resumed_run: str | None = None,
-        checkpoint: Mapping[str, Any] | None = None,
-    ) -> MufnetCLI:
-        """Parse the arguments of one verb and build trainer, module and datamodule."""
-        # LightningCLI builds everything in its constructor
-        cls.resumed_run, cls.checkpoint = resumed_run, checkpoint or {}
+    Raises:
+        InputFault: the configuration, the store or the checkpoint cannot be used as asked.
+        KeyboardInterrupt: the run was stopped.
+    """
+
+    def __init__(self, args: Sequence[str], run: bool = True) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self.resumed_run: str | None = None
         exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
-        try:
-            return cls(
-                MufNetModule,
-                RoiPairDataModule,
-                save_config_callback=None,
-                seed_everything_default=0,
-                trainer_defaults={"enable_model_summary": False},
-                parser_class=_Parser,
-                parser_kwargs={"prog": "mufnet", **exact}
-                | {verb: dict(exact) for verb in LightningCLI.subcommands()},
-                auto_configure_optimizers=False,
-                args=arguments,
-            )
-        except MisconfigurationException as error:
-            raise InputFault(_one_sentence(str(error))) from None
-        except ValueError as error:
-            if "not in bounds" not in str(error):
-                raise
-            raise InputFault(f"seed_everything: {error}") from None
+        super().__init__(
+            MufNetModule,
+            RoiPairDataModule,
+            save_config_callback=RunRecord,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_class=Parser,
+            parser_kwargs={"prog": "mufnet", **exact} | {verb: dict(exact) for verb in self.subcommands()},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            load_from_checkpoint_support=False,  # hyperparameters are plain values already
+            args=list(args),
+            run=run,
+        )
+
+    # what is parsed
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
@@ -81,35 +92,76 @@ class MufnetCLI(LightningCLI):
         fixed = {"weights_only", "verbose", "return_predictions"}
         return {verb: skip | fixed for verb, skip in LightningCLI.subcommands().items()}
 
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Network and data are ours unless a `class_path` names a subclass."""
+        super().add_core_arguments_to_parser(parser)
+        parser.set_defaults({"model": {"class_path": MODEL_CLASS}, "data": {"class_path": DATA_CLASS}})
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The run's own settings, and what follows from another setting."""
         parser.add_argument("--tracking", type=Tracking, default=Tracking())
-        parser.add_argument("--explain", type=ExplainAfterTest, default=ExplainAfterTest())
-        parser.add_class_arguments(SelectedCheckpoint, "checkpoint")
-        parser.link_arguments("data.modalities", "model.modalities")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.add_argument(
-            "--output", default="predictions.csv", help="file that `predict` writes its scores to"
-        )
+        parser.add_lightning_class_args(SelectedCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Explain, "explain")
+        parser.link_arguments("data.init_args.modalities", "model.init_args.modalities")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument("--output", default="predictions.csv", help="file to write the scores to")
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; a checkpoint that is scored without a configuration brings its own."""
+        super().parse_arguments(parser, args)
+        verb = self.config.get("subcommand")
+        if verb:
+            self._take_checkpoint(parser, verb, args)
+        config = self.config[verb] if verb else self.config
+        seed = config.seed_everything
+        if isinstance(seed, int) and not 0 <= seed < _SEEDS:
+            raise InputFault(f"seed_everything: {seed} is not in bounds, expected 0 to {_SEEDS - 1}")
+        if config.lr_scheduler and not config.optimizer:
+            raise InputFault("lr_scheduler is given without an optimizer: name both")
+
+    def _take_checkpoint(self, parser: LightningArgumentParser, verb: str, args: ArgsType) -> None:
+        config = self.config[verb]
+        given = config.ckpt_path
+        if given is None:
+            if verb != "fit":
+                raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
+            return
+        going_on = verb == "fit"
+        checkpoint = read_checkpoint(given, going_on)
+        if not going_on and not config.config:
+            self._subcommand_parsers[verb].set_defaults(_to_score_with(checkpoint.configuration))
+            super().parse_arguments(parser, args)  # options go over it
+        self.config[verb].ckpt_path = str(resolve_checkpoint(given, going_on))
+        self.checkpoint = checkpoint
+        self.resumed_run = _run_to_go_on_with(checkpoint) if going_on else None
 
     def _parse_ckpt_path(self) -> None:
-        """Not Lightning's way: `_with_checkpoint` takes the whole configuration, not the model's."""
+        """Not the model's settings alone, as Lightning does it: see `_take_checkpoint`."""
 
-    def before_instantiate_classes(self) -> None:
-        """A checkpoint brings the split of its training: the store may have grown since."""
-        config = self.config[str(self.subcommand)]
-        if config.ckpt_path is not None and not self.checkpoint:
-            raise InputFault("ckpt_path stands in a configuration file; give --ckpt_path instead")
-        self.protocol = _protocol(config.data.folds_from, config.data.protocol)
-        if "mufnet_folds" in self.checkpoint and config.data.folds_from is None:
-            trained = yaml.safe_load(self.checkpoint["mufnet_config"])["data"]
-            self.protocol = _protocol(trained["folds_from"], trained["protocol"])
+    # what is built
+
+    def instantiate_classes(self) -> None:
+        """Data first, with its folds; then network, optimiser and trainer."""
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            raise InputFault(one_sentence(str(error))) from None
+        except ModuleNotFoundError as error:
+            raise InputFault(
+                f"the configuration asks for something that needs a package: {one_sentence(str(error))}"
+            ) from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer with the run's logger and callbacks."""
-        verb = str(self.subcommand)
+        """The trainer, with the run's logger and callbacks beside those that were asked for."""
+        verb = self.subcommand or "fit"
         config = self._get(self.config_init, "trainer")
-        self.datamodule.checkpoint_folds = self.checkpoint.get("mufnet_folds")
         if verb == "fit" and config.get("limit_val_batches") == 0:
             raise InputFault("trainer.limit_val_batches is 0, but validation selects the checkpoint")
         if config.get("overfit_batches"):
@@ -117,52 +169,131 @@ class MufnetCLI(LightningCLI):
                 "trainer.overfit_batches would replace the class-balanced sampler; "
                 "trainer.limit_train_batches makes a short epoch"
             )
+        self._hand_over(self.datamodule, self.model)
         self.selection: SelectedCheckpoint = self._get(self.config_init, "checkpoint")
-        if isinstance(config.get("logger"), bool) or config.get("logger") is None:
-            wanted = config.get("logger") is not False and verb != "predict"
-            kwargs["logger"] = self._make_logger(verb) if wanted else False
-        callbacks = config.get("callbacks") or []
-        callbacks = list(callbacks) if isinstance(callbacks, Sequence) else [callbacks]
-        if config.get("enable_progress_bar") is not False:
-            callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        self.explanation: Explain = self._get(self.config_init, "explain")
         baseline = self._get(self.config_init, "tracking").baseline
         self.evaluation = Evaluation(read_arm(baseline) if baseline else None)
-        callbacks += [RunRecord(self.composed_config()), PredictionWriter(), self.evaluation]
-        callbacks += [Explain(self._get(self.config_init, "explain"))]
+        loggers = self._loggers(config.get("logger"), verb)
+        given = config.get("callbacks") or []
+        settings = {
+            **config,
+            **kwargs,
+            "logger": loggers or False,
+            "callbacks": list(given) if isinstance(given, Sequence) else [given],
+        }
+        callbacks: list[Callback] = [PredictionWriter(), self.evaluation, self.explanation]
+        if config.get("enable_progress_bar") is not False:
+            callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
         if verb == "fit":
             callbacks += [BatchPlot()]
-            if kwargs.get("logger"):
-                callbacks += [LearningRateMonitor("epoch")]
+            callbacks += [LearningRateMonitor("epoch")] if loggers else []
             if config.get("enable_checkpointing") is not False:
                 callbacks += [self.selection, LastCheckpoint()]  # the last one saves the other's state
-        return super().instantiate_trainer(**{**kwargs, "callbacks": callbacks})
+        return self._instantiate_trainer(settings, callbacks)
+
+    def _hand_over(self, data: RoiPairDataModule, model: MufNetModule) -> None:
+        """What MLflow and the checkpoint know: the folds of the data, the network's first weights."""
+        folds_from = data.folds_from
+        protocol = data.protocol
+        if folds_from is not None:
+            data.given_folds = FoldTable(read_folds(resolve_artifact(folds_from, "folds.csv")), folds_from)
+            protocol = _protocol_of(folds_from)
+        elif self.checkpoint is not None and self.checkpoint.folds is not None:
+            data.given_folds = FoldTable(
+                read_folds(io.StringIO(self.checkpoint.folds), "the checkpoint"), "the checkpoint"
+            )
+            trained = self.checkpoint.config["data"]
+            protocol = (
+                _protocol_of(trained["folds_from"]) if trained["folds_from"] else trained["protocol"]
+            )
+        self.protocol: str = protocol
+        start = model.hparams.get("init_from")
+        going_on = self.checkpoint is not None
+        if start and (self.subcommand or "fit") == "fit" and not going_on:
+            model.initial = read_checkpoint(start)
+
+    def _loggers(self, given: Any, verb: str) -> list[Logger]:
+        """MLflow's first, and those that were asked for beside it; none where `logger` is false."""
+        if given is False or verb == "predict":
+            return []
+        others = [] if given is None or given is True else given
+        others = list(others) if isinstance(others, Sequence) else [others]
+        where: Tracking = self._get(self.config_init, "tracking")
+        data = self.datamodule
+        tags = {
+            "arm": arm_name(data.modalities),
+            "fold": str(data.fold),
+            "protocol": self.protocol,
+            "study": where.study,
+            "verb": verb,
+            "selection": self.selection.kind,
+            **commit_tags(),
+        }
+        if where.baseline:
+            tags["baseline"] = where.baseline
+        if where.parent_run:
+            tags["mlflow.parentRunId"] = where.parent_run
+        name = f"{tags['arm']}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
+        return [RunLogger(where, name, tags, self.resumed_run), *others]
 
     def composed_config(self) -> dict[str, Any]:
         """The configuration with every file, option and default in it, as plain values."""
-        parser = self._parser(self.subcommand)
-        config = self.config[str(self.subcommand)]
-        told = yaml.safe_load(parser.dump(config, skip_link_targets=False, skip_none=False))
-        return {**told, "ckpt_path": None}  # of this machine, this time
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        return composed_configuration(self._parser(self.subcommand), config)
 
-    def _run_subcommand(self, subcommand: str) -> None:
-        """Nothing yet: `start` does it, once the caller has what it needs to close the run."""
-
-    def start(self) -> None:
-        """Run the verb."""
-        if self._get(self.config, "ckpt_path") is None and self.subcommand != "fit":
-            raise InputFault(
-                f"{self.subcommand} needs --ckpt_path: a checkpoint file, or runs:/ID of a run"
-            )
-        super()._run_subcommand(str(self.subcommand))
+    # what is run
 
     def fit(self, **options: Any) -> None:
         """Train, then score validation and test with the selected checkpoint."""
-        # everything that can be wrong is found before a run is opened
-        self.check_selection()
-        self.datamodule.prepare_data()
-        self.datamodule.setup("fit")
-        self._check_same_store()
+        with recorded(self.trainer):
+            self._fit(**options)
+
+    def validate(self, **options: Any) -> None:
+        """Score the validation part."""
+        self._score_again("validate", "val", options["ckpt_path"])
+
+    def test(self, **options: Any) -> None:
+        """Score the test part."""
+        self._score_again("test", "test", options["ckpt_path"])
+
+    def predict(self, **options: Any) -> None:
+        """Score every pair of a store; write a row an image and print a row a patient."""
+        if self.trainer.world_size > 1:
+            raise InputFault("predict runs in one process; set --trainer.devices to 1")
+        output = Path(self._get(self.config, "output"))
+        if output.is_dir():
+            raise InputFault(f"--output {output} is a folder; name a file in it")
+        if not output.parent.is_dir():
+            raise InputFault(f"--output {output}: there is no folder {output.parent}")
+        assert self.checkpoint is not None
+        with recorded(self.trainer):
+            self.datamodule.prepare_data()
+            self.datamodule.setup("predict")
+            batches = self.trainer.predict(weights_only=True, **options)
+            write_predictions(batches, self.datamodule, self.checkpoint, output)  # type: ignore[arg-type]
+
+    def check_before_training(self) -> None:
+        """Find everything that can be wrong before a run is opened.
+
+        Raises:
+            InputFault: with what is wrong.
+        """
+        data = self.datamodule
+        check_selection(self.selection, data)
+        data.prepare_data()
+        data.setup("fit")
         self.check_unseen("val", "test")
+
+    def check_unseen(self, *parts: str) -> None:
+        """Refuse to score patients of this fold's `parts` on whom the weights were trained."""
+        sources = {"--ckpt_path": self.checkpoint, "model.init_from": self.model.initial}
+        check_unseen(self.datamodule, parts, {k: v for k, v in sources.items() if v is not None})
+
+    def _fit(self, **options: Any) -> None:
+        self.check_before_training()
+        if self.checkpoint is not None:
+            check_same_store(self.checkpoint, self.datamodule)
         self.evaluation.check_baseline(self.datamodule, "val", "test")
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
@@ -176,121 +307,25 @@ class MufnetCLI(LightningCLI):
                 f"(trainer.max_epochs is {self.trainer.max_epochs}, epochs done: "
                 f"{self.trainer.current_epoch})"
             )
-        self._score("validate", ckpt_path=str(selected))
-        self._score("test", ckpt_path=str(selected))
+        self._score("validate", str(selected))
+        self._score("test", str(selected))
         self._keep(selected)
-        self._report(("val", "test"))
+        self._print("val", "test")
 
-    def validate(self, **options: Any) -> None:
-        """Score the validation part."""
-        self.check_unseen("val")
-        self.evaluation.check_baseline(self.datamodule, "val")
-        self._score("validate", ckpt_path=options["ckpt_path"])
-        self._report(("val",))
+    def _score_again(self, verb: str, part: str, ckpt_path: str) -> None:
+        with recorded(self.trainer):
+            self.check_unseen(part)
+            self.evaluation.check_baseline(self.datamodule, part)
+            self._score(verb, ckpt_path)
+            self._print(part)
 
-    def test(self, **options: Any) -> None:
-        """Score the test part."""
-        self.check_unseen("test")
-        self.evaluation.check_baseline(self.datamodule, "test")
-        self._score("test", ckpt_path=options["ckpt_path"])
-        self._report(("test",))
-
-    def predict(self, **options: Any) -> None:
-        """Score every pair of a store; write a row an image and print a row a patient."""
-        if self.trainer.world_size > 1:
-            raise InputFault("predict runs in one process; set --trainer.devices to 1")
-        output = Path(self._get(self.config, "output"))
-        if output.is_dir():
-            raise InputFault(f"--output {output} is a folder; name a file in it")
-        if not output.parent.is_dir():
-            raise InputFault(f"--output {output}: there is no folder {output.parent}")
-        self.datamodule.prepare_data()
-        self.datamodule.setup("predict")
-        batches = self.trainer.predict(weights_only=True, **options)
-        scores = gather_predictions(batches)  # type: ignore[arg-type]
-        table = prediction_table(self.datamodule, scores, "predict")
-        trained = table["patient_id"].isin(trained_on(self.checkpoint, self.datamodule.store))
-        if trained.any():  # `compare` then leaves them out
-            table["split"] = table["split"].mask(trained, "train")
-            count = table.loc[trained, "patient_id"].nunique()
-            print(
-                f"mufnet: {count} of these patients trained this checkpoint, so their scores flatter "
-                "(split `train` in the file)",
-                file=sys.stderr,
-            )
-        partial = output.with_name(f".{output.name}.partial")
-        table.to_csv(partial, index=False)
-        partial.replace(output)
-        print(patient_summary(table).to_string(index=False))
-        print(f"scores of {len(table)} images: {output}")
-
-    def check_selection(self) -> None:
-        """Refuse to select on a part that is not scored."""
-        part, _, name = str(self.selection.monitor).partition("/")
-        if part not in ("val", "test_watched") or name not in METRIC_NAMES:
-            raise InputFault(
-                f"checkpoint.monitor is {self.selection.monitor}, expected val/ or test_watched/ "
-                f"and one of {', '.join(METRIC_NAMES)}"
-            )
-        if self.selection.kind == "optimistic" and not self.datamodule.watch_test:
-            raise InputFault(
-                f"checkpoint.monitor is {self.selection.monitor}, which needs data.watch_test: true"
-            )
-
-    def check_unseen(self, *parts: str) -> None:
-        """Refuse to score patients on whom the weights were trained.
-
-        Raises:
-            InputFault: one of them is in one of `parts` (`val`, `test`) of this fold.
-        """
-        data = self.datamodule
-        sources = {"--ckpt_path": self.checkpoint}
-        start = self.model.hparams["init_from"]
-        if start and self.subcommand == "fit" and not self.checkpoint:
-            sources["model.init_from"] = read_checkpoint(start)
-        table = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(parts)]
-        for name, checkpoint in sources.items():
-            seen = table[table["patient_id"].isin(trained_on(checkpoint, data.store))]
-            if not seen.empty:
-                first = seen.iloc[0]
-                raise InputFault(
-                    f"{name}: patient {first['patient_id']} of the {first['part']} part of fold "
-                    f"{data.fold} trained this checkpoint, and the score would flatter (a patient of "
-                    "another cohort needs another id)"
-                )
-
-    def _check_same_store(self) -> None:
-        if _digest(self.checkpoint) not in (None, self.datamodule.store.digest):
-            raise InputFault(
-                f"{self.datamodule.store_path} is not the one that this checkpoint was trained on; "
-                "start a new run with model.init_from"
-            )
-
-    def _make_logger(self, verb: str) -> RunLogger:
-        data = self._get(self.config_init, "data")
-        arm = arm_name(data.modalities)
-        where: Tracking = self._get(self.config_init, "tracking")
-        tags = {
-            "arm": arm,
-            "fold": str(data.fold),
-            "protocol": self.protocol,
-            "study": where.study,
-            "verb": verb,
-            "selection": self.selection.kind,
-            **commit_tags(),
-        }
-        if where.baseline:
-            tags["baseline"] = where.baseline
-        if where.parent_run:
-            tags["mlflow.parentRunId"] = where.parent_run
-        name = f"{arm}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
-        return RunLogger(where, name, tags, self.resumed_run)
-
-    def _score(self, verb: str, **options: Any) -> None:
+    def _score(self, verb: str, ckpt_path: str) -> None:
         self.datamodule.prepare_data()
         self.datamodule.setup(verb)
         run = getattr(self.trainer, verb)
-        run(self.model, datamodule=self.datamodule, verbose=False, weights_only=True, **options)
+        run(
+            self.model, datamodule=self.datamodule, verbose=False, weights_only=True, ckpt_path=ckpt_path
+        )
 
     def _keep(self, selected: Path) -> None:
         """The selected checkpoint becomes an artifact; what was there to go on from is removed."""
@@ -301,28 +336,76 @@ class MufnetCLI(LightningCLI):
             logger.experiment.log_artifact(logger.run, str(selected), folder)
             shutil.rmtree(str(self.selection.dirpath))
 
-    def _report(self, parts: Sequence[str]) -> None:
+    def _print(self, *parts: str) -> None:
         if not self.trainer.is_global_zero:
             return
         columns = ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
         # validate and test each replace the trainer's metrics, so they are read off the scores
         numbers = {part: self.model.numbers[part] for part in parts if part in self.model.numbers}
-        rows = {part: {name: found.get(name) for name in columns} for part, found in numbers.items()}
+        rows = {part: {name: known.get(name) for name in columns} for part, known in numbers.items()}
         print(pd.DataFrame(rows).T.to_string(float_format="{:.3f}".format))
         if isinstance(self.trainer.logger, RunLogger):
             logger = self.trainer.logger
-            print(f"run {logger._run_name} {logger.run_id} in {tracking_uri()}")
+            print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
 
 
-def _protocol(folds_from: str | None, protocol: str) -> str:
-    """How the patients were split, as a tag; a run whose table is taken may know it."""
-    if folds_from is None:
-        return protocol
+class DataCLI(MufnetCLI):
+    """Parses everything, and builds the data alone: to count what an arm can use, say."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        super().__init__(args, run=False)
+
+    def instantiate_classes(self) -> None:
+        """The data, without its network."""
+        built = self.parser.instantiate_classes(Namespace(data=self.config.data))
+        self.datamodule: RoiPairDataModule = built.data
+
+
+class _UnparsedCLI(MufnetCLI):
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        self.config = Namespace(subcommand=None, seed_everything=False)
+
+    def instantiate_classes(self) -> None:
+        """Nothing."""
+
+
+def lightning_parser() -> LightningArgumentParser:
+    """The parser of all verbs, with nothing parsed."""
+    return _UnparsedCLI([]).parser
+
+
+def _to_score_with(configuration: Configuration) -> dict[str, Any]:
+    """What of a training's configuration counts later: not its machine, nor its run."""
+    composed = configuration.composed()
+    kept = {
+        key: composed[key]
+        for key in ("seed_everything", "model", "data", "checkpoint", "explain")
+        if key in composed
+    }
+    kept["data"]["init_args"].pop("folds_from", None)  # the checkpoint has the table itself
+    kept["tracking"] = Tracking(study=composed["tracking"]["study"])
+    return kept
+
+
+def _protocol_of(reference: str) -> str:
+    """How the patients of a fold table were split; a run that it is taken from may know it."""
     try:
-        return str(find_run(folds_from).tags.get("protocol", "from_file"))
+        return find_run(reference).protocol or "from_file"
     except InputFault:
         return "from_file"
 
 
-def _digest(checkpoint: Mapping[str, Any]) -> str | None:
-    return checkpoint.get("mufnet_digest")
+def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
+    """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
+    if checkpoint.run_id is None:
+        return None
+    try:
+        run = find_run(checkpoint.run_id)
+    except InputFault:
+        return None
+    return None if run.is_finished else run.id
+
+
+def _trained_on(checkpoint: Mapping[str, Any], data: RoiPairDataModule) -> frozenset[str]:
+    cohorts = checkpoint.get("mufnet_trained", ())
+    return trained_patients(cohorts, StoreCohort.of(data.store)).certain

@@ -1,0 +1,106 @@
+"""Somebody's own block by its class path: an encoder, a fusion, a loss, a sampler, a transform.
+
+Such a setting is plain data, so that a configuration and a checkpoint can hold it: the name of one of
+ours, the dotted path of a class, or the path with the class's own arguments:
+
+    encoder: efficientnet_b3
+    encoder: my_encoders.Swin
+    encoder: {class_path: my_encoders.Swin, init_args: {depth: 4}}
+
+A checkpoint that names a class needs that class to be loaded again, and runs its code. Nothing else is
+run: whatever is no subclass of what is expected is refused before it is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from mufnet_lightning.errors import InputFault
+
+T = TypeVar("T")
+Spec = str | dict[str, Any]
+"""A name, a class path, or `{"class_path": ..., "init_args": {...}}`."""
+
+
+def component(
+    spec: str | Mapping[str, Any],
+    base: type[T],
+    *args: Any,
+    setting: str = "class_path",
+    **defaults: Any,
+) -> T:
+    """An instance of the class that a setting names.
+
+    >>> from torch import nn
+    >>> component({"class_path": "torch.nn.Dropout", "init_args": {"p": 0.2}}, nn.Module)
+    Dropout(p=0.2, inplace=False)
+
+    Args:
+        spec: the class's dotted path, or a dictionary with `class_path` and `init_args`.
+        base: what it must be a subclass of.
+        args: given to the class by position.
+        setting: what messages call the setting.
+        defaults: given to the class by name; `init_args` stand above them.
+
+    Raises:
+        InputFault: there is no such class, it is another kind of thing, or it does not take these
+            arguments.
+    """
+    found, init_args = component_class(spec, base, setting)
+    keywords = {**defaults, **init_args}
+    try:
+        inspect.signature(found).bind(*args, **keywords)
+    except TypeError as error:
+        raise InputFault(f"{setting}: {_path(spec)} cannot be made so: {error}") from None
+    return found(*args, **keywords)
+
+
+def component_class(
+    spec: str | Mapping[str, Any], base: type[T], setting: str = "class_path", names: Sequence[str] = ()
+) -> tuple[type[T], dict[str, Any]]:
+    """The class that a setting names, and its own arguments; nothing is called.
+
+    Args:
+        spec, base, setting: see `component`.
+        names: of ours, that the setting could have named instead; for the message.
+
+    Raises:
+        InputFault: there is no such class, or it is no subclass of `base`.
+    """
+    path = _path(spec)
+    expected = f"the class path of a {base.__module__}.{base.__qualname__}"
+    if isinstance(spec, Mapping) and (
+        not path or not set(spec) <= {"class_path", "init_args"} or not _is_plain(spec.get("init_args"))
+    ):
+        raise InputFault(f"{setting} is {dict(spec)}, expected class_path and init_args")
+    module, _, name = path.rpartition(".")
+    if not module or not all(part.isidentifier() for part in path.split(".")):
+        raise InputFault(f"{setting} is {path!r}, expected {', '.join([*names, ''])}or {expected}")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        raise InputFault(
+            f"{setting} is {path}, which cannot be imported ({error}); the folder of your own classes "
+            "belongs on PYTHONPATH"
+        ) from None
+    except AttributeError:
+        raise InputFault(f"{setting} is {path}, but module {module} has no {name}") from None
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise InputFault(f"{setting} is {path}, expected {expected}")
+    return found, dict((spec.get("init_args") if isinstance(spec, Mapping) else None) or {})
+
+
+def _path(spec: str | Mapping[str, Any]) -> str:
+    return spec if isinstance(spec, str) else str(spec.get("class_path") or "")
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether YAML and a checkpoint that is read without running code can hold it."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(entry) for entry in value)
+    return value is None or isinstance(value, str | int | float | bool)
