@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -404,8 +403,3 @@ def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
     except InputFault:
         return None
     return None if run.is_finished else run.id
-
-
-def _trained_on(checkpoint: Mapping[str, Any], data: RoiPairDataModule) -> frozenset[str]:
-    cohorts = checkpoint.get("mufnet_trained", ())
-    return trained_patients(cohorts, StoreCohort.of(data.store)).certain
