@@ -43,14 +43,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
     _remove(draft)  # of a process of the same number that was killed
     try:
         yield draft
-        if draft.is_file():
-            _sync(draft, os.O_RDWR)
-        os.replace(draft, path)
-        if os.name == "posix":  # the new name, too; Windows opens no folders
-            with suppress(OSError):  # some network drives sync no folders
-                _sync(path.parent, os.O_RDONLY)
+        move_into_place(draft, path)
     finally:
         _remove(draft)
+
+
+def move_into_place(draft: Path, path: Path) -> None:
+    """Rename a whole file, or a whole folder, to a name in the same folder; see `atomic_path`.
+
+    Raises:
+        OSError: it cannot be renamed, as where `path` is a folder that is not empty.
+    """
+    if draft.is_file():
+        _sync(draft, os.O_RDWR)
+    if os.name == "nt" and path.is_dir():
+        path.rmdir()  # elsewhere an empty folder is replaced
+    os.replace(draft, path)
+    if os.name == "posix":  # the new name, too; Windows opens no folders
+        with suppress(OSError):  # some network drives sync none
+            _sync(path.parent, os.O_RDONLY)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -64,14 +64,18 @@ def alone(path: Path, fault: str, *, remove: bool = False) -> Iterator[Lock]:
 
 
 @contextmanager
-def waiting(path: Path) -> Iterator[None]:
-    """Hold a lock, after whoever holds it now; its file stays.
+def waiting(path: Path, *, remove: bool = False) -> Iterator[None]:
+    """Hold a lock, after whoever holds it now.
+
+    Args:
+        path: its file; the folder is made where it is not there.
+        remove: leave no file behind.
 
     Raises:
         OSError: the file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path):
+    with FileLock(path), _removed(path, remove):
         yield
 
 
@@ -103,12 +107,21 @@ def _held(path: Path, fault: str, remove: bool = False) -> Iterator[None]:
             if path.exists():  # else its owner removed it between the lock's two steps
                 raise InputFault(fault) from None
     try:
+        with _removed(path, remove):
+            yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _removed(path: Path, remove: bool) -> Iterator[None]:
+    """While it is held: who waits for the file that goes notices, and makes a new one."""
+    try:
         yield
     finally:
         if remove:
-            with suppress(OSError):  # Windows removes it below, when it is free
+            with suppress(OSError):  # on Windows filelock removes it, when it is free
                 path.unlink()
-        lock.release()
 
 
 def _of_child(path: Path) -> Path:

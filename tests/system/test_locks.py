@@ -175,6 +175,23 @@ def test_waiting_waits(tmp_path: Path) -> None:
         assert time.monotonic() - start > 0.25
 
 
+def test_waiting_lets_all_in_one_by_one_and_may_leave_no_file(tmp_path: Path) -> None:
+    inside, most, entered = 0, 0, 0
+
+    def enter(_: int) -> None:
+        nonlocal inside, most, entered
+        with waiting(tmp_path / "lock", remove=True):
+            inside += 1
+            most, entered = max(most, inside), entered + 1
+            time.sleep(0.001)
+            inside -= 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enter, range(20)))
+    assert (most, entered) == (1, 20)
+    assert not list(tmp_path.iterdir())
+
+
 def test_where_no_lock_can_be_made_the_system_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"), waiting(tmp_path / "file" / "lock"):

@@ -63,9 +63,9 @@ def test_an_exception_comes_with_its_traceback(capsys: pytest.CaptureFixture[str
 def test_a_message_goes_above_a_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     start_logging()
     terminal = io.StringIO()
+    screen = Console(file=terminal, force_terminal=True, width=80)
     monkeypatch.setattr("mufnet_lightning.system.log.console", lambda: screen)
     monkeypatch.setattr("mufnet_lightning.system.processes.console", lambda: screen)
-    screen = Console(file=terminal, force_terminal=True, width=80)
     with progress_bar("cutting", 2) as advance:
         advance()
         log.info("C1 is done")
