@@ -335,20 +335,22 @@ def _add_explain(verbs: Verbs) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from mufnet_lightning.explain.explain import ExplainOptions
-    from mufnet_lightning.study.explain_folds import explain_run
+    from mufnet_lightning.explain.options import ExplainOptions
+    from mufnet_lightning.study.explain_folds import ExplainRequest, explain_run
     from mufnet_lightning.training.messages import quiet_libraries
 
     quiet_libraries()
     explain_run(
-        options.run,
-        ExplainOptions(options.method, options.layer, options.target, options.seed, options.draws),
-        options.patient,
-        options.all,
-        options.store,
-        options.device,
-        options.phantom,
-        options.out,
+        ExplainRequest(
+            options.run,
+            ExplainOptions(options.method, options.layer, options.target, options.seed, options.draws),
+            tuple(options.patient),
+            options.all,
+            options.store,
+            options.device,
+            options.phantom,
+            options.out,
+        )
     )
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -23,10 +22,9 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.explain.options import Method
 from mufnet_lightning.models.encoder import Encoder
 from mufnet_lightning.models.mufnet import MufNet
-
-Method = Literal["gradcam", "gradcam++", "layercam"]
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _overlay(axes: Axes, explained: Explained, modality: str, top: float, margin
     axes.set_xlabel(f"{MODALITY_NAMES[modality]}, map")
 
 
-def _colour_bar(figure: Figure, axes: NDArray, label: str) -> None:
+def _colour_bar(figure: Figure, axes: NDArray[Any], label: str) -> None:
     for axis in axes.flat:
         axis.set_xticks([])
         axis.set_yticks([])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from mufnet_lightning.explain.maps import Method, activation_maps
+from mufnet_lightning.explain.maps import activation_maps
+from mufnet_lightning.explain.options import Method
 from mufnet_lightning.models.encoder import Encoder
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.vocabulary import STAGES
@@ -67,7 +69,7 @@ def randomised_maps(
             yield stage, activation_maps(network, images, list(classes), method, layer).maps
 
 
-def rank_correlation(first: NDArray, second: NDArray) -> NDArray[np.float64]:
+def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.float64]:
     """Spearman's correlation of (N, H, W) maps, image by image (N,).
 
     NaN where the first is even, so that nothing can be said; 0 where only the second is.

@@ -140,7 +140,7 @@ def _maps(facts: StudyFacts) -> list[str]:
         f"{arm.name}, {label}: {verdict}"
         for arm in facts.arms
         for label, found in arm.explained.items()
-        for verdict in found.summary["verdicts"]
+        for verdict in found.summary.verdicts
         if "FAIL" in verdict or "NOT SHOWN" in verdict
     ]
 

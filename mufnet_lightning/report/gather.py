@@ -16,9 +16,9 @@ from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import (
-    FOLDER,
     ExplainedTables,
     labels_of,
+    read_panels,
     read_tables,
 )
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
@@ -191,7 +191,7 @@ def _arm(client: MlflowClient, run: TrackedRun) -> ArmFacts:
     is_cv = run.tags.get("verb") == "cv"
     folds = finished_folds(run) if is_cv else {int(run.tags["fold"]): run}
     first = next(iter(folds.values()))
-    labels = labels_of(client, run_id)
+    labels = labels_of(run_id)
     return ArmFacts(
         run,
         folds,
@@ -200,7 +200,7 @@ def _arm(client: MlflowClient, run: TrackedRun) -> ArmFacts:
         _environment(first),
         read_folds(resolve_artifact(run_id, "folds.csv")),
         {label: read_tables(run_id, label) for label in labels},
-        {label: found for label in labels if (found := _panels(first, label))},
+        {label: found for label in labels if (found := read_panels(first.id, label))},
         _figures(client, run_id),
     )
 
@@ -214,14 +214,6 @@ def _environment(run: TrackedRun) -> dict[str, str]:
         return dict(json.loads(_text(run.id, "environment.json")))
     except InputFault:
         return {}
-
-
-def _panels(run: TrackedRun, label: str) -> bytes | None:
-    try:
-        path = resolve_artifact(run.id, f"{FOLDER}/{label}/panels.png")
-    except InputFault:
-        return None
-    return path.read_bytes()
 
 
 def _figures(client: MlflowClient, run_id: str) -> dict[str, bytes]:

@@ -20,7 +20,7 @@ from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
 from mufnet_lightning.evaluation.statistics.characteristics import characteristics_frame
 from mufnet_lightning.evaluation.text import p_text
-from mufnet_lightning.explain.summary import (
+from mufnet_lightning.explain.tables import (
     by_grade_frame,
     faithfulness_frame,
     pointing_frame,
@@ -219,7 +219,7 @@ def _explained(arm: ArmFacts) -> list[dict[str, Any]]:
         summary = tables.summary
         picture = arm.panels.get(label)
         frames = {
-            f"By grade ({summary['patients']} patients, {summary['images']} images)": by_grade_frame(
+            f"By grade ({summary.patients} patients, {summary.images} images)": by_grade_frame(
                 summary
             ),
             "Pointing at the phantom's signal": pointing_frame(summary),
@@ -232,7 +232,7 @@ def _explained(arm: ArmFacts) -> list[dict[str, Any]]:
                 "label": label,
                 "summary": summary,
                 "picture": _embedded(picture, photograph=True) if picture else None,
-                "wide": len(summary["modalities"]) > 1,
+                "wide": len(summary.origin.modalities) > 1,
                 "fold": next(iter(arm.folds)),
                 "frames": {title: frame for title, frame in frames.items() if not frame.empty},
             }

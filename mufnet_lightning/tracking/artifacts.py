@@ -1,4 +1,4 @@
-"""What is written into a run; needs no torch, so that comparing arms does not wait for it."""
+"""What is written into a run, and read from it; needs no torch: comparing arms does not wait for it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mufnet_lightning.evaluation.figures import figure_files
-from mufnet_lightning.evaluation.part import arm_figures, arm_numbers, arm_report, paired_numbers
+from mufnet_lightning.evaluation.figures import DPI, figure_files
+from mufnet_lightning.evaluation.part import arm_numbers, arm_report, paired_numbers
+from mufnet_lightning.evaluation.part_figures import arm_figures
 from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
 from mufnet_lightning.evaluation.statistics.checks import require_both_classes
 from mufnet_lightning.tracking.arms import ScoredArm
+from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 from mufnet_lightning.vocabulary import WEIGHT_NAMES
 
 if TYPE_CHECKING:
@@ -60,21 +62,46 @@ def record_part(
         for column in WEIGHT_NAMES
         if column in table and table[list(WEIGHT_NAMES)].notna().all(axis=None)
     }
-    log_json(client, run_id, report, f"evaluation/{part}.json")
+    log_json(client, run_id, report.as_json(), f"evaluation/{part}.json")
     figures = arm_figures(arms, report, weights)
     log_figures(client, run_id, {f"{part}_{name}": figure for name, figure in figures.items()})
     return numbers
 
 
-def log_json(client: MlflowClient, run_id: str, content: Any, name: str) -> None:
+def log_json(client: MlflowClient, run_id: str, content: object, name: str) -> None:
     """Write an artifact of strict JSON."""
     client.log_text(run_id, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False), name)
 
 
-def log_figures(client: MlflowClient, run_id: str, figures: Mapping[str, Figure]) -> None:
-    """Write each figure as PNG and as PDF under figures/."""
-    with TemporaryDirectory() as folder:
+def log_figures(
+    client: MlflowClient,
+    run_id: str,
+    figures: Mapping[str, Figure],
+    folder: str = "figures",
+    dpi: int = DPI,
+) -> None:
+    """Write each figure as PNG and as PDF into a folder of a run's artifacts (see `figure_files`)."""
+    with TemporaryDirectory() as scratch:
         for name, figure in figures.items():
-            for file, content in figure_files(figure, name).items():
-                (Path(folder) / file).write_bytes(content)
-        client.log_artifacts(run_id, folder, "figures")
+            for file, content in figure_files(figure, name, dpi).items():
+                (Path(scratch) / file).write_bytes(content)
+        client.log_artifacts(run_id, scratch, folder)
+
+
+def artifact_files(run_id: str, folder: str = "") -> list[str]:
+    """Paths of a run's artifacts in a folder; none where it is not there."""
+    return [entry.path for entry in mlflow_client().list_artifacts(run_id, folder) if not entry.is_dir]
+
+
+def artifact_folders(run_id: str, folder: str = "") -> list[str]:
+    """Paths of the folders of a run's artifacts in a folder."""
+    return [entry.path for entry in mlflow_client().list_artifacts(run_id, folder) if entry.is_dir]
+
+
+def artifact_text(run_id: str, name: str) -> str:
+    """An artifact of text.
+
+    Raises:
+        InputFault: there is no such run, or it has no such artifact.
+    """
+    return resolve_artifact(run_id, name).read_text(encoding="utf-8")
