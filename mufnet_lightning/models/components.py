@@ -21,8 +21,6 @@ from typing import Any, TypeVar
 from mufnet_lightning.errors import InputFault
 
 T = TypeVar("T")
-Spec = str | dict[str, Any]
-"""A name, a class path, or `{"class_path": ..., "init_args": {...}}`."""
 
 
 def component(
@@ -30,6 +28,7 @@ def component(
     base: type[T],
     *args: Any,
     setting: str = "class_path",
+    names: Sequence[str] = (),
     **defaults: Any,
 ) -> T:
     """An instance of the class that a setting names.
@@ -43,19 +42,20 @@ def component(
         base: what it must be a subclass of.
         args: given to the class by position.
         setting: what messages call the setting.
+        names: of ours, that the setting could have named instead; for messages.
         defaults: given to the class by name; `init_args` stand above them.
 
     Raises:
         InputFault: there is no such class, it is another kind of thing, or it does not take these
             arguments.
     """
-    found, init_args = component_class(spec, base, setting)
+    cls, init_args = component_class(spec, base, setting, names)
     keywords = {**defaults, **init_args}
     try:
-        inspect.signature(found).bind(*args, **keywords)
+        inspect.signature(cls).bind(*args, **keywords)
     except TypeError as error:
         raise InputFault(f"{setting}: {_path(spec)} cannot be made so: {error}") from None
-    return found(*args, **keywords)
+    return cls(*args, **keywords)
 
 
 def component_class(
@@ -64,8 +64,7 @@ def component_class(
     """The class that a setting names, and its own arguments; nothing is called.
 
     Args:
-        spec, base, setting: see `component`.
-        names: of ours, that the setting could have named instead; for the message.
+        spec, base, setting, names: see `component`.
 
     Raises:
         InputFault: there is no such class, or it is no subclass of `base`.
@@ -80,7 +79,7 @@ def component_class(
     if not module or not all(part.isidentifier() for part in path.split(".")):
         raise InputFault(f"{setting} is {path!r}, expected {', '.join([*names, ''])}or {expected}")
     try:
-        found = getattr(importlib.import_module(module), name)
+        cls = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         raise InputFault(
             f"{setting} is {path}, which cannot be imported ({error}); the folder of your own classes "
@@ -88,9 +87,9 @@ def component_class(
         ) from None
     except AttributeError:
         raise InputFault(f"{setting} is {path}, but module {module} has no {name}") from None
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise InputFault(f"{setting} is {path}, expected {expected}")
-    return found, dict((spec.get("init_args") if isinstance(spec, Mapping) else None) or {})
+    return cls, dict((spec.get("init_args") if isinstance(spec, Mapping) else None) or {})
 
 
 def _path(spec: str | Mapping[str, Any]) -> str:

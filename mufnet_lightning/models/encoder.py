@@ -1,4 +1,4 @@
-"""Image encoders out of timm."""
+"""Image encoders: out of timm, or somebody's own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,33 @@ import torch
 from torch import Tensor, nn
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.models.components import component
+
+
+def make_encoder(spec: str | dict[str, Any]) -> nn.Module:
+    """The encoder that `model.encoder` names.
+
+    Args:
+        spec: a timm name, or the class path of an own `nn.Module` (see `components`), which has
+
+            - `num_features`, an int: channels of its maps;
+            - `forward(images)`: (N, 3, H, W) of 0 to 255, uint8 or floating point, to maps;
+            - `pool(maps)`: maps to (N, num_features);
+            - where `model.pretrained` is true, `load_pretrained()`.
+
+    Raises:
+        InputFault: there is no such encoder, or it lacks one of these.
+    """
+    if isinstance(spec, str) and ("." not in spec or timm.is_model(spec)):
+        return Encoder(spec)
+    encoder = component(spec, nn.Module, setting="model.encoder")
+    if not isinstance(getattr(encoder, "num_features", None), int) or not callable(
+        getattr(encoder, "pool", None)
+    ):
+        raise InputFault(
+            f"model.encoder: {type(encoder).__name__} needs `num_features` (an int) and `pool(maps)`"
+        )
+    return encoder
 
 
 class Encoder(nn.Module):
@@ -29,7 +56,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.name = name
         self.backbone = _create(name, pretrained=False)
-        self.num_features: int = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)
+        self.num_features = int(getattr(self.backbone, "head_hidden_size", self.backbone.num_features))
         config = self.backbone.pretrained_cfg
         for key in ("mean", "std"):
             values = torch.tensor(config[key], dtype=torch.float32).view(1, 3, 1, 1)
@@ -55,11 +82,13 @@ class Encoder(nn.Module):
             Feature maps; for efficientnet_b3 at 300×300, (N, 1536, 10, 10).
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        return self.backbone.forward_features((images.to(mean.dtype) / 255 - mean) / std)
+        maps: Tensor = self.backbone.forward_features((images.to(mean.dtype) / 255 - mean) / std)
+        return maps
 
     def pool(self, maps: Tensor) -> Tensor:
         """Pool feature maps as the encoder does (the mean, for most): (N, num_features)."""
-        return self.backbone.forward_head(maps, pre_logits=True)
+        features: Tensor = self.backbone.forward_head(maps, pre_logits=True)
+        return features
 
 
 def _create(name: str, pretrained: bool) -> Any:  # timm's models share methods, but no base class

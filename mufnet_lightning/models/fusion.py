@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from mufnet_lightning.models.components import component
+
+NORMALIZATIONS: tuple[Literal["softmax", "sigmoid"], ...] = ("softmax", "sigmoid")
+
+
+def make_fusion(spec: str | dict[str, Any], num_features: int) -> nn.Module:
+    """The fusion block that `model.fusion` names.
+
+    Args:
+        spec: how `AdaptiveWeightFusion` normalises its weights, or the class path of an own
+            `nn.Module` (see `components`): it is made with `num_features`, and maps features
+            (N, M, F) of M modalities to fused features (N, F) and weights (N, M).
+        num_features: F.
+
+    Raises:
+        InputFault: there is no such block.
+    """
+    for normalize in NORMALIZATIONS:
+        if spec == normalize:
+            return AdaptiveWeightFusion(num_features, normalize=normalize)
+    return component(spec, nn.Module, num_features, setting="model.fusion", names=NORMALIZATIONS)
 
 
 class AdaptiveWeightFusion(nn.Module):

@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mufnet_lightning.models.components import component
+
+CLASS_BALANCED_FOCAL = "class_balanced_focal"
+
+
+def make_loss(
+    spec: str | dict[str, Any],
+    class_counts: Sequence[int],
+    beta: float = 0.9999,
+    gamma: float = 2.0,
+    activation: Literal["sigmoid", "softmax"] = "sigmoid",
+    normalize: bool = True,
+) -> nn.Module:
+    """The loss that `model.loss` names.
+
+    Args:
+        spec: `class_balanced_focal`, or the class path of an own `nn.Module` (see `components`): it
+            is made with `class_counts`, and `forward(logits, labels, reduction)` gives the mean over
+            the batch, or for reduction `none` one value a sample, (N,).
+        class_counts: training images of each class.
+        beta, gamma, activation, normalize: of `ClassBalancedFocalLoss`; an own loss has its
+            `init_args`.
+
+    Raises:
+        InputFault: there is no such loss.
+    """
+    if spec == CLASS_BALANCED_FOCAL:
+        return ClassBalancedFocalLoss(class_counts, beta, gamma, activation, normalize)
+    names = (CLASS_BALANCED_FOCAL,)
+    return component(spec, nn.Module, class_counts, setting="model.loss", names=names)
+
 
 class ClassBalancedFocalLoss(nn.Module):
     """Focal loss weighed by the effective number of each class's images (Cui et al. 2019).
+
+    >>> loss = ClassBalancedFocalLoss([3573, 2720])
+    >>> [round(weight, 3) for weight in loss.class_weights.tolist()]
+    [0.883, 1.117]
+    >>> round(float(loss(torch.tensor([[2.0, -2.0]]), torch.tensor([0]))), 5)
+    0.00319
 
     L = w_c · Σ_i (1 − p_i)^γ · (−log p_i), with w_c = (1 − β) / (1 − β^n_c) and n_c the training
     images of the sample's class c.

@@ -1,21 +1,38 @@
-"""The LightningModule: one network, one loss, one optimiser; training, validation and test steps."""
+"""The LightningModule: one network, one loss; training, validation and test steps."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
 
 from mufnet_lightning.errors import InputFault, check_least, check_share
-from mufnet_lightning.models.losses import ClassBalancedFocalLoss
+from mufnet_lightning.evaluation.part import part_numbers
+from mufnet_lightning.models.losses import CLASS_BALANCED_FOCAL, make_loss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
-from mufnet_lightning.models.scores import PartScores, part_metrics
-from mufnet_lightning.tracking.checkpoints import read_checkpoint
+from mufnet_lightning.models.schedules import StoppedSchedules
+from mufnet_lightning.models.scores import PartScores, curve_numbers, part_means
+
+
+class InitialWeights(Protocol):
+    """What training starts from: a checkpoint, as `tracking.checkpoints` reads one."""
+
+    @property
+    def state_dict(self) -> Mapping[str, Any]:
+        """Weights by name; those of the network begin with `net.`."""
+
+    @property
+    def hyper_parameters(self) -> Mapping[str, Any]:
+        """Of the module that wrote it."""
+
+    @property
+    def trained(self) -> Sequence[dict[str, Any]]:
+        """The cohorts that trained it."""
 
 
 class MufNetModule(LightningModule):
@@ -23,48 +40,41 @@ class MufNetModule(LightningModule):
 
     Args:
         modalities: of the batches, in the order of the fusion weights (α, β).
-        encoder: timm name.
+        encoder, share_encoder, fusion, dropout: see `MufNet`.
         pretrained: start from timm's published weights.
-        share_encoder, fusion, dropout: see `MufNet`.
-        beta, gamma, activation, normalize: see `ClassBalancedFocalLoss`. The class counts are the
+        loss: `class_balanced_focal`, or an own class (see `make_loss`). The class counts are the
             training fold's, taken from the datamodule.
-        lr, momentum, weight_decay: of SGD.
-        lr_step, lr_factor: every `lr_step` epochs the learning rate is multiplied by `lr_factor`.
+        beta, gamma, activation, normalize: see `ClassBalancedFocalLoss`.
         init_from: checkpoint file or MLflow run to take the weights from; a head that was made for
-            other classes is not taken.
+            other classes is not taken. Outside the command, set `initial` to what it holds.
         classes: names of the two classes, the positive one last.
+
+    Raises:
+        InputFault: a setting is out of its range, or names something that is not there.
     """
 
     def __init__(
         self,
         modalities: Sequence[str] = ("bmode", "ceus"),
-        encoder: str = "efficientnet_b3",
+        encoder: str | dict[str, Any] = "efficientnet_b3",
         pretrained: bool = True,
         share_encoder: bool = True,
-        fusion: Literal["softmax", "sigmoid"] = "softmax",
+        fusion: str | dict[str, Any] = "softmax",
         dropout: float = 0.3,
+        loss: str | dict[str, Any] = CLASS_BALANCED_FOCAL,
         beta: float = 0.9999,
         gamma: float = 2.0,
         activation: Literal["sigmoid", "softmax"] = "sigmoid",
         normalize: bool = True,
-        lr: float = 0.05,
-        momentum: float = 0.9,
-        weight_decay: float = 0.0,
-        lr_step: int = 10,
-        lr_factor: float = 0.5,
         init_from: str | None = None,
         classes: Sequence[str] = ("low grade", "high grade"),
     ) -> None:
         super().__init__()
         if len(classes) != 2:
             raise InputFault(f"model.classes must name two classes, got {list(classes)}")
-        for name, share in (("dropout", dropout), ("beta", beta), ("momentum", momentum)):
+        for name, share in (("dropout", dropout), ("beta", beta)):
             check_share(f"model.{name}", share, one=False)
-        for name, value in (("gamma", gamma), ("weight_decay", weight_decay)):
-            check_least(f"model.{name}", value, 0)
-        for name, value in (("lr", lr), ("lr_factor", lr_factor)):
-            check_least(f"model.{name}", value, 0, more=True)
-        check_least("model.lr_step", lr_step, 1)
+        check_least("model.gamma", gamma, 0)
         self.save_hyperparameters(logger=False)
         # a checkpoint is read without running code, so it holds plain lists only
         self.hparams["modalities"], self.hparams["classes"] = list(modalities), list(classes)
@@ -74,21 +84,30 @@ class MufNetModule(LightningModule):
         self.latest: dict[str, dict[str, Tensor]] = {}
         """Scores of the last pass over each part, see `PartScores.compute`."""
         self.numbers: dict[str, dict[str, float]] = {}
-        """Metrics of the last pass over each part, see `part_metrics`."""
+        """Metrics of the last pass over each part, as they are logged."""
+        self.initial: InitialWeights | None = None
+        """What `init_from` names, read by whoever knows where it is; set before training."""
         self.trained_before: list[dict[str, Any]] = []
         """Cohorts that the initial weights were trained on, as checkpoints keep them."""
         self._initialised = False
+        self._schedules = StoppedSchedules()
 
     def initialise_weights(self) -> None:
-        """Load what training starts from, once: `init_from`, or the pretrained encoder.
+        """Load what training starts from, once: `initial`, or the pretrained encoder.
 
         Raises:
             InputFault: it cannot be had, or does not fit.
         """
         if self._initialised:
             return
-        if self.hparams["init_from"]:
-            self._load_initial(self.hparams["init_from"])
+        if self.initial is not None:
+            self._load_initial(self.initial)
+        elif self.hparams["init_from"]:
+            raise InputFault(
+                f"model.init_from is {self.hparams['init_from']}, but nobody has read it; outside the "
+                "command, set `module.initial = read_checkpoint(...)` (mufnet_lightning.tracking."
+                "checkpoints) before training"
+            )
         elif self.hparams["pretrained"]:
             self.net.load_pretrained()
         self._initialised = True
@@ -102,11 +121,12 @@ class MufNetModule(LightningModule):
 
     def forward(self, batch: dict[str, Tensor]) -> MufNetOutput:
         """Logits (N, 2) and weights (N, M) of a batch, see `MufNet`."""
-        return self.net(batch)
+        output: MufNetOutput = self.net(batch)
+        return output
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The mean class-balanced focal loss of a batch."""
-        loss = self.loss(self(batch).logits.float(), batch["label"])
+        loss: Tensor = self.loss(self(batch).logits.float(), batch["label"], reduction="mean")
         size = len(batch["label"])
         self.log("train/loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=size)
         return loss
@@ -128,18 +148,23 @@ class MufNetModule(LightningModule):
         output = self(batch)
         return {"row": batch["row"], "score": _score(output), "weights": output.weights.float()}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Which schedules are still to be stepped for the epoch that is saved."""
+        self._schedules.save(self.trainer, checkpoint)
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Whom the weights were trained on is kept."""
+        """Whom the weights were trained on is kept, and what the schedules are behind with."""
         self.trained_before = list(checkpoint.get("mufnet_trained", []))
+        self._schedules.load(checkpoint)
+
+    def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
+        """Step a schedule, and note for which epoch."""
+        super().lr_scheduler_step(scheduler, metric)
+        self._schedules.note(self.trainer, scheduler)
 
     def on_train_start(self) -> None:
-        """A schedule that was restored with a checkpoint catches up.
-
-        Lightning saves an epoch before it steps the schedule (its issues 1772 and 17296).
-        """
-        schedule = cast(torch.optim.lr_scheduler.StepLR, self.lr_schedulers())
-        while schedule.last_epoch < self.current_epoch:
-            schedule.step()
+        """Schedules that were restored with a checkpoint catch up."""
+        self._schedules.catch_up(self.trainer, self.lr_scheduler_step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Dropout follows seed, epoch and process: a run that goes on draws as if never stopped."""
@@ -162,17 +187,13 @@ class MufNetModule(LightningModule):
         """Log the numbers of the test part."""
         self._log_part("test")
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """SGD with momentum, and StepLR."""
-        optimizer = torch.optim.SGD(
-            self.parameters(),
-            lr=self.hparams["lr"],
-            momentum=self.hparams["momentum"],
-            weight_decay=self.hparams["weight_decay"],
-        )
-        scheduler = torch.optim.lr_scheduler.StepLR(
-            optimizer, self.hparams["lr_step"], self.hparams["lr_factor"]
-        )
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The paper's: SGD with 0.05 (momentum 0.9 is ours), halved every 10 epochs.
+
+        The command's `--optimizer` and `--lr_scheduler` take its place.
+        """
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.05, momentum=0.9)
+        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=10, gamma=0.5)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler}}
 
     def _gather(self, part: str, batch: dict[str, Tensor]) -> None:
@@ -187,11 +208,20 @@ class MufNetModule(LightningModule):
         self._scores(part).reset()
         self.latest[part] = scores
         patients = self._patients()[scores["row"]]
-        numbers = part_metrics(scores, patients, self.hparams["modalities"])
+        numbers = part_means(scores, self.hparams["modalities"])
+        fitting = self.trainer.state.fn == "fit"
+        if fitting:
+            numbers |= curve_numbers(scores, patients)
+        else:
+            labels, values = scores["label"].numpy(), scores["score"].double().numpy()
+            numbers |= part_numbers(labels, values, patients.numpy())
         self.numbers[part] = numbers
         on_bar = {"auc"} if part == "val" else set()
+        # not every device has double precision
+        dtype = torch.float32 if fitting or self.device.type == "mps" else torch.float64
         for name, value in numbers.items():
-            self.log(f"{part}/{name}", value, prog_bar=name in on_bar, sync_dist=False)
+            number = torch.tensor(value, dtype=dtype, device=self.device)
+            self.log(f"{part}/{name}", number, prog_bar=name in on_bar, sync_dist=False)
         self.log("step", float(self.current_epoch))
 
     def _scores(self, part: str) -> PartScores:
@@ -201,24 +231,18 @@ class MufNetModule(LightningModule):
         codes = self.trainer.datamodule.store.manifest["patient_id"].factorize()[0]  # type: ignore[attr-defined]
         return torch.from_numpy(codes)
 
-    def _make_loss(self, class_counts: Sequence[int]) -> ClassBalancedFocalLoss:
-        return ClassBalancedFocalLoss(
-            class_counts,
-            beta=self.hparams["beta"],
-            gamma=self.hparams["gamma"],
-            activation=self.hparams["activation"],
-            normalize=self.hparams["normalize"],
-        )
+    def _make_loss(self, class_counts: Sequence[int]) -> nn.Module:
+        focal = {name: self.hparams[name] for name in ("beta", "gamma", "activation", "normalize")}
+        return make_loss(self.hparams["loss"], class_counts, **focal)
 
-    def _load_initial(self, source: str) -> None:
-        checkpoint = read_checkpoint(source)
-        self.trained_before = list(checkpoint.get("mufnet_trained", []))
+    def _load_initial(self, initial: InitialWeights) -> None:
+        self.trained_before = list(initial.trained)
         state = {
             name.removeprefix("net."): value
-            for name, value in checkpoint["state_dict"].items()
+            for name, value in initial.state_dict.items()
             if name.startswith("net.")
         }
-        if checkpoint["hyper_parameters"].get("classes") != self.hparams["classes"]:
+        if initial.hyper_parameters.get("classes") != self.hparams["classes"]:
             state = {name: v for name, v in state.items() if not name.startswith("head.")}
         own = self.net.state_dict()
         # a single arm has no fusion block to give to a fused one, nor the other way round
@@ -227,8 +251,9 @@ class MufNetModule(LightningModule):
         strange += [n for n in state if n in own and own[n].shape != state[n].shape]
         if missing or strange:
             raise InputFault(
-                f"model.init_from {source}: its weights do not fit this network "
-                f"({(missing + strange)[0]}); model.encoder and model.share_encoder must be the same"
+                f"model.init_from {self.hparams['init_from'] or ''}: its weights do not fit this "
+                f"network ({(missing + strange)[0]}); model.encoder and model.share_encoder must be "
+                "the same"
             )
         self.net.load_state_dict({n: v for n, v in state.items() if n in own}, strict=False)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from mufnet_lightning.models.encoder import Encoder
-from mufnet_lightning.models.fusion import AdaptiveWeightFusion
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.models.encoder import Encoder, make_encoder
+from mufnet_lightning.models.fusion import make_fusion
 
 
 class MufNetOutput(NamedTuple):
@@ -24,41 +25,64 @@ class MufNetOutput(NamedTuple):
 class MufNet(nn.Module):
     """The Multimodal Ultrasound Fusion Network (Zhu et al. 2022, 2025).
 
+    >>> net = MufNet(encoder="test_efficientnet").eval()
+    >>> images = {name: torch.zeros(4, 3, 64, 64, dtype=torch.uint8) for name in ("bmode", "ceus")}
+    >>> logits, weights = net(images)
+    >>> logits.shape, weights.sum(dim=1).round().tolist()
+    (torch.Size([4, 2]), [1.0, 1.0, 1.0, 1.0])
+
     Args:
         modalities: names of the modalities, in the order of their weights; with one of them this is
             the single arm: no fusion block.
-        encoder: timm name.
+        encoder: timm name, or an own class (see `make_encoder`).
         share_encoder: one set of weights for all modalities (2025), or an encoder each (2022).
-        fusion: how the weights are normalised, see `AdaptiveWeightFusion`.
+        fusion: how the weights are normalised (see `AdaptiveWeightFusion`), or an own class (see
+            `make_fusion`).
         dropout: probability before the head.
         num_classes: C.
+
+    Raises:
+        InputFault: there is no such encoder or fusion.
     """
 
     def __init__(
         self,
         modalities: Sequence[str] = ("bmode", "ceus"),
-        encoder: str = "efficientnet_b3",
+        encoder: str | dict[str, Any] = "efficientnet_b3",
         share_encoder: bool = True,
-        fusion: Literal["softmax", "sigmoid"] = "softmax",
+        fusion: str | dict[str, Any] = "softmax",
         dropout: float = 0.3,
         num_classes: int = 2,
     ) -> None:
         super().__init__()
+        self._arguments = (tuple(modalities), encoder, share_encoder, fusion, dropout, num_classes)
         self.modalities = tuple(modalities)
         self.share_encoder = share_encoder
         count = 1 if share_encoder else len(self.modalities)
-        self.encoders = nn.ModuleList(Encoder(encoder) for _ in range(count))
+        self.encoders = nn.ModuleList(make_encoder(encoder) for _ in range(count))
         features = self._encoders[0].num_features
-        self.fusion = (
-            AdaptiveWeightFusion(features, normalize=fusion) if len(self.modalities) > 1 else None
-        )
+        self.fusion = make_fusion(fusion, features) if len(self.modalities) > 1 else None
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, num_classes)
 
+    def fresh(self) -> MufNet:
+        """A network made as this one was, on the CPU, with weights drawn anew from torch's stream."""
+        return MufNet(*self._arguments)
+
     def load_pretrained(self) -> None:
-        """Load timm's published weights into every encoder (see `Encoder.load_pretrained`)."""
-        for encoder in self._encoders:
-            encoder.load_pretrained()
+        """Load published weights into every encoder (see `Encoder.load_pretrained`).
+
+        Raises:
+            InputFault: they cannot be had, or an own encoder has none.
+        """
+        for encoder in self.encoders:
+            load = getattr(encoder, "load_pretrained", None)
+            if load is None:
+                raise InputFault(
+                    f"model.pretrained is true, but model.encoder {type(encoder).__name__} has no "
+                    "load_pretrained(); set model.pretrained to false"
+                )
+            load()
 
     def forward(self, images: Mapping[str, Tensor]) -> MufNetOutput:
         """Score a batch.
@@ -92,4 +116,5 @@ class MufNet(nn.Module):
 
     @property
     def _encoders(self) -> list[Encoder]:
+        # an own encoder has what `make_encoder` asks for
         return cast("list[Encoder]", list(self.encoders))

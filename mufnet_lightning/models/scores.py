@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
     binary_specificity,
 )
 
-from mufnet_lightning.vocabulary import THRESHOLD
+from mufnet_lightning.vocabulary import CLASS_NAMES, THRESHOLD
 
 
 class PartScores(Metric):
@@ -62,37 +62,50 @@ class PartScores(Metric):
         return {name: values[order][first].cpu() for name, values in table.items()}
 
 
-def part_metrics(
-    scores: dict[str, Tensor], patients: Tensor, modalities: Sequence[str]
-) -> dict[str, float]:
-    """Numbers of a part, at image and at patient level (`patient_…`: mean score of the images).
+def curve_numbers(scores: dict[str, Tensor], patients: Tensor) -> dict[str, float]:
+    """Numbers of a part after an epoch, by TorchMetrics in single precision: the curves of training.
+
+    What a run says at its end comes from `evaluation.part.part_numbers`.
 
     Args:
         scores: what `PartScores.compute` returns; `row` has N entries.
         patients: a whole number for the patient of each of them, (N,).
-        modalities: names of the columns of `weights`.
 
     Returns:
-        auc, accuracy, sensitivity, specificity at threshold 0.5, at both levels; the mean loss; and
-        with two modalities the mean weight of each by class: `alpha_low` is the first modality's.
-        What needs a class that is not there is left out.
+        auc, accuracy, sensitivity, specificity at threshold 0.5, over images and over patients
+        (`patient_...`: mean score of the images). What needs a class that is not there is left out.
     """
     label, score = scores["label"], scores["score"]
-    numbers = {"loss": float(scores["loss"].double().mean())}
-    numbers |= _binary_metrics(score, label)
-    _, patient = patients.unique(return_inverse=True)
+    numbers = _binary_metrics(score, label)
+    _, patient = torch.unique(patients, return_inverse=True)
     count = torch.bincount(patient).to(score.dtype)
     by_patient = torch.zeros_like(count).index_add_(0, patient, score) / count
     patient_label = torch.zeros_like(count, dtype=label.dtype).scatter_(0, patient, label)
     for name, value in _binary_metrics(by_patient, patient_label).items():
         numbers[f"patient_{name}"] = value
+    return numbers
+
+
+def part_means(scores: dict[str, Tensor], modalities: Sequence[str]) -> dict[str, float]:
+    """The mean loss of a part, and with two modalities the mean weight of each by class.
+
+    Args:
+        scores: what `PartScores.compute` returns.
+        modalities: names of the columns of `weights`.
+
+    Returns:
+        `loss`, and `alpha_low` (of the first modality), `alpha_high`, `beta_low`, `beta_high` for the
+        classes that are there.
+    """
+    means = {"loss": float(scores["loss"].double().mean())}
     if len(modalities) > 1:
         for column, symbol in enumerate(("alpha", "beta")[: len(modalities)]):
-            for value, name in enumerate(("low", "high")):
-                if bool((label == value).any()):
-                    weight = scores["weights"][label == value, column].double().mean()
-                    numbers[f"{symbol}_{name}"] = float(weight)
-    return numbers
+            for value, name in enumerate(CLASS_NAMES):
+                of_class = scores["label"] == value
+                if bool(of_class.any()):
+                    weight = scores["weights"][of_class, column].double().mean()
+                    means[f"{symbol}_{name}"] = float(weight)
+    return means
 
 
 def _binary_metrics(score: Tensor, label: Tensor) -> dict[str, float]:
