@@ -38,7 +38,8 @@ from mufnet_lightning.training.callbacks.predictions import PredictionWriter, wr
 from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration
 from mufnet_lightning.training.checks import check_same_store, check_selection, check_unseen
 from mufnet_lightning.training.logger import RunLogger, recorded
-from mufnet_lightning.training.messages import Parser, one_sentence
+from mufnet_lightning.training.messages import one_sentence
+from mufnet_lightning.training.parser import Parser
 from mufnet_lightning.vocabulary import arm_name
 
 TRAINER_DEFAULTS = {  # the paper's, and ours where it is silent: see configs/paper.yaml
