@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.log import start_logging
 
 if TYPE_CHECKING:
     from mufnet_lightning.evaluation.statistics.characteristics import Kind
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     its traceback. 130: interrupted from the keyboard.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    start_logging()
     try:
         if arguments and arguments[0] in LIGHTNING_VERBS:
             from mufnet_lightning.training.run import run_lightning
@@ -240,24 +242,19 @@ def _compare(options: argparse.Namespace) -> None:
         raise InputFault("compare needs two arms or more")
     if options.bootstrap < 0:
         raise InputFault(f"--bootstrap is {options.bootstrap}, expected 0 or more")
-    import json
-
-    from mufnet_lightning.study.compare import compare, record_comparison, write_files
+    from mufnet_lightning.study.compare import compare, record_comparison, write_comparison
 
     comparison = compare(
         options.arms,
-        options.level,
-        options.method,
-        options.threshold,
-        options.bootstrap,
-        options.selection,
+        level=options.level,
+        method=options.method,
+        threshold=options.threshold,
+        bootstrap=options.bootstrap,
+        selection=options.selection,
     )
     if options.out:
-        write_files(comparison.files(), options.out)
-    if options.format == "json":
-        print(json.dumps(comparison.result, indent=2, allow_nan=False, ensure_ascii=False))
-    else:
-        print(comparison.text())
+        write_comparison(comparison, options.out)
+    print(comparison.json() if options.format == "json" else comparison.text())
     if not options.no_record:
         run_id = record_comparison(comparison, options.study)
         print(f"recorded as run {run_id}", file=sys.stderr)

@@ -23,10 +23,19 @@ Protocol = Literal["paper", "nested", "center"]
 THRESHOLD = 0.5
 """Above it a score is called high, unless another threshold is chosen."""
 
+Level = Literal["image", "patient"]
+PREFIXES: dict[Level, str] = {"image": "", "patient": "patient_"}
+"""What the names of a part's numbers begin with, by what they are over."""
+Method = Literal["delong", "obuchowski"]
+ThresholdRule = Literal["0.5", "youden"]
+Kind = Literal["number", "category"]
+
 RATES = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
 CURVE_METRICS = ("auc", "accuracy", "sensitivity", "specificity")
 METRIC_NAMES = ("loss", *CURVE_METRICS, *(f"patient_{name}" for name in CURVE_METRICS))
 """What every epoch tells of a part; `patient_...` is over patients, the others over images."""
+FOLD_METRICS = tuple(f"test/{prefix}{name}" for prefix in PREFIXES.values() for name in ("auc", *RATES))
+"""What the folds of a cross-validation are summarised by."""
 
 PREDICTIONS = "predictions.csv"
 STAGES = ("head", "head and last third", "head and last two thirds", "all weights")

@@ -15,7 +15,7 @@ from pathlib import Path
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.comparison import Level
 from mufnet_lightning.report.page import write_report
-from mufnet_lightning.study.compare import compare, record_comparison, write_files
+from mufnet_lightning.study.compare import compare, record_comparison, write_comparison, write_files
 from mufnet_lightning.study.cross_validate import cross_validate
 from mufnet_lightning.study.table_one import printed, table_one
 from mufnet_lightning.tracking.runs import find_run, mlflow_client
@@ -58,13 +58,13 @@ def run_study(
         print(f"\n== {Path(arm).stem}", flush=True)
         runs.append(cross_validate(words, folds_from=runs[0] if runs else None))
     if table is not None:
-        files = {f"table1.{form}": printed(table, form).encode() for form in ("csv", "json")}
-        write_files(files, out)
+        texts = {"table1.csv": printed(table, "csv"), "table1.json": printed(table, "json")}
+        write_files({name: text.encode() for name, text in texts.items()}, out)
         print(f"\n== Table 1\n{printed(table, 'table')}")
     for level in LEVELS:
-        comparison = compare(runs, level)
+        comparison = compare(runs, level=level)
         folder = out / f"over_{level}s"
-        write_files(comparison.files(), folder)
+        write_comparison(comparison, folder)
         run_id = record_comparison(comparison)
         if table is not None:
             mlflow_client().log_text(run_id, printed(table, "csv"), "table1.csv")

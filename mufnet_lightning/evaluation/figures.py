@@ -27,7 +27,10 @@ from mufnet_lightning.evaluation.statistics.calibration import (
 from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
 from mufnet_lightning.evaluation.statistics.intervals import mean_t
 from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
+from mufnet_lightning.evaluation.text import interval_text
+from mufnet_lightning.vocabulary import THRESHOLD
 
+DPI = 300  # what journals ask of a picture
 COLUMN = 3.4  # inches, the width of a column of a two-column page
 # from dark to light in grey as well (Okabe & Ito's colours, which colour-blind readers tell apart)
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
@@ -51,7 +54,6 @@ STYLE: dict[Any, Any] = {
     "legend.handlelength": 3.0,
     "hatch.linewidth": 0.6,
     "pdf.fonttype": 42,  # text stays text
-    "savefig.dpi": 300,
 }
 
 
@@ -124,9 +126,9 @@ def confusion_figure(counts: Mapping[str, Confusion]) -> Figure:
         rows = -(-len(counts) // columns)
         width = 2 * COLUMN * columns / 3
         figure = _new(width, (width / columns) * rows)
-        for number, (name, found) in enumerate(counts.items()):
+        for number, (name, matrix) in enumerate(counts.items()):
             axes = figure.add_subplot(rows, columns, number + 1)
-            _confusion(axes, name, found, first=number % columns == 0)
+            _confusion(axes, name, matrix, first=number % columns == 0)
         return figure
 
 
@@ -168,7 +170,7 @@ def reliability_figure(labels: ArrayLike, scores: Mapping[str, ArrayLike], bins:
         return figure
 
 
-def score_figure(labels: ArrayLike, scores: ArrayLike, threshold: float | None = 0.5) -> Figure:
+def score_figure(labels: ArrayLike, scores: ArrayLike, threshold: float | None = THRESHOLD) -> Figure:
     """Histogram of one arm's scores, (N,), by class; each class's bars add up to 100%.
 
     Args:
@@ -238,13 +240,19 @@ def weight_figure(labels: ArrayLike, weights: Mapping[str, ArrayLike]) -> Figure
         return figure
 
 
-def figure_files(figure: Figure, name: str) -> dict[str, bytes]:
-    """`name.png` at 300 dpi and `name.pdf`, as bytes; the same data give the same bytes."""
+def figure_files(figure: Figure, name: str, dpi: int = DPI) -> dict[str, bytes]:
+    """`name.png` and `name.pdf`, as bytes; the same data give the same bytes.
+
+    Args:
+        figure: any Matplotlib figure.
+        name: of the files, without an ending.
+        dpi: dots an inch, of the PNG and of the pictures in the PDF.
+    """
     files = {}
     with mpl.rc_context(STYLE):
         for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=ending, metadata=metadata)
+            figure.savefig(buffer, format=ending, dpi=dpi, metadata=metadata)
             files[f"{name}.{ending}"] = buffer.getvalue()
     return files
 
@@ -271,7 +279,7 @@ def _line(number: int) -> dict[str, Any]:
 
 
 def _with_auc(name: str, auc: tuple[float, float, float] | None) -> str:
-    return name if auc is None else f"{name}: AUC {auc[0]:.3f} ({auc[1]:.3f}, {auc[2]:.3f})"
+    return name if auc is None else f"{name}: AUC {interval_text(auc[0], auc[1:])}"
 
 
 def _finish_roc(axes: Axes) -> None:
@@ -287,8 +295,8 @@ def _height(grid: Floats, low: Floats, high: Floats) -> Floats:
     return np.where(grid == 0, 0.0, height)
 
 
-def _confusion(axes: Axes, name: str, found: Confusion, first: bool) -> None:
-    table = np.array([[found.tn, found.fp], [found.fn, found.tp]])
+def _confusion(axes: Axes, name: str, counts: Confusion, first: bool) -> None:
+    table = np.array([[counts.tn, counts.fp], [counts.fn, counts.tp]])
     share = table / np.maximum(1, table.sum(axis=1, keepdims=True))
     axes.imshow(share, cmap="Greys", vmin=0, vmax=1.25)  # black print on the darkest cell is readable
     for row in (0, 1):

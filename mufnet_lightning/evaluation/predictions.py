@@ -10,38 +10,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mufnet_lightning.evaluation.statistics.checks import (
-    EvaluationError,
-    Flags,
-    Floats,
-    as_codes,
-    as_labels,
-    as_scores,
-    one_label_each,
-)
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError, as_labels, as_scores
+from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.vocabulary import CLASS_NAMES, THRESHOLD
 
 NEEDED = ("patient_id", "label", "score")
 IDENTIFIERS = ("pair_id", "patient_id", "clip_id", "frame")
 
 
-@dataclass(frozen=True)
-class MatchedScores:
+@dataclass(frozen=True, eq=False)
+class MatchedScores(Scores):
     """Arms that were scored on the same images, in the order of the first arm's table.
 
     Attributes:
-        names: (K,) of the arms.
-        labels: (N,), true for high.
-        scores: (K, N).
-        patients: (N,), the patient of each image, as text.
         matched_by: the columns that told which rows belong together.
         rows: (K, N), the place of each image in each arm's table, from 0.
     """
 
-    names: tuple[str, ...]
-    labels: Flags
-    scores: Floats
-    patients: NDArray
     matched_by: tuple[str, ...]
     rows: NDArray[np.intp]
 
@@ -99,7 +84,6 @@ def match_predictions(tables: Mapping[str, pd.DataFrame]) -> MatchedScores:
         _check_agreement((first, arms[first]), (other, arms[other]), keys)
     labels = arms[first]["label"].to_numpy(dtype=bool)
     patients = arms[first]["patient_id"].to_numpy(dtype=object)
-    one_label_each(labels, *as_codes(patients, len(patients)))
     scores = np.stack([arm["score"].to_numpy(dtype=np.float64) for arm in arms.values()])
     rows = np.stack([arm["row"].to_numpy(dtype=np.intp) for arm in arms.values()])
     return MatchedScores(tuple(arms), labels, scores, patients, tuple(keys), rows)

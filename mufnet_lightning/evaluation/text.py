@@ -1,8 +1,66 @@
-"""Numbers as papers print them."""
+"""Numbers, intervals and tables as papers print them."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def p_text(p: float | None) -> str:
-    """A p-value as papers print it."""
+    """A p-value as papers print it; empty where there is none.
+
+    >>> p_text(0.0123), p_text(2e-9)
+    ('0.012', '<0.001')
+    """
     return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def number_text(value: float | None, undefined: str = "") -> str:
+    """A number to three places; `undefined` where it is None, NaN or infinite.
+
+    >>> number_text(0.83791), number_text(float("nan"), "n/a")
+    ('0.838', 'n/a')
+    """
+    return undefined if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def limits_text(limits: Sequence[float], between: str = ", ") -> str:
+    """Both limits of an interval.
+
+    >>> limits_text((0.7438, 0.9091), " to ")
+    '0.744 to 0.909'
+    """
+    return f"{limits[0]:.3f}{between}{limits[1]:.3f}"
+
+
+def interval_text(
+    value: float | None,
+    limits: Sequence[float] | None,
+    between: str = ", ",
+    undefined: str = "",
+) -> str:
+    """A number with its interval in brackets; the number alone where it has none.
+
+    >>> interval_text(0.838, (0.744, 0.909))
+    '0.838 (0.744, 0.909)'
+
+    Args:
+        value: None, NaN or infinite where it is not defined.
+        limits: of the interval.
+        between: what stands between them.
+        undefined: all that is printed where the value is not defined.
+    """
+    text = number_text(value)
+    if not text:
+        return undefined
+    return text if limits is None else f"{text} ({limits_text(limits, between)})"
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """A table of texts as Markdown; its index is not shown."""
+    lines = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in table.to_numpy()])

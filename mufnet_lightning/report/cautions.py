@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from mufnet_lightning.evaluation.comparison import ArmComparison
 from mufnet_lightning.report.gather import StudyFacts
 
 ENOUGH = 100  # of each class, for the evaluation of a model: Collins GS et al. Stat Med 2016;35:214-226
 CALIBRATED = 0.05  # expected calibration error above which a score is no probability
 
 
-def read_with_care(facts: StudyFacts, comparison: Mapping[str, Any] | None) -> list[str]:
+def read_with_care(facts: StudyFacts, comparison: ArmComparison | None) -> list[str]:
     """Sentences, the weightiest first.
 
     Args:
@@ -30,7 +30,7 @@ def read_with_care(facts: StudyFacts, comparison: Mapping[str, Any] | None) -> l
         "Patients are named by the ids of patients.csv, in the panels too: before this page is mailed, "
         "be sure that they are pseudonyms.",
     ]
-    if comparison and len(comparison["arms"]) > 1:
+    if comparison and len(comparison.arms) > 1:
         told.append(
             "The arms were compared on the same patients; a difference whose interval holds 0 is not "
             "shown, and that it is not shown does not mean that the arms are alike."

@@ -19,7 +19,7 @@ from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
 from mufnet_lightning.evaluation.statistics.characteristics import characteristics_frame
-from mufnet_lightning.evaluation.text import p_text
+from mufnet_lightning.evaluation.text import interval_text, limits_text, p_text
 from mufnet_lightning.explain.tables import (
     by_grade_frame,
     faithfulness_frame,
@@ -178,7 +178,7 @@ def _comparisons(facts: StudyFacts) -> tuple[dict[str, Comparison], str]:
     """Table 2 over patients and over images; or why the arms cannot be compared."""
     references = [f"{arm.name}={arm.run.id}" for arm in facts.arms]
     try:
-        return {level: compare(references, level) for level in ("patient", "image")}, ""
+        return {level: compare(references, level=level) for level in ("patient", "image")}, ""
     except InputFault as fault:
         return {}, str(fault)
 
@@ -187,11 +187,10 @@ def _headline(patients: Comparison | None) -> list[str]:
     if patients is None:
         return []
     told = []
-    for arm in patients.result["arms"]:
-        low, high = arm["auc_ci"]
+    for arm in patients.result.arms:
         told.append(
-            f"{ARM_NAMES.get(arm['name'], arm['name'])}: AUC over patients {arm['auc']:.3f} "
-            f"(95% interval {low:.3f} to {high:.3f})"
+            f"{ARM_NAMES.get(arm.name, arm.name)}: AUC over patients {arm.auc:.3f} "
+            f"(95% interval {limits_text(arm.auc_ci, ' to ')})"
         )
     return told
 
@@ -500,26 +499,24 @@ def _by_centre(facts: StudyFacts, comparison: Comparison | None) -> pd.DataFrame
     if facts.store is None or comparison is None:
         return None
     named = facts.store.manifest.drop_duplicates("patient_id").set_index("patient_id")["center"]
-    found = comparison.matched
-    centres = named.reindex(found.patients).fillna("").to_numpy()
+    matched = comparison.matched
+    centres = named.reindex(matched.patients).fillna("").to_numpy()
     if len(set(centres) - {""}) < 2:
         return None
     rows = []
     for centre in sorted(set(centres)):
-        here = centres == centre
-        labels, scores, patients = found.labels[here], found.scores[:, here], found.patients[here]
-        count = {label: len(set(patients[labels == label])) for label in (0, 1)}
+        here = matched.subset(centres == centre)
+        high = int(here.patient_labels.sum())
+        low = len(here.patient_labels) - high
         row: dict[str, Any] = {
             "centre": centre or "not named",
-            "low grade": count[0],
-            "high grade": count[1],
+            "low grade": low,
+            "high grade": high,
         }
-        for number, name in enumerate(found.names):
-            row[ARM_NAMES.get(name, name)] = "n/a"
-            if min(count.values()) > 1:
-                arms = compare_arms([name], labels, scores[[number]], patients, "patient")["arms"]
-                low, high = arms[0]["auc_ci"]
-                row[ARM_NAMES.get(name, name)] = f"{arms[0]['auc']:.3f} ({low:.3f}, {high:.3f})"
+        row |= {ARM_NAMES.get(name, name): "n/a" for name in matched.names}
+        if min(low, high) > 1:
+            for arm in compare_arms(here, "patient").arms:
+                row[ARM_NAMES.get(arm.name, arm.name)] = interval_text(arm.auc, arm.auc_ci)
         rows.append(row)
     return pd.DataFrame(rows)
 

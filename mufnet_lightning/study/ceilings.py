@@ -21,9 +21,7 @@ from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs
 from mufnet_lightning.phantom.truth import read_truth
 from mufnet_lightning.tracking.runs import find_runs, mlflow_client, resolve_artifact, tracking_uri
-from mufnet_lightning.vocabulary import PREDICTIONS
-
-ARMS = ("bmode", "ceus", "fused")
+from mufnet_lightning.vocabulary import ARMS, PREDICTIONS
 
 
 def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:

@@ -5,34 +5,39 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.comparison import Level, compare_arms
+from mufnet_lightning.evaluation.comparison import ArmComparison, compare_arms
 from mufnet_lightning.evaluation.figures import confusion_figure
-from mufnet_lightning.evaluation.part import at_level, roc_of
+from mufnet_lightning.evaluation.part_figures import roc_of
 from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
-from mufnet_lightning.evaluation.statistics.auc import Method
-from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs
-from mufnet_lightning.evaluation.statistics.rates import confusion, patient_scores, youden_threshold
+from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_of
+from mufnet_lightning.evaluation.statistics.checks import Floats
+from mufnet_lightning.evaluation.statistics.intervals import Estimate
+from mufnet_lightning.evaluation.statistics.rates import confusion_of, youden_of
+from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.study.pooling import read_results
 from mufnet_lightning.study.selection import selection_optimism
 from mufnet_lightning.study.table_two import Comparison
+from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import log_figures, log_json
 from mufnet_lightning.tracking.provenance import commit_tags, git_commit
 from mufnet_lightning.tracking.runs import Tracking, find_runs, mlflow_client, new_run, open_study
+from mufnet_lightning.vocabulary import THRESHOLD, Level, Method, ThresholdRule
 
 
 def compare(
     references: Sequence[str],
+    *,
     level: Level = "image",
     method: Method | None = None,
-    threshold: str = "0.5",
+    threshold: ThresholdRule = "0.5",
     bootstrap: int = 0,
     selection: bool = False,
 ) -> Comparison:
@@ -53,34 +58,31 @@ def compare(
     arms = _with_own_names([read_arm(reference) for reference in references])
     parts = {arm.name: arm.part("test") for arm in arms}
     matched = match_predictions(parts)
-    thresholds = 0.5 if threshold == "0.5" else _youden(arms, parts, matched, level)
-    result = compare_arms(
-        matched.names, matched.labels, matched.scores, matched.patients, level, method, thresholds
-    )
-    result["threshold"] = threshold
-    labels, scores = at_level(matched, level)
-    if bootstrap:
-        drawn = _bootstrap(matched, level, bootstrap)
-        for row, interval in zip(result["arms"], drawn, strict=True):
-            row["auc_bootstrap_ci"] = interval
-    for row, arm in zip(result["arms"], arms, strict=True):
-        folds = _over_folds(arm)
-        if folds:
-            row["over_folds"] = folds
-    if selection:
-        result["selection"] = [selection_optimism(arm) for arm in arms]
-    cuts = np.broadcast_to(np.asarray(thresholds), matched.scores.shape)
-    counted = at_level(MatchedScores(**{**vars(matched), "scores": cuts}), level)[1]
-    figures = {
-        "roc": roc_of(result, labels, scores),
-        "confusion": confusion_figure(
-            {
-                name: confusion(labels, values, cut)
-                for name, values, cut in zip(matched.names, scores, counted, strict=True)
-            }
-        ),
+    cuts = np.full(matched.scores.shape, THRESHOLD)
+    if threshold == "youden":
+        cuts = _youden(arms, parts, matched, level)
+    result = compare_arms(matched, level, method, cuts)
+    counted = matched.at(level)
+    result = _with_more_intervals(result, arms, counted, bootstrap)
+    optimism = [selection_optimism(arm) for arm in arms] if selection else None
+    called = cuts if level == "image" else matched.over_patients(cuts)
+    matrices = {
+        name: confusion_of(counted, number, called[number]) for number, name in enumerate(matched.names)
     }
-    return Comparison(arms, matched, result, figures)
+    figures = {"roc": roc_of(result, counted), "confusion": confusion_figure(matrices)}
+    return Comparison(arms, matched, result, threshold, optimism, figures)
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write tables and figures into a folder, in place of those of an earlier comparison.
+
+    Raises:
+        InputFault: the folder cannot be written to.
+    """
+    files = comparison.files()
+    write_files(files, folder)
+    for name in {"tests.csv", "selection.csv"} - set(files):
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
@@ -91,12 +93,8 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in {"tests.csv", "selection.csv"} - set(files):  # of an earlier call
-            (folder / name).unlink(missing_ok=True)
         for name, content in files.items():
-            partial = folder / f".{name}.partial"
-            partial.write_bytes(content)
-            partial.replace(folder / name)
+            write_atomic(folder / name, content)
     except OSError as error:
         raise InputFault(f"--out {folder} cannot be written: {error.strerror}") from None
 
@@ -119,7 +117,8 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         study = study or Tracking.study
         experiment_id = open_study(study)
     result = comparison.result
-    what = [result, [run.id for run in runs.values()], git_commit()]
+    content = comparison.as_json()
+    what = [content, [run.id for run in runs.values()], git_commit()]
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
     for same in find_runs(experiment_id, finished=True, most=1, compare_key=key):
         return same.id
@@ -127,24 +126,23 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         "compare_key": key,
         "verb": "compare",
         "study": study,
-        "level": result["level"],
-        "method": result["method"],
+        "level": result.level,
+        "method": result.method,
         "compares": ",".join(run.id for run in runs.values()),
         **commit_tags(),
     }
-    name = "-".join([f"compare-{result['level']}s", *(arm.name for arm in comparison.arms)])
+    name = "-".join([f"compare-{result.level}s", *(arm.name for arm in comparison.arms)])
     with new_run(experiment_id, name, tags) as run_id:
-        names = _metric_names([row["name"] for row in result["arms"]])
-        for row in result["arms"]:
-            store.log_metric(run_id, f"auc/{names[row['name']]}", row["auc"])
-        for test in result["tests"]:
-            pair = f"{names[test['a']]}-{names[test['b']]}"
-            store.log_metric(run_id, f"auc_difference/{pair}", test["auc_difference"])
-            store.log_metric(run_id, f"p/{pair}", test["p"])
-        for file, content in comparison.files().items():
-            if not file.endswith((".png", ".pdf", ".json")):
-                store.log_text(run_id, content.decode(), file)
-        log_json(store, run_id, result, "compare.json")
+        names = _metric_names([arm.name for arm in result.arms])
+        for arm in result.arms:
+            store.log_metric(run_id, f"auc/{names[arm.name]}", arm.auc)
+        for test in result.tests:
+            pair = f"{names[test.a]}-{names[test.b]}"
+            store.log_metric(run_id, f"auc_difference/{pair}", test.auc_difference)
+            store.log_metric(run_id, f"p/{pair}", test.p)
+        for file, table in comparison.tables().items():
+            store.log_text(run_id, table, file)
+        log_json(store, run_id, content, "compare.json")
         log_figures(store, run_id, comparison.figures)
         store.set_tag(run_id, "mlflow.note.content", comparison.note())
     return run_id
@@ -164,8 +162,24 @@ def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
             for n in range(1, len(arms) + 2)
             if (text := name if n == 1 else f"{name} {n}") not in taken
         )
-        named.append(ScoredArm(arm.reference, unique, arm.table, arm.run))
+        named.append(replace(arm, name=unique))
     return named
+
+
+def _with_more_intervals(
+    result: ArmComparison, arms: Sequence[ScoredArm], counted: Scores, replicates: int
+) -> ArmComparison:
+    """The bootstrap's intervals, and the means over folds of those that are cross-validations."""
+    drawn = bootstrap_of(counted, replicates) if replicates else None
+    rows = tuple(
+        replace(
+            row,
+            auc_bootstrap_ci=drawn.interval(number).limits if drawn else None,
+            over_folds=_over_folds(arm),
+        )
+        for number, (row, arm) in enumerate(zip(result.arms, arms, strict=True))
+    )
+    return replace(result, arms=rows)
 
 
 def _youden(
@@ -173,7 +187,7 @@ def _youden(
     parts: Mapping[str, pd.DataFrame],
     matched: MatchedScores,
     level: Level,
-) -> np.ndarray:
+) -> Floats:
     """(K, N): thresholds from validation scores of the very models that scored each image."""
     cuts = np.empty(matched.scores.shape)
     for number, arm in enumerate(arms):
@@ -190,28 +204,18 @@ def _youden(
 
 
 def _best_cut(rows: pd.DataFrame, level: Level) -> float:
-    labels, scores = rows["label"].to_numpy(), rows["score"].to_numpy()
-    if level == "patient":
-        pooled = patient_scores(labels, scores, rows["patient_id"].to_numpy(dtype=object))
-        labels, scores = pooled.labels, pooled.scores[0]
-    return youden_threshold(labels, scores).value
+    patients = rows["patient_id"].to_numpy(dtype=object)
+    scores = Scores.of(rows["label"].to_numpy(), rows["score"].to_numpy(), patients)
+    return youden_of(scores.at(level)).value
 
 
-def _bootstrap(matched: MatchedScores, level: Level, replicates: int) -> list[list[float]]:
-    labels, scores = at_level(matched, level)
-    patients = matched.patients if level == "image" else np.arange(len(labels))
-    found = bootstrap_aucs(labels, scores, patients, replicates)
-    intervals = [found.interval(arm) for arm in range(len(scores))]
-    return [[interval.low, interval.high] for interval in intervals]
-
-
-def _over_folds(arm: ScoredArm) -> dict[str, Any] | None:
+def _over_folds(arm: ScoredArm) -> dict[str, Estimate] | None:
     """Mean and t interval over the folds of a cross-validation."""
-    if arm.run is None or arm.run.tags.get("verb") != "cv":
+    if arm.run is None or not arm.run.is_cv:
         return None
     table = read_results(arm.run.id)
     return {
-        name: {"value": table.at["mean", name], "ci": table.loc[["ci_low", "ci_high"], name].tolist()}
+        str(name): Estimate(*table.loc[["mean", "ci_low", "ci_high"], name].tolist())
         for name in table.columns
         if table[name].notna().all()
     }
@@ -219,8 +223,8 @@ def _over_folds(arm: ScoredArm) -> dict[str, Any] | None:
 
 def _metric_names(names: Sequence[str]) -> dict[str, str]:
     """What MLflow takes, by name: letters, digits and a few signs, not too many; no two alike."""
-    found: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for number, name in enumerate(names):
         plain = "".join(sign if sign.isalnum() or sign in "_-" else "_" for sign in name)[:80]
-        found[name] = plain if plain not in found.values() else f"{plain}_{number}"
-    return found
+        taken[name] = plain if plain not in taken.values() else f"{plain}_{number}"
+    return taken

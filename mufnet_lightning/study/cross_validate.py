@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import subprocess
-import sys
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
-import mufnet_lightning
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
-from mufnet_lightning.study.pooling import METRICS, PRINTED, fold_results, read_results, record_pooled
+from mufnet_lightning.study.fold_process import run_fold
+from mufnet_lightning.study.identity import identity, trains_the_same
+from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, record_pooled
 from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted
 from mufnet_lightning.tracking.artifacts import beside_baseline
-from mufnet_lightning.tracking.checkpoints import checkpoint_folder, read_checkpoint
+from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
 from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
     children_of,
     find_runs,
+    finished_folds,
     mlflow_client,
     open_study,
+    resolve_artifact,
     tracking_uri,
 )
 from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:
     from mufnet_lightning.training.cli import MufnetCLI
+
+log = logging.getLogger(__name__)
 
 
 def cross_validate(
@@ -50,8 +51,8 @@ def cross_validate(
 
     Args:
         arguments: of `mufnet fit`: `--config FILE...` and overrides.
-        restart: leave an earlier parent run of this very configuration, data and code alone, and
-            start a new one.
+        restart: leave an earlier parent run of this very configuration and data alone, and start a
+            new one.
         only: these folds alone; a later call runs the others.
         folds_from: take the split from this folds.csv or run, as other arms of the study do.
 
@@ -66,24 +67,26 @@ def cross_validate(
     from mufnet_lightning.training.cli import MufnetCLI
     from mufnet_lightning.training.messages import quiet_libraries
 
-    quiet_libraries()
     if any(word.partition("=")[0] == "--ckpt_path" for word in arguments):
         raise InputFault("cv cannot take --ckpt_path: a stopped cv goes on by itself")
     if folds_from is not None:
         arguments = [*arguments, f"--data.folds_from={folds_from}"]
-    cli = MufnetCLI.parse(["fit", *arguments])
-    folds = _check_every_fold(cli)
-    strange = sorted(set(only or ()) - set(folds))
-    if strange:
-        raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
-    with (
-        alone(
-            STORE_FOLDER / "locks" / f"cv-{_key(cli.composed_config(), cli)}",
-            "this cross-validation is running already, or a fold of one that was killed still is",
-        ) as lock,
-        terminated_as_interrupted(),
-    ):
-        return _run(cli, arguments, folds, only, restart, lock)
+    with quiet_libraries():
+        cli = MufnetCLI(arguments, run=False)
+        folds = _check_every_fold(cli)
+        strange = sorted(set(only or ()) - set(folds))
+        if strange:
+            raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
+        key = identity(
+            cli.composed_config(), cli.datamodule.store.digest, cli.datamodule.folds.to_csv(index=False)
+        )
+        path = STORE_FOLDER / "locks" / f"cv-{key}"
+        busy = (
+            "this cross-validation is running already, or a fold of one that was killed still is "
+            f"(a process holds {path})"
+        )
+        with alone(path, busy) as lock, terminated_as_interrupted():
+            return _run(cli, arguments, folds, only, _parent_run(cli, key, restart), lock)
 
 
 def _run(
@@ -91,30 +94,32 @@ def _run(
     arguments: Sequence[str],
     folds: Sequence[int],
     only: Sequence[int] | None,
-    restart: bool,
+    parent: TrackedRun,
     lock: Lock,
 ) -> str:
-    parent = _parent_run(cli, restart)
-    run_id, name = parent.id, parent.name
-    done, broken = _children_by_fold(parent)
-    if parent.status == "FINISHED" and set(done) == set(folds):
-        _say(f"{name}: run {run_id} has all folds")
-        _print(read_results(run_id)[list(PRINTED)], name, run_id)
-        return str(run_id)
+    done = finished_folds(parent)
+    if parent.is_finished and set(done) == set(folds):
+        log.info("%s: run %s has all folds", parent.name, parent.id)
+        _print(read_results(parent.id), parent)
+        return parent.id
     if done:
-        _say(f"{name}: going on with run {run_id}; folds {_listed(done)} are done")
-    store = mlflow_client()
-    store.update_run(run_id, status="RUNNING")
+        log.info("%s: going on with run %s; folds %s are done", parent.name, parent.id, _listed(done))
+    broken = _broken_folds(parent)
+    client = mlflow_client()
+    client.update_run(parent.id, status="RUNNING")
     try:
         for fold in folds if only is None else sorted(set(only)):
             if fold not in done:
                 last = broken.get(fold)
-                _say(
-                    f"{name}: fold {fold} of {_listed(folds)}"
-                    + (", from its last epoch" if last else "")
+                log.info(
+                    "%s: fold %s of %s%s",
+                    parent.name,
+                    fold,
+                    _listed(folds),
+                    ", from its last epoch" if last else "",
                 )
-                _run_fold(arguments, fold, run_id, last, lock)
-        done, _ = _children_by_fold(parent)
+                run_fold(fold, _fold_arguments(arguments, fold, parent.id, last), lock)
+        done = finished_folds(parent)
         table = fold_results(done)
         left = [fold for fold in folds if fold not in done]
         if not left:
@@ -122,21 +127,20 @@ def _run(
             record_pooled_explanations(parent, done)
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)
-        store.set_terminated(run_id, "KILLED" if killed else "FAILED")
+        client.set_terminated(parent.id, "KILLED" if killed else "FAILED")
         raise
     if left:
-        store.update_run(run_id, status="SCHEDULED")
+        client.update_run(parent.id, status="SCHEDULED")
+        log.info("folds %s are still to be run; then the folds are pooled", _listed(left))
     else:
-        store.set_terminated(run_id, "FINISHED")
-    if left:
-        _say(f"folds {_listed(left)} are still to be run; then the folds are pooled")
-    _print(table[list(PRINTED)], name, run_id)
-    return str(run_id)
+        client.set_terminated(parent.id, "FINISHED")
+    _print(table, parent)
+    return parent.id
 
 
 def _check_every_fold(cli: MufnetCLI) -> list[int]:
     data = cli.datamodule
-    trainer = cli.config["fit"].trainer
+    trainer = cli.config.trainer
     for name, refused in (("logger", False), ("fast_dev_run", True), ("enable_checkpointing", False)):
         if trainer[name] is not None and bool(trainer[name]) is refused:
             raise InputFault(
@@ -146,13 +150,10 @@ def _check_every_fold(cli: MufnetCLI) -> list[int]:
     for name in ("limit_val_batches", "limit_test_batches"):
         if trainer[name] not in (None, 1.0) or isinstance(trainer[name], int):
             raise InputFault(f"cv cannot take --trainer.{name}: it pools whole parts")
-    cli.check_selection()
-    data.prepare_data()
     folds = sorted(int(fold) for fold in data.folds["fold"].unique())
     for fold in folds:
         data.fold = fold
-        data.setup("fit")
-        cli.check_unseen("val", "test")
+        cli.check_before_training()
     baseline = cli.evaluation.baseline
     if baseline:  # what is compared in the end is what all folds scored together
         tested = data.folds.loc[data.folds["part"] == "test", "patient_id"]
@@ -164,23 +165,30 @@ def _check_every_fold(cli: MufnetCLI) -> list[int]:
     return folds
 
 
-def _parent_run(cli: MufnetCLI, restart: bool) -> TrackedRun:
+def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     """The run to go on with, or a new one."""
-    store = mlflow_client()
     config = cli.composed_config()
     study = config["tracking"]["study"]
     experiment_id = open_study(study)
-    key = _key(config, cli)
-    found = find_runs(experiment_id, most=1, cv_key=key)
-    if found and not restart:
-        return found[0]
     data = cli.datamodule
     arm = arm_name(data.modalities)
-    for run in [] if restart else find_runs(experiment_id, finished=False, most=1, verb="cv", arm=arm):
-        _say(
-            f"{arm}-cv: the unfinished run {run.id} was of other configuration, data or code; "
-            "a new one begins"
-        )
+    if not restart:
+        for run in find_runs(experiment_id, most=1, cv_key=key):
+            return run
+        unfinished = find_runs(experiment_id, finished=False, verb="cv", arm=arm)
+        for run in unfinished:
+            if _of_an_earlier_version(run, config, data.folds, data.store.digest):
+                log.info(
+                    "%s: run %s is of an earlier version, and of the same settings", run.name, run.id
+                )
+                return run
+        for run in unfinished[:1]:
+            log.info(
+                "%s-cv: the unfinished run %s was of other configuration, data or code; "
+                "a new one begins",
+                arm,
+                run.id,
+            )
     tags = {
         "arm": arm,
         "protocol": cli.protocol,
@@ -192,47 +200,36 @@ def _parent_run(cli: MufnetCLI, restart: bool) -> TrackedRun:
     }
     if config["tracking"]["baseline"]:
         tags["baseline"] = config["tracking"]["baseline"]
-    run = TrackedRun.of(store.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv"))
-    store.log_text(run.id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
-    store.log_text(run.id, data.folds.to_csv(index=False), "folds.csv")
-    return run
+    client = mlflow_client()
+    created = TrackedRun.of(client.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv"))
+    client.log_text(created.id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
+    client.log_text(created.id, data.folds.to_csv(index=False), "folds.csv")
+    return created
 
 
-def _key(config: dict[str, Any], cli: MufnetCLI) -> str:
-    """Names what is run: everything that may change a result, but not which fold comes first."""
-    told = json.loads(json.dumps(config))
-    for name in ("fold", "folds_from", "store", "num_workers"):  # table and digest are in the key
-        told["data"].pop(name)
-    told.pop("output")
-    told.pop("explain", None)  # it changes no result
-    told["tracking"] = {"baseline": told["tracking"]["baseline"]}
-    what = [told, cli.datamodule.store.digest, cli.datamodule.folds.to_csv(), _code_digest()]
-    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+def _of_an_earlier_version(
+    run: TrackedRun, config: Mapping[str, Any], folds: pd.DataFrame, digest: str
+) -> bool:
+    """Whether a parent run of version 0.1, whose key was of its own code, is this cross-validation."""
+    try:
+        earlier = yaml.safe_load(resolve_artifact(run.id, "config.yaml").read_text(encoding="utf-8"))
+        table = resolve_artifact(run.id, "folds.csv").read_text(encoding="utf-8")
+    except InputFault:
+        return False
+    if "class_path" in earlier["model"] or table != folds.to_csv(index=False):
+        return False
+    digests = {data.digest for child in children_of(run) for data in child.datasets}
+    return all(digest.startswith(known) for known in digests) and trains_the_same(earlier, config)
 
 
-def _code_digest() -> str:
-    """Of the package's source: notes and tests beside it may change while a study runs."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(mufnet_lightning.__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def _children_by_fold(parent: TrackedRun) -> tuple[dict[int, TrackedRun], dict[int, Path]]:
-    """The finished folds; and of the others the checkpoint of the last epoch, where there is one."""
-    done: dict[int, TrackedRun] = {}
+def _broken_folds(parent: TrackedRun) -> dict[int, Path]:
+    """The checkpoint of the last epoch of each fold that did not come to its end, where it is here."""
     broken: dict[int, Path] = {}
     for run in children_of(parent):
-        fold = int(run.tags["fold"])
-        if run.status == "FINISHED" and METRICS[0] in run.metrics:
-            done.setdefault(fold, run)
-            continue
-        if run.status == "RUNNING":  # killed outright, so nobody closed it
-            mlflow_client().set_terminated(run.id, "KILLED")
-        last = checkpoint_folder(run.id) / "last.ckpt"
-        if fold not in broken and _readable(last):
-            broken[fold] = last
-    return dict(sorted(done.items())), {f: path for f, path in broken.items() if f not in done}
+        last = last_checkpoint(run.id)
+        if not run.is_finished and run.fold not in broken and _readable(last):
+            broken[run.fold] = last
+    return broken
 
 
 def _readable(checkpoint: Path) -> bool:
@@ -244,49 +241,22 @@ def _readable(checkpoint: Path) -> bool:
     return True
 
 
-def _run_fold(
-    arguments: Sequence[str], fold: int, parent_id: str, last: Path | None, lock: Lock
-) -> None:
-    """In a process of its own: a fold leaves nothing behind for the next one to start from."""
+def _fold_arguments(
+    arguments: Sequence[str], fold: int, parent_id: str, last: Path | None
+) -> list[str]:
     words = [
         *arguments,
         f"--data.fold={fold}",
         f"--tracking.parent_run={parent_id}",
         "--tracking.baseline=null",  # the folds together are tested against it
     ]
-    if last:
-        words.append(f"--ckpt_path={last}")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mufnet_lightning", "fit", *words],
-        stdout=sys.stderr.fileno(),
-    )
-    try:
-        code = process.wait()
-    except KeyboardInterrupt:
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=5)  # the terminal has interrupted it too; it closes its run
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait()
-        raise
-    if code == 130:
-        raise KeyboardInterrupt
-    if code == 2:
-        raise InputFault(f"fold {fold} was not run, for the reason above")
-    if code:
-        raise RuntimeError(f"fold {fold} failed with exit code {code}, for the reason above")
+    return [*words, f"--ckpt_path={last}"] if last else words
 
 
-def _print(table: pd.DataFrame, name: str, run_id: str) -> None:
-    print(table.to_string(float_format="{:.3f}".format))
-    print(f"run {name} {run_id} in {tracking_uri()}")
+def _print(table: pd.DataFrame, parent: TrackedRun) -> None:
+    print(table[list(PRINTED)].to_string(float_format="{:.3f}".format))
+    print(f"run {parent.name} {parent.id} in {tracking_uri()}")
 
 
 def _listed(folds: Sequence[int] | Mapping[int, Any]) -> str:
     return ", ".join(str(fold) for fold in folds)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +20,54 @@ METRICS = ("accuracy", "auc", "patient_auc")
 TEST_MONITOR = "test_watched/accuracy"  # "the highest accuracy on the testing cohort"
 
 
-def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
+@dataclass(frozen=True)
+class SelectionGain:
+    """Of one metric of the test part, means over the runs.
+
+    Attributes:
+        validation: at the epochs that validation selects.
+        test: at those that the test set would.
+        optimism: their difference.
+        ci: of it, mean ± t over the runs (95%); None for a single run.
+    """
+
+    validation: float
+    test: float
+    optimism: float
+    ci: tuple[float, float] | None
+
+    def as_json(self) -> dict[str, object]:
+        """By the attributes' names."""
+        ci = None if self.ci is None else list(self.ci)
+        return {
+            "validation": self.validation,
+            "test": self.test,
+            "optimism": self.optimism,
+            "ci": ci,
+        }
+
+
+@dataclass(frozen=True)
+class SelectionOptimism:
+    """Of one arm.
+
+    Attributes:
+        name: of the arm.
+        runs: how many.
+        metrics: accuracy, auc and patient_auc, by name.
+    """
+
+    name: str
+    runs: int
+    metrics: Mapping[str, SelectionGain]
+
+    def as_json(self) -> dict[str, object]:
+        """By the attributes' names."""
+        metrics = {name: gain.as_json() for name, gain in self.metrics.items()}
+        return {"name": self.name, "runs": self.runs, "metrics": metrics}
+
+
+def selection_optimism(arm: ScoredArm) -> SelectionOptimism:
     """Test results at the epoch that validation selects, and at the one that the test set would.
 
     From the curves of runs that watched the test part (`data.watch_test`). Of equal epochs the first
@@ -26,11 +75,6 @@ def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
 
     Args:
         arm: a run, or a cross-validation: then of each of its folds.
-
-    Returns:
-        `name`, `runs` (how many), and `metrics`: for accuracy, auc and patient_auc (test) the means
-        `validation` and `test`, their difference `optimism`, and its `ci` (mean ± t over the folds,
-        95%; None for a single run).
 
     Raises:
         InputFault: it is a file, or its runs did not watch the test part.
@@ -42,20 +86,15 @@ def selection_optimism(arm: ScoredArm) -> dict[str, Any]:
     for column, name in enumerate(METRICS):
         validation, test = pairs[:, 0, column], pairs[:, 1, column]
         gain = test - validation
-        found = mean_t(gain, limits=(-1.0, 1.0)) if len(gain) > 1 else None
-        metrics[name] = {
-            "validation": float(validation.mean()),
-            "test": float(test.mean()),
-            "optimism": float(gain.mean()),
-            "ci": [found.low, found.high] if found else None,
-        }
-    return {"name": arm.name, "runs": len(pairs), "metrics": metrics}
+        ci = mean_t(gain, limits=(-1.0, 1.0)).limits if len(gain) > 1 else None
+        metrics[name] = SelectionGain(
+            float(validation.mean()), float(test.mean()), float(gain.mean()), ci
+        )
+    return SelectionOptimism(arm.name, len(pairs), metrics)
 
 
 def _runs(run: TrackedRun) -> list[TrackedRun]:
-    if run.tags.get("verb") != "cv":
-        return [run]
-    return list(finished_folds(run).values())
+    return list(finished_folds(run).values()) if run.is_cv else [run]
 
 
 def _both_ways(run: TrackedRun, reference: str) -> list[list[float]]:

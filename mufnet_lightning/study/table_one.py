@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import pandas as pd
 
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.characteristics import (
-    Kind,
     characteristics,
     characteristics_frame,
 )
+from mufnet_lightning.evaluation.statistics.characteristics_rows import CharacteristicsRow
+from mufnet_lightning.vocabulary import Kind
 
 OUTCOMES = ("grade", "label")
 MISSING_WORDS = ("", "na", "n/a", "nan", "-")  # as R and spreadsheets write them
@@ -26,7 +28,7 @@ def table_one(
     by: str,
     variables: Sequence[str] | None = None,
     kinds: dict[str, Kind] | None = None,
-) -> list[dict[str, Any]]:
+) -> list[CharacteristicsRow]:
     """Rows of Table 1, see `characteristics`.
 
     Args:
@@ -45,20 +47,29 @@ def table_one(
         table[by] = _grade_groups(texts, path)
     if variables is None:
         variables = [name for name in table.columns if name not in ("patient_id", by, *OUTCOMES)]
-    rows = characteristics(table, by, variables, kinds)
-    odd = {str(name): _not_a_number(column) for name, column in table.items()}
-    for row in rows:
-        cell = odd[row["variable"]]
-        if cell is not None and row["variable"] not in (kinds or {}):
-            note = f"Read as categories, since {cell!r} is no number."
-            row["note"] = f"{row['note']} {note}".strip()
-    return rows
+    odd = {
+        str(name): cell
+        for name, column in table.items()
+        if name not in (kinds or {}) and (cell := _not_a_number(column)) is not None
+    }
+    return [
+        _noted(row, f"Read as categories, since {odd[row.variable]!r} is no number.")
+        if row.variable in odd
+        else row
+        for row in characteristics(table, by, variables, kinds)
+    ]
 
 
-def printed(rows: Sequence[dict[str, Any]], form: str) -> str:
-    """The rows as `table`, `csv` or `json`."""
+def _noted(row: CharacteristicsRow, note: str) -> CharacteristicsRow:
+    return replace(row, note=f"{row.note} {note}".strip())
+
+
+def printed(rows: Sequence[CharacteristicsRow], form: Literal["table", "csv", "json"]) -> str:
+    """The rows as text."""
     if form == "json":
-        return json.dumps(rows, indent=2, allow_nan=False, ensure_ascii=False)
+        return json.dumps(
+            [row.as_json() for row in rows], indent=2, allow_nan=False, ensure_ascii=False
+        )
     frame = characteristics_frame(rows)
     return frame.to_csv(index=False).rstrip("\n") if form == "csv" else frame.to_string(index=False)
 
@@ -88,8 +99,8 @@ def _grade_groups(texts: pd.DataFrame, path: Path) -> pd.Series:
     values = texts[source].str.replace(r"\.0+$", "", regex=True).map(names)
     odd = values[values.isna()].index
     if len(odd):
-        found = texts[source][odd[0]]
         raise InputFault(
-            f"{path}, row {odd[0]}: {source} is {found!r}, expected one of {', '.join(names)}"
+            f"{path}, row {odd[0]}: {source} is {texts[source][odd[0]]!r}, expected one of "
+            f"{', '.join(names)}"
         )
     return values.astype(pd.CategoricalDtype(["low grade", "high grade"], ordered=True))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
-from mufnet_lightning.tracking.runs import find_run, resolve_artifact
-from mufnet_lightning.vocabulary import PREDICTIONS
-
-if TYPE_CHECKING:
-    from mufnet_lightning.tracking.runs import TrackedRun
+from mufnet_lightning.tracking.runs import TrackedRun, find_run, resolve_artifact
+from mufnet_lightning.vocabulary import PREDICTIONS, Part
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class ScoredArm:
     table: pd.DataFrame
     run: TrackedRun | None = None
 
-    def part(self, split: str, fold: int | None = None) -> pd.DataFrame:
+    def part(self, split: Part, fold: int | None = None) -> pd.DataFrame:
         """The rows of `val` or `test`; a table that names no split is a test part.
 
         Args:
@@ -53,13 +49,13 @@ class ScoredArm:
             rows = rows[rows["fold"] == fold]
         if rows.empty:
             of_fold = "" if fold is None else f" of fold {fold}"
-            found = ", ".join(sorted(set(named) - {""})) or "none"
+            there = ", ".join(sorted(set(named) - {""})) or "none"
             raise InputFault(
-                f"{self.reference} has no scores of the {split} part{of_fold} (parts in it: {found})"
+                f"{self.reference} has no scores of the {split} part{of_fold} (parts in it: {there})"
             )
         return rows.reset_index(drop=True)
 
-    def has(self, split: str) -> bool:
+    def has(self, split: Part) -> bool:
         """Whether there are rows of `val` or `test`."""
         try:
             return len(self.part(split)) > 0
@@ -79,11 +75,10 @@ def read_arm(reference: str) -> ScoredArm:
     if mark and not Path(reference).exists():
         if not any(sign.isalnum() for sign in name):
             raise InputFault(f"{reference}: an arm's name needs a letter or a digit before the =")
-        found = read_arm(rest)
-        return ScoredArm(found.reference, name, found.table, found.run)
+        return replace(read_arm(rest), name=name)
     path = resolve_artifact(reference, PREDICTIONS)
     table = read_predictions(path, reference)
     if Path(reference).exists():
         return ScoredArm(reference, path.stem, table)
     run = find_run(reference)
-    return ScoredArm(reference, run.tags.get("arm") or str(run.name), table, run)
+    return ScoredArm(reference, run.arm or run.name, table, run)

@@ -17,7 +17,7 @@ from mufnet_lightning.evaluation.predictions import MatchedScores, match_predict
 from mufnet_lightning.evaluation.statistics.checks import require_both_classes
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
-from mufnet_lightning.vocabulary import WEIGHT_NAMES
+from mufnet_lightning.vocabulary import WEIGHT_NAMES, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def beside_baseline(
-    name: str, table: pd.DataFrame, baseline: ScoredArm | None, part: str, fold: int | None = None
+    name: str, table: pd.DataFrame, baseline: ScoredArm | None, part: Part, fold: int | None = None
 ) -> MatchedScores:
     """An arm's scores of a part, and behind them those of the baseline, where it has that part.
 

@@ -51,7 +51,9 @@ def energy_inside(maps: ArrayLike, region: ArrayLike) -> Floats:
     values = _maps(maps)
     total = values.sum(axis=(1, 2))
     inside = (values * _region(region, values)).sum(axis=(1, 2))
-    return np.divide(inside, total, out=np.full(len(values), np.nan), where=total > 0)
+    shares = np.full(len(values), np.nan)
+    np.divide(inside, total, out=shares, where=total > 0)
+    return shares
 
 
 def area_above_half(maps: ArrayLike) -> Floats:
@@ -222,4 +224,4 @@ def _region(region: ArrayLike, maps: Floats) -> Flags:
 
 
 def _above_half(maps: Floats) -> Flags:
-    return maps >= maps.max(axis=(1, 2), keepdims=True) / 2
+    return np.asarray(maps >= maps.max(axis=(1, 2), keepdims=True) / 2)

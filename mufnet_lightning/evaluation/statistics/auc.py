@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, logit, ndtr, ndtri
 
 from mufnet_lightning.evaluation.statistics.checks import (
+    Codes,
     Flags,
     Floats,
     as_codes,
@@ -31,8 +32,8 @@ from mufnet_lightning.evaluation.statistics.checks import (
     as_scores,
     require_both_classes,
 )
-
-Method = Literal["delong", "obuchowski"]
+from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.vocabulary import Method
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,23 @@ class PairedTest:
     note: str
 
 
+def auc_estimate(scores: Scores, method: Method) -> AucEstimate:
+    """`delong` or `obuchowski` of scores that are checked already.
+
+    Raises:
+        EvaluationError: only one class.
+    """
+    require_both_classes(scores.labels)
+    if method == "delong":
+        return _delong(scores.labels, scores.scores)
+    return _obuchowski(scores.labels, scores.scores, scores.codes, len(scores.patient_names))
+
+
 def delong(labels: ArrayLike, scores: ArrayLike) -> AucEstimate:
     """AUCs and covariance for independent images (DeLong 1988, with one sort as in Sun & Xu 2014).
+
+    >>> delong([0, 0, 1, 1], [[0.1, 0.4, 0.3, 0.9], [0.2, 0.8, 0.5, 0.6]]).aucs.tolist()
+    [0.75, 0.5]
 
     Args:
         labels: (N,) of 0 and 1; 1 is the positive class.
@@ -99,6 +115,10 @@ def delong(labels: ArrayLike, scores: ArrayLike) -> AucEstimate:
     positive = as_labels(labels)
     arms = as_scores(scores, len(positive))
     require_both_classes(positive)
+    return _delong(positive, arms)
+
+
+def _delong(positive: Flags, arms: Floats) -> AucEstimate:
     m, n = int(positive.sum()), int((~positive).sum())
     aucs, placed = _placements(positive, arms)
     high = (placed[:, positive] - aucs[:, None]) / m
@@ -115,6 +135,11 @@ def obuchowski(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> Auc
     the small-sample factors I10/(I10 − 1) and I01/(I01 − 1) then are DeLong's own m/(m − 1) and
     n/(n − 1).
 
+    >>> labels, patients = [0, 0, 0, 1, 1, 1], ["a", "a", "b", "c", "c", "d"]
+    >>> estimate = obuchowski(labels, [0.1, 0.4, 0.3, 0.2, 0.7, 0.9], patients)
+    >>> estimate.aucs.round(3).tolist(), estimate.clusters
+    ([0.778], 4)
+
     Args:
         labels: (N,) of 0 and 1; 1 is the positive class.
         scores: (N,) or (K, N); higher means more likely positive.
@@ -127,22 +152,31 @@ def obuchowski(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> Auc
     arms = as_scores(scores, len(positive))
     codes, names = as_codes(clusters, len(positive))
     require_both_classes(positive)
+    return _obuchowski(positive, arms, codes, len(names))
+
+
+def _obuchowski(positive: Flags, arms: Floats, codes: Codes, clusters: int) -> AucEstimate:
     aucs, placed = _placements(positive, arms)
     placed -= aucs[:, None]
     sums = []
     for chosen in (positive, ~positive):
         inside = codes[chosen]
-        rows = [np.bincount(inside, values[chosen], minlength=len(names)) for values in placed]
+        rows = [np.bincount(inside, values[chosen], minlength=clusters) for values in placed]
         sums.append(np.stack(rows) / chosen.sum())
     with_high, with_low = (len(np.unique(codes[chosen])) for chosen in (positive, ~positive))
-    factors = (_correction(with_high), _correction(with_low), _correction(len(names)))
-    return _estimate(aucs, sums[0], sums[1], factors, "obuchowski", positive, len(names))
+    factors = (_correction(with_high), _correction(with_low), _correction(clusters))
+    return _estimate(aucs, sums[0], sums[1], factors, "obuchowski", positive, clusters)
 
 
 def auc_interval(
     estimate: AucEstimate, arm: int = 0, level: float = 0.95, scale: Literal["auc", "logit"] = "auc"
 ) -> tuple[float, float]:
     """Wald interval of one AUC.
+
+    >>> estimate = delong([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.3, 0.2, 0.7, 0.9])
+    >>> low, high = auc_interval(estimate)
+    >>> f"{estimate.aucs[0]:.3f} ({low:.3f}, {high:.3f})"
+    '0.778 (0.291, 1.000)'
 
     Args:
         arm: which of the K arms.
@@ -170,6 +204,16 @@ def compare_aucs(estimate: AucEstimate, a: int, b: int, level: float = 0.95) -> 
     Degenerate variances give what their limit says, with a note: arms that order the images alike
     have z 0 and p 1; so has a variance that cannot be estimated; AUCs that differ with variance 0
     have z ±infinity and p 0.
+
+    >>> arms = [[0.1, 0.4, 0.3, 0.2, 0.7, 0.9], [0.5, 0.4, 0.3, 0.2, 0.7, 0.6]]
+    >>> test = compare_aucs(delong([0, 0, 0, 1, 1, 1], arms), 0, 1)
+    >>> f"{test.auc_difference:.3f}, p {test.p:.3f}"
+    '0.111, p 0.480'
+
+    Args:
+        estimate: of `delong` or `obuchowski`.
+        a, b: which of its arms.
+        level: coverage of the interval, between 0 and 1.
     """
     difference = float(estimate.aucs[a] - estimate.aucs[b])
     variance = float(estimate.difference_variance[a, b])

@@ -29,6 +29,8 @@ from mufnet_lightning.evaluation.statistics.checks import (
 )
 from mufnet_lightning.evaluation.statistics.intervals import Estimate
 from mufnet_lightning.evaluation.statistics.rates import rates
+from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.vocabulary import THRESHOLD
 
 REPLICATES = 2000
 CHUNK = 1 << 20  # weights held at a time
@@ -69,6 +71,11 @@ def bootstrap_aucs(
 ) -> AucBootstrap:
     """AUCs of one or more arms on resampled patients.
 
+    >>> labels, patients = [0, 0, 0, 1, 1, 1], ["a", "a", "b", "c", "c", "d"]
+    >>> drawn = bootstrap_aucs(labels, [0.1, 0.4, 0.3, 0.2, 0.7, 0.9], patients, replicates=200)
+    >>> drawn.interval().limits
+    (0.5, 1.0)
+
     Time grows with replicates × images; memory does not grow with the replicates.
 
     Args:
@@ -84,24 +91,37 @@ def bootstrap_aucs(
     positive = as_labels(labels)
     arms = as_scores(scores, len(positive))
     codes, names = as_codes(patients, len(positive))
+    return _bootstrap_aucs(positive, arms, codes, len(names), replicates, seed)
+
+
+def bootstrap_of(scores: Scores, replicates: int = REPLICATES, seed: int = 0) -> AucBootstrap:
+    """`bootstrap_aucs` of scores that are checked already."""
+    return _bootstrap_aucs(
+        scores.labels, scores.scores, scores.codes, len(scores.patient_names), replicates, seed
+    )
+
+
+def _bootstrap_aucs(
+    positive: Flags, arms: Floats, codes: Codes, patients: int, replicates: int, seed: int
+) -> AucBootstrap:
     require_both_classes(positive)
     sorted_arms = [_Sorted.of(positive, values) for values in arms]
-    found = np.empty((len(arms), replicates))
+    resampled = np.empty((len(arms), replicates))
     done = 0
-    for weights in draw_patients(positive, codes, len(names), replicates, seed):
+    for weights in draw_patients(positive, codes, patients, replicates, seed):
         for arm, ordered in enumerate(sorted_arms):
-            found[arm, done : done + len(weights)] = ordered.auc(weights, codes)
+            resampled[arm, done : done + len(weights)] = ordered.auc(weights, codes)
         done += len(weights)
-    one = np.ones((1, len(names)))
+    one = np.ones((1, patients))
     aucs = np.concatenate([ordered.auc(one, codes) for ordered in sorted_arms])
-    return AucBootstrap(aucs, found, _warning(positive, codes, len(names)))
+    return AucBootstrap(aucs, resampled, _warning(positive, codes, patients))
 
 
 def bootstrap_rates(
     labels: ArrayLike,
     scores: ArrayLike,
     patients: ArrayLike,
-    threshold: float = 0.5,
+    threshold: float = THRESHOLD,
     replicates: int = REPLICATES,
     seed: int = 0,
     level: float = 0.95,
@@ -204,7 +224,7 @@ class _Sorted:
         total = high.sum(axis=1) * below[:, -1]
         below -= low / 2  # ties count half
         with np.errstate(invalid="ignore"):
-            return np.einsum("bn,bn->b", high, below) / total
+            return np.asarray(np.einsum("bn,bn->b", high, below) / total)
 
 
 def _percentile(

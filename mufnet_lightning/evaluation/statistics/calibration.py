@@ -19,6 +19,7 @@ from mufnet_lightning.evaluation.statistics.checks import (
     as_labels,
     as_scores,
 )
+from mufnet_lightning.evaluation.statistics.scores import Scores
 
 BINS = 10
 
@@ -40,14 +41,29 @@ class CalibrationCurve:
     share: Floats
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """Of one arm's scores, taken as probabilities: `brier_score` and `calibration_error`."""
+
+    brier: float
+    error: float
+
+
+def calibration_of(scores: Scores, arm: int = 0, bins: int = BINS) -> Calibration | None:
+    """Of one arm of scores that are checked already; None where they are no probabilities."""
+    if not scores.are_probabilities[arm]:
+        return None
+    positive, values = scores.labels, scores.scores[arm]
+    return Calibration(_brier(positive, values), _error(_curve(positive, values, bins)))
+
+
 def brier_score(labels: ArrayLike, scores: ArrayLike) -> float:
     """Mean squared difference of score and label, both (N,); from 0 (best) to 1.
 
     Raises:
         EvaluationError: a score outside 0 to 1.
     """
-    positive, values = _probabilities(labels, scores)
-    return float(np.mean((values - positive) ** 2))
+    return _brier(*_probabilities(labels, scores))
 
 
 def calibration_curve(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> CalibrationCurve:
@@ -56,7 +72,10 @@ def calibration_curve(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) ->
     Raises:
         EvaluationError: a score outside 0 to 1.
     """
-    positive, values = _probabilities(labels, scores)
+    return _curve(*_probabilities(labels, scores), bins)
+
+
+def _curve(positive: Flags, values: Floats, bins: int) -> CalibrationCurve:
     place = np.minimum((values * bins).astype(np.int64), bins - 1)
     images = np.bincount(place, minlength=bins)
     filled = images > 0
@@ -70,7 +89,14 @@ def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) ->
 
     It depends on the bins: `bins` of equal width, ten unless told. Biased upward in small samples.
     """
-    curve = calibration_curve(labels, scores, bins)
+    return _error(calibration_curve(labels, scores, bins))
+
+
+def _brier(positive: Flags, values: Floats) -> float:
+    return float(np.mean((values - positive) ** 2))
+
+
+def _error(curve: CalibrationCurve) -> float:
     return float(np.average(np.abs(curve.share - curve.score), weights=curve.images))
 
 

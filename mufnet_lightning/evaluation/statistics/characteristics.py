@@ -17,18 +17,22 @@ Cochran WG. Some methods for strengthening the common χ² tests. Biometrics 195
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mufnet_lightning.evaluation.statistics.characteristics_rows import (
+    Cell,
+    CharacteristicsRow,
+    Count,
+    MeanSd,
+    Quartiles,
+)
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
 from mufnet_lightning.evaluation.text import p_text
-
-Kind = Literal["number", "category"]
-Row = dict[str, Any]
-Cells = dict[str, dict[str, Any]]  # of one row, by group
+from mufnet_lightning.vocabulary import Kind
 
 NORMAL_AT = 0.05
 MISSING = "missing"
@@ -36,19 +40,34 @@ FEW_CODES = 5  # whole numbers with no more distinct values than this are codes 
 STUDENT, MANN_WHITNEY, CHI_SQUARE = "Student's t", "Mann-Whitney U", "Pearson's chi-square"
 
 
+@dataclass(frozen=True)
+class _Test:
+    """What is said of a whole variable."""
+
+    name: str | None
+    p: float | None
+    note: str
+
+
+_Summaries = Mapping[str, tuple[str, MeanSd | Quartiles | Count | None]]
+"""The text and the numbers of one row, by group."""
+
+
 def characteristics(
     patients: pd.DataFrame,
     by: str,
     variables: Sequence[str] | None = None,
     kinds: Mapping[str, Kind] | None = None,
-) -> list[Row]:
-    """Rows of Table 1, each `{"variable", "level", "groups", "test", "p", "note"}`.
+) -> list[CharacteristicsRow]:
+    """Rows of Table 1.
 
     A number has one row, whose level is None; a category has a row for each level; either has one
     more row, of level `missing`, where values are missing. All rows of a variable carry its test and
-    its p. `groups` gives for each group (its value of `by`, as text) the `text` to print, and the
-    numbers behind it: `patients`, `n` (those with a value), and `mean` and `sd`, or `median`, `q1`
-    and `q3`, or `count` and `percent` (of n; for missing values, of all patients of the group).
+    its p. The groups are the values of `by`, as text.
+
+    >>> table = pd.DataFrame({"label": [0, 0, 0, 1, 1, 1], "sex": list("ffmmmf")})
+    >>> [(row.level, row.groups["1"].text, round(row.p, 3)) for row in characteristics(table, "label")]
+    [('f', '1 (33.3)', 0.414), ('m', '2 (66.7)', 0.414)]
 
     Args:
         patients: a row a patient.
@@ -68,7 +87,7 @@ def characteristics(
             f"the table has no column {absent[0]}; it has {', '.join(map(str, patients.columns))}."
         )
     groups = _groups(patients, by)
-    rows: list[Row] = []
+    rows: list[CharacteristicsRow] = []
     for name in chosen:
         column = _known(patients[name])
         kind = (kinds or {}).get(name) or _kind(column)
@@ -80,23 +99,21 @@ def characteristics(
     return rows
 
 
-def characteristics_frame(rows: Sequence[Row]) -> pd.DataFrame:
+def characteristics_frame(rows: Sequence[CharacteristicsRow]) -> pd.DataFrame:
     """The rows as text to print: variable, level, a column a group with its size, test, p, note.
 
     What holds for a whole variable is printed in its first row only.
     """
-    groups = list(rows[0]["groups"]) if rows else []
-    sizes = {group: rows[0]["groups"][group]["patients"] for group in groups}
     lines = []
     previous = None
     for row in rows:
-        first = row["variable"] != previous
-        previous = row["variable"]
-        line = {"variable": row["variable"] if first else "", "level": _level(row)}
-        line |= {f"{group} (N = {sizes[group]})": row["groups"][group]["text"] for group in groups}
-        line["test"] = (row["test"] or "none") if first else ""
-        line["p"] = p_text(row["p"]) if first else ""
-        line["note"] = row["note"] if first else ""
+        first = row.variable != previous
+        previous = row.variable
+        line = {"variable": row.variable if first else "", "level": _level(row)}
+        line |= {f"{name} (N = {cell.patients})": cell.text for name, cell in row.groups.items()}
+        line["test"] = (row.test or "none") if first else ""
+        line["p"] = p_text(row.p) if first else ""
+        line["note"] = row.note if first else ""
         lines.append(line)
     return pd.DataFrame(lines)
 
@@ -149,32 +166,30 @@ def _numbers(name: str, part: pd.Series) -> Floats:
     return numbers
 
 
-def _number_rows(name: str, split: dict[str, Floats]) -> list[Row]:
+def _number_rows(name: str, split: Mapping[str, Floats]) -> list[CharacteristicsRow]:
     known = {group: values[np.isfinite(values)] for group, values in split.items()}
     first, second = known.values()
     normal = all(_is_normal(values) for values in known.values())
-    test, p, note = None, None, ""
     if not len(first) or not len(second):
-        note = "A group has no values."
+        test = _Test(None, None, "A group has no values.")
     elif np.ptp(np.concatenate([first, second])) == 0:
-        note = "All values are equal."
+        test = _Test(None, None, "All values are equal.")
     elif normal:
-        test, p = STUDENT, float(stats.ttest_ind(first, second, equal_var=True).pvalue)
+        test = _Test(STUDENT, float(stats.ttest_ind(first, second, equal_var=True).pvalue), "")
     else:
-        test, p = MANN_WHITNEY, float(stats.mannwhitneyu(first, second).pvalue)
-    cells: Cells = {group: _number_cell(values, normal) for group, values in known.items()}
-    return _rows(name, {None: cells}, _sizes(split), {"test": test, "p": p, "note": note})
+        test = _Test(MANN_WHITNEY, float(stats.mannwhitneyu(first, second).pvalue), "")
+    cells = {group: _number_cell(values, normal) for group, values in known.items()}
+    return _rows(name, {None: cells}, _counts(known), _counts(split), test)
 
 
-def _number_cell(values: Floats, normal: bool) -> dict[str, Any]:
+def _number_cell(values: Floats, normal: bool) -> tuple[str, MeanSd | Quartiles | None]:
     if not len(values):
-        return {"text": "none", "n": 0}
+        return "none", None
     if normal:
         mean, sd = float(values.mean()), float(values.std(ddof=1))
-        return {"text": f"{mean:.2f} ± {sd:.2f}", "n": len(values), "mean": mean, "sd": sd}
+        return f"{mean:.2f} ± {sd:.2f}", MeanSd(mean, sd)
     q1, median, q3 = (float(value) for value in np.quantile(values, [0.25, 0.5, 0.75]))
-    text = f"{median:.2f} ({q1:.2f}, {q3:.2f})"
-    return {"text": text, "n": len(values), "median": median, "q1": q1, "q3": q3}
+    return f"{median:.2f} ({q1:.2f}, {q3:.2f})", Quartiles(median, q1, q3)
 
 
 def _is_normal(values: Floats) -> bool:
@@ -184,58 +199,67 @@ def _is_normal(values: Floats) -> bool:
     return bool(stats.shapiro(values).pvalue >= NORMAL_AT)
 
 
-def _category_rows(name: str, split: dict[str, pd.Series]) -> list[Row]:
+def _category_rows(name: str, split: Mapping[str, pd.Series]) -> list[CharacteristicsRow]:
     texts = {group: part.dropna().map(_name) for group, part in split.items()}
     levels = sorted(set().union(*texts.values()), key=_by_number)
     counts = np.array([[int((part == level).sum()) for level in levels] for part in texts.values()])
-    test, p, note = None, None, ""
     if not all(len(part) for part in texts.values()):
-        note = "A group has no values."
+        test = _Test(None, None, "A group has no values.")
     elif len(levels) < 2:
-        note = "All values are equal."
+        test = _Test(None, None, "All values are equal.")
     else:
-        found = stats.chi2_contingency(counts, correction=False)
-        test, p = CHI_SQUARE, float(found.pvalue)
-        small = int((found.expected_freq < 5).sum())
-        if small:
-            of = found.expected_freq.size
-            note = f"Expected count below 5 in {small} of {of} cells: the p is approximate."
-    cells: dict[str | None, Cells] = {
+        outcome = stats.chi2_contingency(counts, correction=False)
+        expected = outcome.expected_freq
+        small = int((expected < 5).sum())
+        note = f"Expected count below 5 in {small} of {expected.size} cells: the p is approximate."
+        test = _Test(CHI_SQUARE, float(outcome.pvalue), note if small else "")
+    cells: dict[str | None, _Summaries] = {
         level: {
             group: _count_cell(int((part == level).sum()), len(part)) for group, part in texts.items()
         }
         for level in levels
     }
-    nothing: Cells = {group: {"text": "none", "n": 0} for group in split}
-    return _rows(name, cells or {None: nothing}, _sizes(split), {"test": test, "p": p, "note": note})
+    nothing: _Summaries = dict.fromkeys(split, ("none", None))
+    return _rows(name, cells or {None: nothing}, _counts(texts), _counts(split), test)
 
 
-def _count_cell(count: int, n: int) -> dict[str, Any]:
+def _count_cell(count: int, n: int) -> tuple[str, Count]:
     if not n:
-        return {"text": "none", "n": 0, "count": 0, "percent": None}
+        return "none", Count(0, None)
     percent = 100 * count / n
-    return {"text": f"{count} ({percent:.1f})", "n": n, "count": count, "percent": percent}
+    return f"{count} ({percent:.1f})", Count(count, percent)
 
 
-def _sizes(split: Mapping[str, Floats | pd.Series]) -> dict[str, int]:
+def _counts(split: Mapping[str, Floats] | Mapping[str, pd.Series]) -> dict[str, int]:
     return {group: len(values) for group, values in split.items()}
 
 
 def _rows(
-    name: str, levels: dict[str | None, Cells], sizes: dict[str, int], tested: dict[str, Any]
-) -> list[Row]:
+    name: str,
+    levels: Mapping[str | None, _Summaries],
+    known: Mapping[str, int],
+    sizes: Mapping[str, int],
+    test: _Test,
+) -> list[CharacteristicsRow]:
     """A row a level, and one for missing values if there are any."""
-    known = next(iter(levels.values()))
-    absent = {group: size - known[group]["n"] for group, size in sizes.items()}
+    absent = {group: size - known[group] for group, size in sizes.items()}
     if any(absent.values()):
         missing = {group: _count_cell(absent[group], size) for group, size in sizes.items()}
         # a category may itself have a level of that name
         levels = {**levels, MISSING if MISSING not in levels else f"{MISSING} (no value)": missing}
-    for cells in levels.values():
-        for group, cell in cells.items():
-            cell |= {"n": known[group]["n"], "patients": sizes[group]}
     return [
-        {"variable": name, "level": level, "groups": cells, **tested} for level, cells in levels.items()
+        CharacteristicsRow(
+            name,
+            level,
+            {
+                group: Cell(text, summary, known[group], sizes[group])
+                for group, (text, summary) in cells.items()
+            },
+            test.name,
+            test.p,
+            test.note,
+        )
+        for level, cells in levels.items()
     ]
 
 
@@ -253,8 +277,8 @@ def _by_number(level: str) -> tuple[bool, float, str]:
         return True, 0.0, level
 
 
-def _level(row: Row) -> str:
-    if row["level"] is not None:
-        return f"{row['level']}, n (%)"
-    names = {key for cell in row["groups"].values() for key in cell}
-    return "mean ± SD" if "mean" in names else "median (IQR)" if "median" in names else ""
+def _level(row: CharacteristicsRow) -> str:
+    if row.level is not None:
+        return f"{row.level}, n (%)"
+    kinds = {type(cell.summary) for cell in row.groups.values()}
+    return "mean ± SD" if MeanSd in kinds else "median (IQR)" if Quartiles in kinds else ""

@@ -32,7 +32,7 @@ def as_labels(labels: ArrayLike) -> Flags:
         numbers = values.astype(np.float64)
     except (TypeError, ValueError):
         raise EvaluationError("labels must be 0 (low) or 1 (high).") from None
-    flags = numbers == 1
+    flags = np.asarray(numbers == 1)
     odd = np.flatnonzero(~flags & (numbers != 0))
     if len(odd):
         raise EvaluationError(
@@ -66,7 +66,7 @@ def as_scores(scores: ArrayLike, images: int) -> Floats:
     return values
 
 
-def as_codes(patients: ArrayLike, images: int) -> tuple[Codes, NDArray]:
+def as_codes(patients: ArrayLike, images: int) -> tuple[Codes, NDArray[np.generic]]:
     """Patients as whole numbers from 0 in their order of appearance (N,), and their names (P,).
 
     Raises:
@@ -93,7 +93,7 @@ def require_both_classes(labels: Flags) -> None:
         )
 
 
-def one_label_each(labels: Flags, codes: Codes, names: NDArray) -> Flags:
+def one_label_each(labels: Flags, codes: Codes, names: NDArray[np.generic]) -> Flags:
     """The label of each patient (P,).
 
     Raises:

@@ -35,9 +35,27 @@ class Estimate:
     high: float
     note: str = ""
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Both of them."""
+        return self.low, self.high
+
+    def as_json(self) -> dict[str, object]:
+        """`{"value", "ci"}`; a value that is not defined is None."""
+        return {"value": finite(self.value), "ci": [self.low, self.high]}
+
+
+def finite(value: float) -> float | None:
+    """The number, or None for NaN and the infinite, which JSON does not know."""
+    return value if np.isfinite(value) else None
+
 
 def wilson(successes: float, trials: float, level: float = 0.95) -> Estimate:
     """Proportion of independent trials with Wilson's score interval.
+
+    >>> interval = wilson(18, 20)
+    >>> f"{interval.value:.2f} ({interval.low:.3f}, {interval.high:.3f})"
+    '0.90 (0.699, 0.972)'
 
     Args:
         successes: from 0 to `trials`.

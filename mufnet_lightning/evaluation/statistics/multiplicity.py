@@ -14,6 +14,9 @@ from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Float
 def holm(p_values: ArrayLike) -> Floats:
     """Holm's adjusted p-values (T,): all below 0.05 are significant at a family-wise 0.05.
 
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+
     Args:
         p_values: (T,), each from 0 to 1; any dependence between the tests.
     """

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mufnet_lightning.evaluation.statistics.checks import (
+    Codes,
     EvaluationError,
     Flags,
     Floats,
@@ -24,6 +25,8 @@ from mufnet_lightning.evaluation.statistics.checks import (
     require_both_classes,
 )
 from mufnet_lightning.evaluation.statistics.intervals import Estimate, wilson, wilson_clustered
+from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.vocabulary import THRESHOLD
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Threshold:
 class PatientScores:
     """One row a patient, in order of appearance: names (P,), labels (P,), scores (K, P)."""
 
-    patients: NDArray
+    patients: NDArray[np.generic]
     labels: Flags
     scores: Floats
 
@@ -83,13 +86,24 @@ def rates(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike, tn: ArrayLike) -> dict[st
         return {name: above / below for name, (above, below) in parts.items()}
 
 
-def confusion(labels: ArrayLike, scores: ArrayLike, threshold: ArrayLike = 0.5) -> Confusion:
+def confusion(labels: ArrayLike, scores: ArrayLike, threshold: ArrayLike = THRESHOLD) -> Confusion:
     """Counts of one arm, `labels` and `scores` (N,).
 
     A score above the threshold, one or (N,) one for each, calls it high.
+
+    >>> confusion([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9])
+    Confusion(tp=2, fp=1, fn=0, tn=1)
     """
     positive = as_labels(labels)
-    called = _one_arm(scores, positive) > np.asarray(threshold, np.float64)
+    return _confusion(positive, _one_arm(scores, positive) > np.asarray(threshold, np.float64))
+
+
+def confusion_of(scores: Scores, arm: int = 0, threshold: float | Floats = THRESHOLD) -> Confusion:
+    """`confusion` of one arm of scores that are checked already."""
+    return _confusion(scores.labels, scores.scores[arm] > threshold)
+
+
+def _confusion(positive: Flags, called: Flags) -> Confusion:
     tp, fp = int((called & positive).sum()), int((called & ~positive).sum())
     return Confusion(tp, fp, int(positive.sum()) - tp, int((~positive).sum()) - fp)
 
@@ -98,7 +112,7 @@ def rate_intervals(
     labels: ArrayLike,
     scores: ArrayLike,
     patients: ArrayLike | None = None,
-    threshold: ArrayLike = 0.5,
+    threshold: ArrayLike = THRESHOLD,
     level: float = 0.95,
 ) -> dict[str, Estimate]:
     """accuracy, sensitivity, specificity, ppv and npv of one arm, each with its interval.
@@ -116,8 +130,19 @@ def rate_intervals(
     """
     positive = as_labels(labels)
     called = _one_arm(scores, positive) > np.asarray(threshold, np.float64)
-    everything = np.ones(len(positive), bool)
     codes = np.arange(len(positive)) if patients is None else as_codes(patients, len(positive))[0]
+    return _rate_intervals(positive, called, codes, level)
+
+
+def rates_of(
+    scores: Scores, arm: int = 0, threshold: float | Floats = THRESHOLD, level: float = 0.95
+) -> dict[str, Estimate]:
+    """`rate_intervals` of one arm of scores that are checked already."""
+    return _rate_intervals(scores.labels, scores.scores[arm] > threshold, scores.codes, level)
+
+
+def _rate_intervals(positive: Flags, called: Flags, codes: Codes, level: float) -> dict[str, Estimate]:
+    everything = np.ones(len(positive), bool)
     counted = {
         "accuracy": (called == positive, everything),
         "sensitivity": (called, positive),
@@ -125,15 +150,15 @@ def rate_intervals(
         "ppv": (positive, called),
         "npv": (~positive, ~called),
     }
-    found = {}
+    intervals = {}
     for name, (hit, within) in counted.items():
         if within.any():
             trials = np.bincount(codes[within])
             successes = np.bincount(codes[within], weights=hit[within])
-            found[name] = wilson_clustered(successes, trials, level)
+            intervals[name] = wilson_clustered(successes, trials, level)
         else:
-            found[name] = wilson(0, 0, level)
-    return found
+            intervals[name] = wilson(0, 0, level)
+    return intervals
 
 
 def youden_threshold(labels: ArrayLike, scores: ArrayLike) -> Threshold:
@@ -142,12 +167,24 @@ def youden_threshold(labels: ArrayLike, scores: ArrayLike) -> Threshold:
     Candidates lie halfway between neighbouring distinct scores. Of several best ones, the nearest to
     0.5 is taken, then the lower. Where none is better than calling all images alike, it is 0.5.
 
+    >>> youden_threshold([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]).value
+    0.4
+
     Args:
         labels, scores: (N,), both classes.
     """
     positive = as_labels(labels)
+    return _youden(positive, _one_arm(scores, positive))
+
+
+def youden_of(scores: Scores, arm: int = 0) -> Threshold:
+    """`youden_threshold` of one arm of scores that are checked already."""
+    return _youden(scores.labels, scores.scores[arm])
+
+
+def _youden(positive: Flags, scores: Floats) -> Threshold:
     require_both_classes(positive)
-    values, place = np.unique(_one_arm(scores, positive), return_inverse=True)
+    values, place = np.unique(scores, return_inverse=True)
     high = np.bincount(place, weights=positive, minlength=len(values))
     low = np.bincount(place, weights=~positive, minlength=len(values))
     sensitivity = 1 - np.cumsum(high)[:-1] / high.sum()
@@ -156,10 +193,10 @@ def youden_threshold(labels: ArrayLike, scores: ArrayLike) -> Threshold:
     index = sensitivity + specificity - 1
     best = np.flatnonzero(index >= np.max(index, initial=-1.0) - 1e-12)
     if not len(best) or index[best[0]] <= 1e-12:
-        kept = confusion(labels, scores, 0.5).rates()
-        note = "No threshold is better than chance on these scores; 0.5 is kept."
-        return Threshold(0.5, kept["sensitivity"], kept["specificity"], note)
-    chosen = best[np.argmin(np.abs(cuts[best] - 0.5))]
+        kept = _confusion(positive, scores > THRESHOLD).rates()
+        note = f"No threshold is better than chance on these scores; {THRESHOLD} is kept."
+        return Threshold(THRESHOLD, kept["sensitivity"], kept["specificity"], note)
+    chosen = best[np.argmin(np.abs(cuts[best] - THRESHOLD))]
     return Threshold(float(cuts[chosen]), float(sensitivity[chosen]), float(specificity[chosen]))
 
 
@@ -197,4 +234,4 @@ def _one_arm(scores: ArrayLike, positive: Flags) -> Floats:
     arms = as_scores(scores, len(positive))
     if len(arms) > 1:
         raise EvaluationError(f"this takes the scores of one arm, not of {len(arms)}.")
-    return arms[0]
+    return np.asarray(arms[0])

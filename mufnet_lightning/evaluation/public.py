@@ -1,0 +1,76 @@
+"""The names that `mufnet_lightning.evaluation` gives to a notebook."""
+
+from mufnet_lightning.evaluation.comparison import ArmComparison, ArmResult, PairResult, compare_arms
+from mufnet_lightning.evaluation.figures import (
+    confusion_figure,
+    figure_files,
+    reliability_figure,
+    roc_figure,
+    roc_folds_figure,
+    score_figure,
+    weight_figure,
+)
+from mufnet_lightning.evaluation.part import part_numbers
+from mufnet_lightning.evaluation.pooling import pool_predictions
+from mufnet_lightning.evaluation.predictions import match_predictions, read_predictions
+from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
+from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs, bootstrap_rates
+from mufnet_lightning.evaluation.statistics.calibration import (
+    brier_score,
+    calibration_curve,
+    calibration_error,
+)
+from mufnet_lightning.evaluation.statistics.characteristics import (
+    characteristics,
+    characteristics_frame,
+)
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.intervals import Estimate, mean_t, wilson
+from mufnet_lightning.evaluation.statistics.multiplicity import holm
+from mufnet_lightning.evaluation.statistics.rates import (
+    confusion,
+    patient_scores,
+    rate_intervals,
+    roc_curve,
+    youden_threshold,
+)
+from mufnet_lightning.evaluation.statistics.scores import Scores
+
+__all__ = [
+    "ArmComparison",
+    "ArmResult",
+    "Estimate",
+    "EvaluationError",
+    "PairResult",
+    "Scores",
+    "bootstrap_aucs",
+    "bootstrap_rates",
+    "brier_score",
+    "calibration_curve",
+    "calibration_error",
+    "characteristics",
+    "characteristics_frame",
+    "compare_arms",
+    "compare_aucs",
+    "confusion",
+    "confusion_figure",
+    "delong",
+    "figure_files",
+    "holm",
+    "match_predictions",
+    "mean_t",
+    "obuchowski",
+    "part_numbers",
+    "patient_scores",
+    "pool_predictions",
+    "rate_intervals",
+    "read_predictions",
+    "reliability_figure",
+    "roc_curve",
+    "roc_figure",
+    "roc_folds_figure",
+    "score_figure",
+    "weight_figure",
+    "wilson",
+    "youden_threshold",
+]
