@@ -1,1 +1,1 @@
-"""What a hospital has (tables, clips, boxes) becomes a crop store."""
+"""What a hospital has, read and checked: tables, clips, boxes."""

@@ -1,25 +1,46 @@
-"""The faults of a cohort folder, gathered from all its tables and told in one go."""
+"""The faults of a cohort folder, gathered from all its tables and reported in one go."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-
-import pandas as pd
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+
+if TYPE_CHECKING:  # processes that cut crops need no tables
+    import pandas as pd
 
 TABLES = ("patients.csv", "clips.csv", "boxes.csv", "pairs.csv")
 SHOWN_FAULTS = 50  # more than that is one mistake made many times
 
 
+class ClipFault(InputFault):
+    """A clip or image that cannot give what is wanted of it.
+
+    Attributes:
+        reason: the message without the file, e.g. "has 18 frames that can be read, ...".
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path} {reason}")
+        self.reason = reason
+
+
+def too_short(read: int, promised: int) -> str:
+    """The reason of a clip that gave `read` frames of those that its header promises."""
+    frames = f"has {read} frames that can be read" if read != 1 else "has 1 frame that can be read"
+    return f"{frames}, though its header says {promised}" if promised > read else frames
+
+
 @dataclass
 class Report:
-    """The faults found so far; they come out by file and row, however they were found."""
+    """The faults so far; they come out by file and row, in whatever order they were added."""
 
     faults: set[tuple[int, int, str]] = field(default_factory=set)
     bad_rows: set[tuple[str, int]] = field(default_factory=set)
-    incomplete: set[str] = field(default_factory=set)  # tables with rows that cannot be told apart
+    incomplete: set[str] = field(default_factory=set)  # tables with rows that cannot be read
 
     def add(self, table: str, row: int | None, reason: str) -> None:
         """Note a fault of one row, or of the whole file where `row` is None."""

@@ -78,6 +78,9 @@ def parse_pane(text: str) -> Pane:
 
     Raises:
         ValueError: not four whole numbers, a corner left of or above the frame, or an empty pane.
+
+    >>> parse_pane("0,8,64,48")
+    Pane(x=0, y=8, width=64, height=48)
     """
     x, y, width, height = (int(part) for part in text.split(","))
     if x < 0 or y < 0:
@@ -89,6 +92,9 @@ def box_outward(x: float, y: float, width: float, height: float) -> Box:
     """The smallest box of whole pixels that holds a box given in fractions of pixels.
 
     A millionth of a pixel is forgiven, so that 0.1 + 0.2 does not cost a column.
+
+    >>> box_outward(10.2, 5.0, 20.0, 7.5)
+    Box(x=10, y=5, width=21, height=8)
     """
     left, top = math.floor(round(x, 6)), math.floor(round(y, 6))
     right, bottom = math.ceil(round(x + width, 6)), math.ceil(round(y + height, 6))
@@ -101,6 +107,10 @@ def carry(box: Box, source: Pane, target: Pane) -> Box:
     Panes of one size: the box moves by the panes' offset and keeps its size. Panes of different
     size show the same tissue at different scales: position and size are scaled in proportion, then
     rounded outward to whole pixels. A box inside the source lands inside the target.
+
+    >>> ceus, bmode = Pane(80, 8, 64, 48), Pane(0, 8, 32, 24)
+    >>> carry(Box(90, 14, 20, 16), ceus, bmode)
+    Box(x=5, y=11, width=10, height=8)
     """
     left, right = _along(box.x, box.right, source.x, source.width, target.x, target.width)
     top, bottom = _along(box.y, box.bottom, source.y, source.height, target.y, target.height)
@@ -116,6 +126,9 @@ def expand(box: Box, margin: float, pane: Pane) -> Box:
     Args:
         margin: context on each side, as a share of the box's width (left, right) and height (top,
             bottom), to the nearest pixel; at least 0.
+
+    >>> expand(Box(90, 14, 20, 16), 0.5, Pane(80, 8, 64, 48))
+    Box(x=80, y=8, width=40, height=30)
     """
     beside, above = round(margin * box.width), round(margin * box.height)
     left, top = max(box.x - beside, pane.x), max(box.y - above, pane.y)
@@ -128,6 +141,9 @@ def crop(frame: np.ndarray, box: Box) -> np.ndarray:
 
     Raises:
         ValueError: the box reaches outside the frame.
+
+    >>> crop(np.zeros((64, 160, 3), np.uint8), Box(90, 14, 20, 16)).shape
+    (16, 20, 3)
     """
     height, width = frame.shape[:2]
     if not Box(0, 0, width, height).contains(box):

@@ -17,6 +17,7 @@ from mufnet_lightning.cohort.clips import CLIP_ENDINGS, IMAGE_ENDINGS
 from mufnet_lightning.cohort.csv_text import read_texts
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
+from mufnet_lightning.cohort.identity import read_id
 from mufnet_lightning.cohort.paths import check_paths
 from mufnet_lightning.cohort.schemas import (
     Cells,
@@ -43,6 +44,7 @@ class Cohort:
             `ceus`, never empty), phase (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
+        id: what names the cohort (see `identity`); None where the folder has none yet.
         warnings: one sentence each about what is odd, but no fault.
     """
 
@@ -51,6 +53,7 @@ class Cohort:
     clips: pd.DataFrame | None = None
     boxes: pd.DataFrame | None = None
     pairs: pd.DataFrame | None = None
+    id: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -74,9 +77,11 @@ def read_cohort(folder: Path, with_grades: bool = True) -> Cohort:
     else:
         clips = _check_clips(texts["clips.csv"], patients, folder, report)
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
+    cohort_id = read_id(folder, report)
     report.raise_faults()
     assert patients is not None  # a table that could not be read is a fault
-    return Cohort(folder, patients, clips, boxes, pairs, _warnings(patients, clips, boxes, pairs))
+    warnings = _warnings(patients, clips, boxes, pairs)
+    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings)
 
 
 def _check_patients(
@@ -207,18 +212,18 @@ def _warnings(
 ) -> tuple[str, ...]:
     """Tables of a hospital list excluded patients and clips too: said, and left out."""
     used, what = (pairs, "pair") if pairs is not None else (clips, "clip")
-    found = []
+    left_out = []
     if used is not None:
         without = patients.loc[~patients["patient_id"].isin(used["patient_id"]), "patient_id"]
-        found.append(("patients.csv", "patient", "patients", what, without))
+        left_out.append(("patients.csv", "patient", "patients", what, without))
     if clips is not None and boxes is not None:
         without = clips.loc[~clips["clip_id"].isin(boxes["clip_id"]), "clip_id"]
-        found.append(("clips.csv", "clip", "clips", "box", without))
+        left_out.append(("clips.csv", "clip", "clips", "box", without))
     return tuple(
         f"{table}: {len(ids):,} {one if len(ids) == 1 else many} without any {part}, left out: "
         + ", ".join(ids[:5])
         + (", ..." if len(ids) > 5 else "")
-        for table, one, many, part, ids in found
+        for table, one, many, part, ids in left_out
         if len(ids)
     )
 

@@ -214,7 +214,8 @@ def _id_of(table: str, ids: set[str] | None) -> pa.Column:
 
 def _counts(cells: Cells) -> Cells:
     values = numbers(cells)
-    return (values == np.floor(values)) & (values >= 0)
+    whole: Cells = values == np.floor(values)
+    return whole & (values >= 0)
 
 
 def _is_pane(cells: Cells) -> Cells:

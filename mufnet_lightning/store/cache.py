@@ -9,21 +9,25 @@ A cache is built on first use. It knows nothing of tables: loaders' worker proce
 
 from __future__ import annotations
 
-import fcntl
 import json
+import logging
 import mmap
 import os
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.files import atomic_path, write_atomic
+from mufnet_lightning.system.locks import waiting
 from mufnet_lightning.system.processes import cores, progress_bar
+
+log = logging.getLogger(__name__)
 
 ROWS_PER_BATCH = 64  # of a cache in the making, held in memory together
 READS_PER_RELEASE = 32  # of a cache's map, after which its pages are given back: 11 MB at 300 × 300
@@ -44,28 +48,28 @@ def open_cache(store: Path, digest: str, modality: str, crops: Sequence[str], si
     """
     if size < 1:
         raise ValueError(f"a cache of {size} × {size} pixels")
-    made_of = {"digest": digest, "shape": [len(crops), size, size, 3]}
+    made_of = _Origin(digest, len(crops), size)
     path = store / "cache" / f"{modality}_{size}.u8"
-    if found := _whole(path, made_of):
-        return found
+    if cache := _whole(path, made_of):
+        return cache
+    lock = path.parent / "lock"
     try:
-        lock = _lock_file(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()
     except OSError:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         path = base / "mufnet" / digest[:16] / path.name
-        if found := _whole(path, made_of):
-            return found
-        print(f"mufnet: {store} cannot be written to, its cache is in {path.parent}", file=sys.stderr)
-        lock = _lock_file(path.parent)
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the same training wait here
-        if found := _whole(path, made_of):
-            return found
-        try:
+        if cache := _whole(path, made_of):
+            return cache
+        log.warning("%s cannot be written to, its cache is in %s", store, path.parent)
+    try:
+        with waiting(path.parent / "lock"):  # other processes of the same training wait here
+            if cache := _whole(path, made_of):
+                return cache
             with progress_bar(f"{modality} crops at {size} × {size}", len(crops)) as advance:
                 _build(path, made_of, store, crops, advance)
-        except OSError as error:
-            raise InputFault(f"cannot write the cache {path.parent}: {error.strerror}") from error
+    except OSError as error:
+        raise InputFault(f"cannot write the cache {path.parent}: {error.strerror}") from error
     return CropCache(path, len(crops), size)
 
 
@@ -93,8 +97,8 @@ class CropCache:
         length = self.size * self.size * 3
         pixels = np.frombuffer(self._map, np.uint8, length, int(row) * length).copy()
         self._reads += 1
-        if self._reads % READS_PER_RELEASE == 0:  # pages that were touched count as ours until then
-            self._map.madvise(mmap.MADV_DONTNEED)
+        if self._reads % READS_PER_RELEASE == 0:
+            _release(self._map)
         return pixels.reshape(self.size, self.size, 3)
 
     def __reduce__(self) -> tuple[type[CropCache], tuple[Path, int, int]]:
@@ -108,49 +112,60 @@ def resized(rgb: np.ndarray, size: int) -> np.ndarray:
     return cv2.resize(rgb, (size, size), interpolation=method)
 
 
-def _whole(path: Path, made_of: dict[str, Any]) -> CropCache | None:
+@dataclass(frozen=True)
+class _Origin:
+    """What a cache was made from, as the note beside it says."""
+
+    digest: str
+    rows: int
+    size: int
+
+    @property
+    def length(self) -> int:
+        """Bytes of the cache."""
+        return self.rows * self.size * self.size * 3
+
+    def as_json(self) -> dict[str, Any]:
+        return {"digest": self.digest, "shape": [self.rows, self.size, self.size, 3]}
+
+
+def _whole(path: Path, made_of: _Origin) -> CropCache | None:
     """The cache at `path`, if it is whole and was built from these crops."""
-    rows, size, _, _ = made_of["shape"]
     try:
         note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         length = path.stat().st_size
     except (OSError, ValueError):
         return None
-    return CropCache(path, rows, size) if (note, length) == (made_of, rows * size * size * 3) else None
-
-
-def _lock_file(folder: Path) -> IO[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    return open(folder / "lock", "w")
+    if (note, length) != (made_of.as_json(), made_of.length):
+        return None
+    return CropCache(path, made_of.rows, made_of.size)
 
 
 def _build(
-    path: Path,
-    made_of: dict[str, Any],
-    store: Path,
-    crops: Sequence[str],
-    advance: Callable[[], object],
+    path: Path, made_of: _Origin, store: Path, crops: Sequence[str], advance: Callable[[], object]
 ) -> None:
     """Write the file row by row, then the note of what it was made from."""
-    _, size, _, _ = made_of["shape"]
-    draft = path.with_suffix(".writing")
-    missing = np.zeros((size, size, 3), np.uint8)
+    missing = np.zeros((made_of.size, made_of.size, 3), np.uint8)
+    for draft in path.parent.glob(".partial-*"):  # of a process that was killed: we hold the lock
+        draft.unlink()
 
     def load(name: str) -> np.ndarray:
-        return resized(_read_crop(store / name), size) if name else missing
+        return resized(_read_crop(store / name), made_of.size) if name else missing
 
-    try:
+    with atomic_path(path) as draft:
         with open(draft, "wb") as file, ThreadPoolExecutor(cores()) as pool:
             for start in range(0, len(crops), ROWS_PER_BATCH):
                 for pixels in pool.map(load, crops[start : start + ROWS_PER_BATCH]):
                     file.write(pixels.data)
                     advance()
         path.with_suffix(".json").unlink(missing_ok=True)  # it speaks of the file that goes now
-        draft.rename(path)
-        draft.write_text(json.dumps(made_of) + "\n", encoding="utf-8")
-        draft.rename(path.with_suffix(".json"))
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomic(path.with_suffix(".json"), json.dumps(made_of.as_json()) + "\n")
+
+
+def _release(pages: mmap.mmap) -> None:
+    """Give pages back that were read: they count as ours until then. Windows takes them as it likes."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def _read_crop(path: Path) -> np.ndarray:

@@ -12,8 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mufnet_lightning.cohort.clips import ClipFault, iter_frames, read_image
+from mufnet_lightning.cohort.clips import iter_frames, read_image
+from mufnet_lightning.cohort.faults import ClipFault
 from mufnet_lightning.cohort.geometry import Box, Pane, crop
+from mufnet_lightning.system.files import write_atomic
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,4 @@ def _write_png(path: Path, rgb: np.ndarray) -> None:
 
 
 def _mark(finished: Path, crops: list[str]) -> None:
-    draft = finished.with_suffix(".writing")
-    draft.write_text("".join(f"{name}\n" for name in crops), encoding="utf-8")
-    draft.rename(finished)
+    write_atomic(finished, "".join(f"{name}\n" for name in crops))

@@ -6,15 +6,14 @@ followed by a note that they are finished, so a run that was killed goes on wher
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,13 +22,27 @@ import pandas as pd
 
 from mufnet_lightning import __version__
 from mufnet_lightning.cohort.faults import raise_faults
+from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.read import Cohort, read_cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
+from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
 from mufnet_lightning.store.plan import plan_crops
-from mufnet_lightning.store.store import COLUMNS, FORMAT, FORMAT_VERSION, CropStore
+from mufnet_lightning.store.store import COLUMNS, CropStore
+from mufnet_lightning.system.files import move_into_place
+from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
 from mufnet_lightning.vocabulary import MODALITIES
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What decides the crops besides the cohort."""
+
+    margin: float
+    with_grades: bool
 
 
 def prepare_store(
@@ -38,6 +51,10 @@ def prepare_store(
     """Check a cohort folder, cut its paired crops and write them as a store.
 
     A run that was killed is taken up where it stopped; a store of the same inputs is left as it is.
+    A cohort folder without cohort.json is given one: the id in it goes into the store and from there
+    into what is trained, so that the patients who were in a training are known again when the cohort
+    has grown or is cut with another margin. Keep the file with the tables.
+
     Worker processes are spawned, so a script that calls this needs `if __name__ == "__main__":`.
 
     Args:
@@ -49,6 +66,19 @@ def prepare_store(
     Raises:
         InputFault: every fault of the tables, or else every clip that could not be read, in one go;
             the store folder is not there then.
+
+    >>> from tempfile import mkdtemp
+    >>> from mufnet_lightning.phantom.generate import PhantomOptions, write_phantom
+    >>> folder = Path(mkdtemp())
+    >>> few = PhantomOptions(patients=2, high_share=0.5, frames=3, clip_length=3, pane_size=128)
+    >>> write_phantom(folder / "cohort", few)  # doctest: +ELLIPSIS
+    wrote 2 patients (1 high), 6 annotated frames to ...
+    >>> store = prepare_store(folder / "cohort", folder / "store")  # doctest: +ELLIPSIS
+    6 pairs of 2 patients (1 low, 1 high), bmode and ceus → ...store
+    >>> store.manifest["frame"].tolist()
+    [0, 1, 2, 0, 1, 2]
+    >>> CropStore.open(folder / "store").cache("ceus", 64)[5].shape
+    (64, 64, 3)
     """
     if not (0 <= margin < float("inf")):
         raise InputFault(f"--margin is {margin}, expected 0 or more")
@@ -57,17 +87,18 @@ def prepare_store(
     tables = read_cohort(cohort, with_grades)
     for warning in tables.warnings:
         _warn(warning)
-    settings = {"margin": float(margin), "with_grades": with_grades}
+    settings = _Settings(float(margin), with_grades)
     try:
         digest = _digest(tables, settings)
         if existing is None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(target):
+            lock = target.with_name(f".{target.name}.lock")
+            busy = f"{target} is being prepared by another process, wait for it to end"
+            with alone(lock, busy, remove=True):
                 existing = _existing(target, store)  # made by somebody else in the meantime
                 if existing is None:
                     raise_faults(_write(target, tables, digest, settings))
                     made = CropStore.open(target)
-                    print(f"{_summary(made.info)} → {store}")
+                    print(f"{made.info} → {store}")
                     return made
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -77,7 +108,7 @@ def prepare_store(
             f"{store} is a store of other inputs (tables, clips, margin or grades differ), "
             "expected a new folder: choose another one, or delete it"
         )
-    print(f"{store} is made of these inputs already, nothing to do: {_summary(existing.info)}")
+    print(f"{store} is made of these inputs already, nothing to do: {existing.info}")
     return existing
 
 
@@ -90,17 +121,17 @@ def _existing(target: Path, named: Path) -> CropStore | None:
             f"{named} exists and is no crop store, expected a new folder: choose another one, "
             "or delete it"
         )
-    found = CropStore.open(target)
+    store = CropStore.open(target)
     crops = sum(1 for _ in os.scandir(target / "crops")) if (target / "crops").is_dir() else 0
-    if crops < found.info["crops"]:
+    if crops < store.info.crops:
         raise InputFault(
-            f"the crop store {named} is damaged: {crops:,} of {found.info['crops']:,} crops are "
+            f"the crop store {named} is damaged: {crops:,} of {store.info.crops:,} crops are "
             "there; delete it and prepare it again"
         )
-    return found
+    return store
 
 
-def _digest(tables: Cohort, settings: dict[str, Any]) -> str:
+def _digest(tables: Cohort, settings: _Settings) -> str:
     """SHA-256 over everything that decides what a store holds; warns of files that are twins."""
     owners = _owners(tables)
     names = ["patients.csv"] + (["clips.csv", "boxes.csv"] if tables.pairs is None else ["pairs.csv"])
@@ -126,7 +157,7 @@ def _digest(tables: Cohort, settings: dict[str, Any]) -> str:
                 f"{twin} of patient {owners[twin]!r} and {file} of patient {owners[file]!r} are the "
                 "same file, byte for byte"
             )
-    inputs = {"format_version": FORMAT_VERSION, **settings, "files": sums}
+    inputs = {"format_version": FORMAT_VERSION, **asdict(settings), "files": sums}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -145,7 +176,7 @@ def _owners(tables: Cohort) -> dict[str, str]:
     }
 
 
-def _write(target: Path, tables: Cohort, digest: str, settings: dict[str, Any]) -> Sequence[str]:
+def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Sequence[str]:
     """Make the store in a partial folder, then rename it; return the clips' faults, if any."""
     partial = target.with_name(f".{target.name}.partial")
     parts = partial / "parts"
@@ -156,21 +187,23 @@ def _write(target: Path, tables: Cohort, digest: str, settings: dict[str, Any]) 
         folder.mkdir(parents=True, exist_ok=True)
     made_of.write_text(digest)
 
-    rows, jobs = plan_crops(tables, settings["margin"], partial)
+    rows, jobs = plan_crops(tables, settings.margin, partial)
     left = [job for job in jobs if not _finished(job, partial / "crops")]
     if len(left) < len(jobs):
-        print(
-            f"mufnet: going on with a run that stopped: {len(jobs) - len(left):,} of {len(jobs):,} "
-            f"{'clips' if tables.clips is not None else 'parts'} are done",
-            file=sys.stderr,
+        log.info(
+            "going on with a run that stopped: %s of %s %s are done",
+            f"{len(jobs) - len(left):,}",
+            f"{len(jobs):,}",
+            "clips" if tables.clips is not None else "parts",
         )
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
-    faults = [fault for found in in_processes(work, left, "cutting") for fault in found]
+    faults = [fault for of_job in in_processes(work, left, "cutting") for fault in of_job]
     if faults:
         shutil.rmtree(partial)
         return faults
-    _finish(partial, rows, digest, settings)
-    partial.rename(target)
+    cohort_id = tables.id or give_id(tables.folder, tables.patients["patient_id"])
+    _finish(partial, rows, digest, cohort_id, settings)
+    move_into_place(partial, target)
     return []
 
 
@@ -182,67 +215,31 @@ def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
     return all(path.is_file() and path.stat().st_size > 0 for path in paths)
 
 
-def _finish(partial: Path, rows: list[dict[str, Any]], digest: str, settings: dict[str, Any]) -> None:
+def _finish(
+    partial: Path, rows: list[dict[str, Any]], digest: str, cohort_id: str, settings: _Settings
+) -> None:
     manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     manifest.to_csv(partial / "manifest.csv", index=False, lineterminator="\n")
     patients = manifest.drop_duplicates("patient_id")
     there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}
-    info = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "mufnet": __version__,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **settings,
-        "pairs": len(manifest),
-        "patients": len(patients),
-        "low": int((patients["label"] == 0).sum()),
-        "high": int((patients["label"] == 1).sum()),
-        "modalities": [name for name in MODALITIES if there[name]],
-        "crops": sum(there.values()),
-        "digest": digest,
-    }
-    (partial / "store.json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    info = StoreInfo(
+        mufnet=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        margin=settings.margin,
+        with_grades=settings.with_grades,
+        pairs=len(manifest),
+        patients=len(patients),
+        low=int((patients["label"] == 0).sum()),
+        high=int((patients["label"] == 1).sum()),
+        modalities=tuple(name for name in MODALITIES if there[name]),
+        crops=sum(there.values()),
+        digest=digest,
+        cohort=cohort_id,
+    )
+    text = json.dumps(info.as_json(), indent=2) + "\n"
+    (partial / "store.json").write_text(text, encoding="utf-8")
     shutil.rmtree(partial / "parts")
 
 
-def _summary(info: dict[str, Any]) -> str:
-    pairs, patients = info["pairs"], info["patients"]
-    ungraded = patients - info["low"] - info["high"]
-    classes = [f"{info[name]:,} {name}" for name in ("low", "high") if ungraded < patients]
-    classes += [f"{ungraded:,} ungraded"] if ungraded else []
-    return (
-        f"{pairs:,} pair{'s' * (pairs != 1)} of {patients:,} patient{'s' * (patients != 1)} "
-        f"({', '.join(classes)}), {' and '.join(info['modalities'])}"
-    )
-
-
 def _warn(message: str) -> None:
-    print(f"mufnet: warning: {message}", file=sys.stderr)
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Keep a second `mufnet prepare` of the same store out."""
-    path = target.with_name(f".{target.name}.lock")
-    while True:
-        with open(path, "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputFault(
-                    f"{target} is being prepared by another process, wait for it to end"
-                ) from None
-            if not _same_file(path, file.fileno()):
-                continue  # its owner removed it between our two steps
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _same_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+    log.warning("warning: %s", message)

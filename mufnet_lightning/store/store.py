@@ -15,15 +15,14 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import CropCache, open_cache
+from mufnet_lightning.store.info import FORMAT, FORMAT_VERSION, StoreInfo
+from mufnet_lightning.vocabulary import Modality
 
-FORMAT = "mufnet crop store"
-FORMAT_VERSION = 1
 COLUMNS = {
     "pair_id": "str",
     "patient_id": "str",
@@ -45,16 +44,15 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class CropStore:
-    """A crop store on disk; `CropStore.open` checks that it is one.
+    """A crop store on disk; `CropStore.open` checks that it is one. For an example see `prepare_store`.
 
     Attributes:
         root: its folder.
-        info: what store.json says: format_version, mufnet, created, margin, with_grades, pairs,
-            patients, low, high (patients of each class), modalities, digest.
+        info: what store.json says.
     """
 
     root: Path
-    info: dict[str, Any]
+    info: StoreInfo
 
     @classmethod
     def open(cls, path: Path) -> CropStore:
@@ -67,33 +65,45 @@ class CropStore:
         root = Path(path)
         make_one = "make one with `mufnet prepare`"
         try:
-            info = json.loads((root / "store.json").read_text(encoding="utf-8"))
+            content = json.loads((root / "store.json").read_text(encoding="utf-8"))
         except OSError:
             raise InputFault(
                 f"there is no crop store at {path}: expected store.json; {make_one}"
             ) from None
         except ValueError:
             raise InputFault(f"the crop store {path} is damaged: store.json is not JSON") from None
-        if not isinstance(info, dict) or info.get("format") != FORMAT:
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputFault(f"{path} is not a crop store: its store.json is another; {make_one}")
-        if info.get("format_version") != FORMAT_VERSION:
+        if content.get("format_version") != FORMAT_VERSION:
             raise InputFault(
-                f"the crop store {path} has format version {info.get('format_version')}, expected "
+                f"the crop store {path} has format version {content.get('format_version')}, expected "
                 f"{FORMAT_VERSION}: {make_one}"
             )
+        damaged = f"the crop store {path} is damaged: "
+        try:
+            info = StoreInfo.from_json(content)
+        except KeyError as missing:
+            raise InputFault(f"{damaged}store.json has no {missing.args[0]}; {make_one}") from None
+        except (TypeError, ValueError) as error:
+            raise InputFault(f"{damaged}store.json: {error}; {make_one}") from None
         if not (root / "manifest.csv").is_file():
-            raise InputFault(f"the crop store {path} is damaged: expected manifest.csv; {make_one}")
+            raise InputFault(f"{damaged}expected manifest.csv; {make_one}")
         return cls(root, info)
 
     @property
     def digest(self) -> str:
         """SHA-256 of all inputs, 64 hexadecimal digits: equal digests, equal crops."""
-        return str(self.info["digest"])
+        return self.info.digest
 
     @property
-    def modalities(self) -> tuple[str, ...]:
+    def cohort(self) -> str | None:
+        """What names the cohort, however it grew and whatever the margin; None in older stores."""
+        return self.info.cohort
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
         """Those of `bmode`, `ceus` of which there are crops."""
-        return tuple(self.info["modalities"])
+        return self.info.modalities
 
     @cached_property
     def manifest(self) -> pd.DataFrame:

@@ -12,7 +12,8 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
-from mufnet_lightning.cohort.clips import ClipFault, iter_frames, read_image
+from mufnet_lightning.cohort.clips import iter_frames, read_image
+from mufnet_lightning.cohort.faults import ClipFault
 
 LENGTH = 12
 

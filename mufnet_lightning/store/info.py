@@ -1,0 +1,87 @@
+"""What a crop store says of itself: store.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mufnet_lightning.vocabulary import MODALITIES, Modality
+
+FORMAT = "mufnet crop store"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """How a store was made, and what is in it.
+
+    Attributes:
+        mufnet: version of the package that made it.
+        created: when, as ISO 8601 in UTC.
+        margin: context on each side of a box, as a share of its side.
+        with_grades: whether every patient was to have a grade or a label.
+        pairs: rows of the manifest.
+        patients: of all pairs; `low` and `high` of them are of each class, the others ungraded.
+        modalities: those of which there are crops.
+        crops: files.
+        digest: SHA-256 of all inputs, 64 hexadecimal digits: equal digests, equal crops.
+        cohort: what names the cohort, whatever was added to it and whatever the margin; None in a
+            store of a version that did not note it.
+    """
+
+    mufnet: str
+    created: str
+    margin: float
+    with_grades: bool
+    pairs: int
+    patients: int
+    low: int
+    high: int
+    modalities: tuple[Modality, ...]
+    crops: int
+    digest: str
+    cohort: str | None = None
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> StoreInfo:
+        """From what `as_json` gave.
+
+        Raises:
+            KeyError: something is not there; its name.
+            TypeError, ValueError: something is of another kind.
+        """
+        cohort = content.get("cohort")
+        return cls(
+            mufnet=str(content["mufnet"]),
+            created=str(content["created"]),
+            margin=float(content["margin"]),
+            with_grades=bool(content["with_grades"]),
+            pairs=int(content["pairs"]),
+            patients=int(content["patients"]),
+            low=int(content["low"]),
+            high=int(content["high"]),
+            modalities=tuple(name for name in MODALITIES if name in content["modalities"]),
+            crops=int(content["crops"]),
+            digest=str(content["digest"]),
+            cohort=None if cohort is None else str(cohort),
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The content of store.json (**contract**), with its format and version."""
+        content = asdict(self) | {"modalities": list(self.modalities)}
+        if self.cohort is None:
+            del content["cohort"]
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
+
+    def __str__(self) -> str:
+        """`12 pairs of 3 patients (2 low, 1 high), bmode and ceus`."""
+        ungraded = self.patients - self.low - self.high
+        graded = (("low", self.low), ("high", self.high)) if ungraded < self.patients else ()
+        classes = [f"{count:,} {name}" for name, count in graded]
+        classes += [f"{ungraded:,} ungraded"] if ungraded else []
+        return (
+            f"{self.pairs:,} pair{'s' * (self.pairs != 1)} of "
+            f"{self.patients:,} patient{'s' * (self.patients != 1)} "
+            f"({', '.join(classes)}), {' and '.join(self.modalities)}"
+        )
