@@ -47,7 +47,7 @@ class StoreCohort:
         known = patients["label"].notna()
         return cls(
             store.digest,
-            store.info.get("cohort"),
+            store.cohort,
             {
                 str(patient): int(label) if is_known else None
                 for patient, label, is_known in zip(

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
 
+EXTENDS = "extends"
+"""The key of a configuration file that names the one below it."""
+
 _PACKAGE = Path(__file__).parents[1]
 # in a wheel they lie in the package, in a clone beside it
 _OWN_FOLDERS = (_PACKAGE / "configs", _PACKAGE.parent / "configs")
@@ -38,6 +41,41 @@ def find_config(name: str) -> Path:
     raise InputFault(
         f"configuration {name} {problem}{suggestion} (by name there are {', '.join(names)})"
     )
+
+
+def config_layers(name: str) -> list[Path]:
+    """The files that a configuration is made of, in the order in which they are laid over one another.
+
+    `extends: paper.yaml` at the top of a file names the one below it, in the same folder or by name.
+
+    Raises:
+        InputFault: one of them is not there, or they extend each other in a circle.
+
+    >>> [file.name for file in config_layers("fused")]
+    ['paper.yaml', 'fused.yaml']
+    """
+    layers: list[Path] = [find_config(name)]
+    while below := _extended(layers[0]):
+        beside = layers[0].parent / below
+        file = beside if beside.is_file() else find_config(below)
+        if file in layers:
+            raise InputFault(f"configuration {name}: {file} extends itself")
+        layers.insert(0, file)
+    return layers
+
+
+def _extended(file: Path) -> str | None:
+    """What a file extends; a file that is no YAML extends nothing, and is told when it is parsed."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    extended = content.get(EXTENDS) if isinstance(content, dict) else None
+    if extended is not None and not isinstance(extended, str):
+        raise InputFault(f"configuration {file}: extends is {extended!r}, expected the name of a file")
+    return extended
 
 
 def config_names() -> list[str]:

@@ -68,6 +68,21 @@ def open_study(study: str) -> str:
     return experiment.experiment_id
 
 
+def find_study(study: str) -> str:
+    """The id of a study's MLflow experiment.
+
+    Raises:
+        InputFault: there is no such study.
+    """
+    store = mlflow_client()
+    experiment = store.get_experiment_by_name(study)
+    if experiment is None:
+        names = sorted(e.name for e in store.search_experiments() if e.name != "Default")
+        others = f"; there are {', '.join(names)}" if names else ""
+        raise InputFault(f"there is no study {study!r} in {tracking_uri()}{others}")
+    return str(experiment.experiment_id)
+
+
 def mlflow_client() -> MlflowClient:
     """A client of the store."""
     from mlflow import MlflowClient, set_tracking_uri

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jsonargparse import Namespace
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
-from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -23,11 +21,8 @@ from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.checkpoints import (
     CHECKPOINT,
-    Checkpoint,
     read_checkpoint,
-    resolve_checkpoint,
 )
-from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
 from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, tracking_uri
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
@@ -35,115 +30,20 @@ from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, Selec
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
-from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration
 from mufnet_lightning.training.checks import check_same_store, check_selection, check_unseen
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
-from mufnet_lightning.training.parser import Parser
+from mufnet_lightning.training.parsed import ParsedCLI
 from mufnet_lightning.vocabulary import arm_name
 
-TRAINER_DEFAULTS = {  # the paper's, and ours where it is silent: see configs/paper.yaml
-    "max_epochs": 100,
-    "deterministic": "warn",
-    "devices": 1,
-    "num_sanity_val_steps": 0,
-    "log_every_n_steps": 10,
-    "enable_model_summary": False,
-}
-_SEEDS = 2**32  # what NumPy takes
 
-
-class MufnetCLI(LightningCLI):
-    """One verb (`fit`, `validate`, `test`, `predict`), or with `run=False` what it would build.
-
-    Args:
-        args: the words behind `mufnet`; without the verb where nothing is run.
-        run: whether to run the verb.
+class MufnetCLI(ParsedCLI):
+    """Builds data, network and trainer, and runs the verb; with `run=False` it builds them only.
 
     Raises:
         InputFault: the configuration, the store or the checkpoint cannot be used as asked.
         KeyboardInterrupt: the run was stopped.
     """
-
-    def __init__(self, args: Sequence[str], run: bool = True) -> None:
-        self.checkpoint: Checkpoint | None = None
-        self.resumed_run: str | None = None
-        exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
-        super().__init__(
-            MufNetModule,
-            RoiPairDataModule,
-            save_config_callback=RunRecord,
-            seed_everything_default=0,
-            trainer_defaults=TRAINER_DEFAULTS,
-            parser_class=Parser,
-            parser_kwargs={"prog": "mufnet", **exact} | {verb: dict(exact) for verb in self.subcommands()},
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            load_from_checkpoint_support=False,  # hyperparameters are plain values already
-            args=list(args),
-            run=run,
-        )
-
-    # what is parsed
-
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The verbs, and which of the trainer's arguments are not for the user."""
-        fixed = {"weights_only", "verbose", "return_predictions"}
-        return {verb: skip | fixed for verb, skip in LightningCLI.subcommands().items()}
-
-    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Network and data are ours unless a `class_path` names a subclass."""
-        super().add_core_arguments_to_parser(parser)
-        parser.set_defaults({"model": {"class_path": MODEL_CLASS}, "data": {"class_path": DATA_CLASS}})
-
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """The run's own settings, and what follows from another setting."""
-        parser.add_argument("--tracking", type=Tracking, default=Tracking())
-        parser.add_lightning_class_args(SelectedCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(Explain, "explain")
-        parser.link_arguments("data.init_args.modalities", "model.init_args.modalities")
-        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
-
-    def _prepare_subcommand_parser(
-        self, klass: type, subcommand: str, **kwargs: Any
-    ) -> LightningArgumentParser:
-        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
-        if subcommand == "predict":
-            parser.add_argument("--output", default="predictions.csv", help="file to write the scores to")
-        return parser
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse; a checkpoint that is scored without a configuration brings its own."""
-        super().parse_arguments(parser, args)
-        verb = self.config.get("subcommand")
-        if verb:
-            self._take_checkpoint(parser, verb, args)
-        config = self.config[verb] if verb else self.config
-        seed = config.seed_everything
-        if isinstance(seed, int) and not 0 <= seed < _SEEDS:
-            raise InputFault(f"seed_everything: {seed} is not in bounds, expected 0 to {_SEEDS - 1}")
-        if config.lr_scheduler and not config.optimizer:
-            raise InputFault("lr_scheduler is given without an optimizer: name both")
-
-    def _take_checkpoint(self, parser: LightningArgumentParser, verb: str, args: ArgsType) -> None:
-        config = self.config[verb]
-        given = config.ckpt_path
-        if given is None:
-            if verb != "fit":
-                raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
-            return
-        going_on = verb == "fit"
-        checkpoint = read_checkpoint(given, going_on)
-        if not going_on and not config.config:
-            self._subcommand_parsers[verb].set_defaults(_to_score_with(checkpoint.configuration))
-            super().parse_arguments(parser, args)  # options go over it
-        self.config[verb].ckpt_path = str(resolve_checkpoint(given, going_on))
-        self.checkpoint = checkpoint
-        self.resumed_run = _run_to_go_on_with(checkpoint) if going_on else None
-
-    def _parse_ckpt_path(self) -> None:
-        """Not the model's settings alone, as Lightning does it: see `_take_checkpoint`."""
 
     # what is built
 
@@ -197,7 +97,9 @@ class MufnetCLI(LightningCLI):
         folds_from = data.folds_from
         protocol = data.protocol
         if folds_from is not None:
-            data.given_folds = FoldTable(read_folds(resolve_artifact(folds_from, "folds.csv")), folds_from)
+            data.given_folds = FoldTable(
+                read_folds(resolve_artifact(folds_from, "folds.csv")), folds_from
+            )
             protocol = _protocol_of(folds_from)
         elif self.checkpoint is not None and self.checkpoint.folds is not None:
             data.given_folds = FoldTable(
@@ -236,11 +138,6 @@ class MufnetCLI(LightningCLI):
             tags["mlflow.parentRunId"] = where.parent_run
         name = f"{tags['arm']}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
         return [RunLogger(where, name, tags, self.resumed_run), *others]
-
-    def composed_config(self) -> dict[str, Any]:
-        """The configuration with every file, option and default in it, as plain values."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
-        return composed_configuration(self._parser(self.subcommand), config)
 
     # what is run
 
@@ -324,7 +221,11 @@ class MufnetCLI(LightningCLI):
         self.datamodule.setup(verb)
         run = getattr(self.trainer, verb)
         run(
-            self.model, datamodule=self.datamodule, verbose=False, weights_only=True, ckpt_path=ckpt_path
+            self.model,
+            datamodule=self.datamodule,
+            verbose=False,
+            weights_only=True,
+            ckpt_path=ckpt_path,
         )
 
     def _keep(self, selected: Path) -> None:
@@ -349,58 +250,9 @@ class MufnetCLI(LightningCLI):
             print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
 
 
-class DataCLI(MufnetCLI):
-    """Parses everything, and builds the data alone: to count what an arm can use, say."""
-
-    def __init__(self, args: Sequence[str]) -> None:
-        super().__init__(args, run=False)
-
-    def instantiate_classes(self) -> None:
-        """The data, without its network."""
-        built = self.parser.instantiate_classes(Namespace(data=self.config.data))
-        self.datamodule: RoiPairDataModule = built.data
-
-
-class _UnparsedCLI(MufnetCLI):
-    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        self.config = Namespace(subcommand=None, seed_everything=False)
-
-    def instantiate_classes(self) -> None:
-        """Nothing."""
-
-
-def lightning_parser() -> LightningArgumentParser:
-    """The parser of all verbs, with nothing parsed."""
-    return _UnparsedCLI([]).parser
-
-
-def _to_score_with(configuration: Configuration) -> dict[str, Any]:
-    """What of a training's configuration counts later: not its machine, nor its run."""
-    composed = configuration.composed()
-    kept = {
-        key: composed[key]
-        for key in ("seed_everything", "model", "data", "checkpoint", "explain")
-        if key in composed
-    }
-    kept["data"]["init_args"].pop("folds_from", None)  # the checkpoint has the table itself
-    kept["tracking"] = Tracking(study=composed["tracking"]["study"])
-    return kept
-
-
 def _protocol_of(reference: str) -> str:
     """How the patients of a fold table were split; a run that it is taken from may know it."""
     try:
         return find_run(reference).protocol or "from_file"
     except InputFault:
         return "from_file"
-
-
-def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
-    """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
-    if checkpoint.run_id is None:
-        return None
-    try:
-        run = find_run(checkpoint.run_id)
-    except InputFault:
-        return None
-    return None if run.is_finished else run.id

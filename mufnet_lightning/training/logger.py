@@ -3,37 +3,57 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.runs import Tracking, open_study, tracking_uri
+from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from mlflow import MlflowClient
+
+    from mufnet_lightning.data.datamodule import RoiPairDataModule
 
 
 class RunLogger(MLFlowLogger):
     """An MLflow run that is closed once, by whoever opened it.
 
     Lightning would close it after `fit`, before validation and test are scored; a run that broke off
-    there would look finished.
+    there would look finished. As a context it closes itself:
+
+        with RunLogger(Tracking(study="notebook")) as logger:
+            trainer = Trainer(logger=logger, callbacks=[RunRecord(), PredictionWriter(), Evaluation()])
+            trainer.fit(module, datamodule=data)
+
+    Args:
+        where: study, name, parent run and baseline.
+        run_name: where `where` has none.
+        tags: of the run; what is missing of arm, fold, protocol and code is added from the data.
+        resumed_run: id of a run to go on with.
     """
 
     def __init__(
         self,
-        where: Tracking,
-        run_name: str,
-        tags: Mapping[str, str],
+        where: Tracking | None = None,
+        run_name: str | None = None,
+        tags: Mapping[str, str] | None = None,
         resumed_run: str | None = None,
     ) -> None:
+        where = where or Tracking()
         super().__init__(
             experiment_name=where.study,
             run_name=where.run_name or run_name,
             tracking_uri=tracking_uri(),
-            tags=dict(tags),
+            tags={"study": where.study, "verb": "fit", "selection": "validation", **(tags or {})},
             run_id=resumed_run,
         )
         self.resumed = resumed_run is not None
@@ -58,9 +78,23 @@ class RunLogger(MLFlowLogger):
         return str(self.run_id)
 
     @property
+    def title(self) -> str:
+        """The run's name."""
+        return str(self._run_name)
+
+    @property
     def opened(self) -> bool:
         """Whether there is a run yet; it is created on first use."""
         return self._initialized
+
+    def describe(self, data: RoiPairDataModule) -> None:
+        """Name and tag a run that is not opened yet, as far as that was left open."""
+        if self.opened or self.resumed:
+            return
+        arm = arm_name(data.modalities)
+        known = {"arm": arm, "fold": str(data.fold), "protocol": data.protocol, **commit_tags()}
+        self.tags = {**known, **(self.tags or {})}
+        self._run_name = self._run_name or f"{arm}-fold{data.fold}"
 
     @rank_zero_only
     def watch_machine(self) -> None:
@@ -86,3 +120,41 @@ class RunLogger(MLFlowLogger):
             with contextlib.suppress(Exception):  # the status matters more than its reason
                 self.experiment.set_tag(self.run, "reason", reason[:5000])
         self.experiment.set_terminated(self.run, status)
+
+    def __enter__(self) -> RunLogger:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close("FINISHED")
+        elif isinstance(error, KeyboardInterrupt | SIGTERMException):
+            self.close("KILLED", "interrupted")
+        else:
+            self.close("FAILED", f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def recorded(trainer: Trainer) -> Iterator[None]:
+    """Close the trainer's run when the block ends, however it ends.
+
+    Raises:
+        KeyboardInterrupt: the training was stopped, which Lightning turns into other exceptions.
+    """
+    with contextlib.ExitStack() as runs:
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                runs.enter_context(logger)
+        try:
+            yield
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SIGTERMException) or (
+                isinstance(error, SystemExit) and trainer.interrupted
+            )
+            if stopped:
+                raise KeyboardInterrupt from None
+            raise

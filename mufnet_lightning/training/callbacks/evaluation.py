@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import logging
 
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,6 +15,8 @@ from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
 from mufnet_lightning.training.callbacks.predictions import part_table
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import METRIC_NAMES, arm_name
+
+log = logging.getLogger(__name__)
 
 
 class Evaluation(Callback):
@@ -62,7 +64,7 @@ class Evaluation(Callback):
             arms = self._matched(table, part, trainer.datamodule)  # type: ignore[attr-defined]
         except EvaluationError as error:  # a part that was cut short; the training is not lost with it
             logger.experiment.set_tag(logger.run, f"not_evaluated_{part}", str(error)[:5000])
-            print(f"mufnet: {part} is not evaluated: {error}", file=sys.stderr)
+            log.warning("%s is not evaluated: %s", part, error)
             return
         numbers = record_part(logger.experiment, logger.run, part, arms, table)
         # the module has logged the others

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
-from mufnet_lightning.data.prediction_table import prediction_table
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.prediction_table import gather_predictions, prediction_table
+from mufnet_lightning.evaluation.predictions import patient_summary
+from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.tracking.checkpoints import Checkpoint
+from mufnet_lightning.training.checks import seen_patients
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import PREDICTIONS
+
+log = logging.getLogger(__name__)
 
 
 def part_table(trainer: Trainer, pl_module: LightningModule, part: str) -> pd.DataFrame:
@@ -37,3 +49,38 @@ class PredictionWriter(Callback):
         self._parts[part] = part_table(trainer, pl_module, part)
         text = pd.concat(self._parts.values()).to_csv(index=False)
         trainer.logger.experiment.log_text(trainer.logger.run, text, PREDICTIONS)
+
+
+def write_predictions(
+    batches: Sequence[dict[str, Tensor]], data: RoiPairDataModule, checkpoint: Checkpoint, file: Path
+) -> None:
+    """Write a row an image, and print a row a patient.
+
+    Patients who trained the checkpoint are marked `train` in the file: `compare` leaves them out.
+
+    Args:
+        batches: what `predict_step` returned, see `MufNetModule`.
+        data: that was scored.
+        checkpoint: that scored it.
+        file: to write, whole or not at all.
+    """
+    table = prediction_table(data, gather_predictions(list(batches)), "predict")
+    seen = seen_patients(checkpoint, data)
+    trained = table["patient_id"].isin(seen.certain)
+    if trained.any():
+        table["split"] = table["split"].mask(trained, "train")
+        log.warning(
+            "%s of these patients trained this checkpoint, so their scores flatter (split `train` "
+            "in the file)",
+            table.loc[trained, "patient_id"].nunique(),
+        )
+    doubtful = table.loc[table["patient_id"].isin(seen.doubtful), "patient_id"].nunique()
+    if doubtful:
+        log.warning(
+            "%s of these patients bear the id and the grade of a patient of another cohort that "
+            "trained this checkpoint; if they are the same persons, their scores flatter",
+            doubtful,
+        )
+    write_atomic(file, table.to_csv(index=False))
+    print(patient_summary(table).to_string(index=False))
+    print(f"scores of {len(table)} images: {file}")

@@ -1,76 +1,121 @@
-"""What every run says of itself: configuration, code, data, split, machine, and how it ended."""
+"""What every run says of itself: configuration, code, data, split and machine."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from lightning.pytorch import Callback, LightningModule, Trainer
+from jsonargparse import Namespace
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.leakage import training_cohort
+from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.tracking.artifacts import log_json
+from mufnet_lightning.tracking.checkpoints import checkpoint_record
+from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.provenance import environment
 from mufnet_lightning.training.logger import RunLogger
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+_OF_THIS_CALL = ("ckpt_path", "config", "output", EXTENDS)
+"""What a configuration says of one call on one machine, and would not repeat the run."""
 
-class RunRecord(Callback):
-    """Records, as soon as a run starts: configuration, split, environment, data digest.
+
+class RunRecord(SaveConfigCallback):
+    """Records, as soon as a run starts: config.yaml, folds.csv, environment.json, data digest.
+
+    A checkpoint gets what it needs to be run again, and whom it was trained on. `config.yaml`, given
+    back to the command, repeats the run.
 
     Args:
-        config: the composed configuration, as `config.yaml` will say it.
+        parser, config: of LightningCLI. Without a parser `config` is a configuration as plain values;
+            without either, it is composed from the arguments of module and datamodule.
+        cli_arguments: see `SaveConfigCallback`.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = dict(config)
-        self._recorded = False
+    def __init__(
+        self,
+        parser: LightningArgumentParser | None = None,
+        config: Namespace | Mapping[str, Any] | None = None,
+        **cli_arguments: Any,
+    ) -> None:
+        super().__init__(parser, config, **{**cli_arguments, "save_to_log_dir": False})  # type: ignore[arg-type]
+
+    def composed(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """The configuration with every file, option and default in it, as plain values."""
+        if isinstance(self.config, Namespace):
+            return composed_configuration(self.parser, self.config)
+        if self.config is not None:
+            return dict(self.config)
+        data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        sections = {"model": pl_module, "data": data}
+        configuration = {
+            name: {
+                "class_path": f"{type(part).__module__}.{type(part).__qualname__}",
+                "init_args": _plain(dict(part.hparams)),
+            }
+            for name, part in sections.items()
+        }
+        return {**configuration, "seed_everything": data.seed}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Record, once a run."""
         logger = trainer.logger
-        if self._recorded or not isinstance(logger, RunLogger) or not trainer.is_global_zero:
-            return
-        self._recorded = True
+        if isinstance(logger, RunLogger):
+            logger.describe(trainer.datamodule)  # type: ignore[attr-defined]
+            super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """On the first process alone."""
+        logger = trainer.logger
+        assert isinstance(logger, RunLogger)
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        config = self.composed(trainer, pl_module)
         logger.watch_machine()
         client, run_id = logger.experiment, logger.run
-        client.log_text(run_id, yaml.safe_dump(self._config, sort_keys=False), "config.yaml")
+        client.log_text(run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
         client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
         log_json(client, run_id, environment(), "environment.json")
         if not logger.resumed:  # MLflow's parameters are written once
-            logger.log_hyperparams(dict(_flatten(self._config)))
+            logger.log_hyperparams(dict(_flatten(Configuration.of(config).settings)))
             _log_dataset(client, run_id, data)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """A checkpoint says how to run it, whom it was trained on, and in which run to go on."""
-        checkpoint["mufnet_config"] = yaml.safe_dump(self._config, sort_keys=False)
-        data = getattr(trainer, "datamodule", None)
-        if data is not None:
-            checkpoint["mufnet_folds"] = data.folds.to_csv(index=False)
-            checkpoint["mufnet_digest"] = data.store.digest
-            own, before = _trained_cohort(data), pl_module.trained_before
-            checkpoint["mufnet_trained"] = [*(c for c in before if c != own), own]  # type: ignore[union-attr]
-        if isinstance(trainer.logger, RunLogger):
-            checkpoint["mufnet_run"] = trainer.logger.run
+        data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        config = yaml.safe_dump(self.composed(trainer, pl_module), sort_keys=False)
+        run_id = trainer.logger.run if isinstance(trainer.logger, RunLogger) else None
+        checkpoint |= checkpoint_record(
+            config,
+            data.folds.to_csv(index=False),
+            training_cohort(data),
+            pl_module.trained_before,  # type: ignore[arg-type]
+            run_id,
+        )
 
 
-def _trained_cohort(data: RoiPairDataModule) -> dict[str, Any]:
-    """The store's digest, its patients with their labels, and those of the training part."""
-    patients = data.store.manifest.drop_duplicates("patient_id")
-    here = data.folds[(data.folds["fold"] == data.fold) & (data.folds["part"] == "train")]
-    return {
-        "digest": data.store.digest,
-        "patients": {
-            str(p): int(v) for p, v in zip(patients["patient_id"], patients["label"], strict=True)
-        },
-        "train": [str(patient) for patient in here["patient_id"]],
-    }
+def composed_configuration(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
+    """A parsed configuration as plain values, every default in it; what is of one call is left out."""
+    text = parser.dump(config, skip_link_targets=False, skip_none=False)
+    return {name: value for name, value in yaml.safe_load(text).items() if name not in _OF_THIS_CALL}
+
+
+def _plain(values: Any) -> Any:
+    """As YAML says it: dataclasses as mappings, tuples as lists."""
+    if is_dataclass(values) and not isinstance(values, type):
+        return _plain(asdict(values))
+    if isinstance(values, Mapping):
+        return {str(name): _plain(value) for name, value in values.items()}
+    return [_plain(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

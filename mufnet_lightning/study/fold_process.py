@@ -1,0 +1,92 @@
+"""A fold in a process of its own, started from a warm one: it costs its training and no imports.
+
+A fold leaves nothing behind for the next one to start from, and one that fails takes nobody with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.locks import Lock
+from mufnet_lightning.system.log import start_logging
+from mufnet_lightning.system.processes import warm_context
+
+PRELOAD = ("mufnet_lightning.training.run", "mlflow", "matplotlib.figure")
+SECONDS_TO_CLOSE = 5.0
+log = logging.getLogger(__name__)
+
+
+def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
+    """Run `mufnet fit` with these arguments; what it prints goes to standard error.
+
+    Args:
+        fold: that it runs, for messages.
+        arguments: of `fit`.
+        lock: of the cross-validation, which the process holds too.
+
+    Raises:
+        InputFault: the fold could not be run as asked.
+        KeyboardInterrupt: it was stopped.
+        RuntimeError: it failed, or its process was killed.
+    """
+    context = warm_context(PRELOAD)
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(
+        target=_fit, args=(list(arguments), lock, dict(os.environ), there), name=f"fold {fold}"
+    )
+    process.start()
+    there.close()
+    try:
+        try:
+            faults: list[str] | None = here.recv()  # waits for its end
+        except EOFError:  # it ended without a word
+            faults = None
+        process.join()
+    except KeyboardInterrupt:
+        process.join(SECONDS_TO_CLOSE)  # the terminal has interrupted it too; it closes its run
+        if process.is_alive():
+            process.terminate()
+        process.join()
+        raise
+    if faults:
+        raise InputFault([f"fold {fold}: {fault}" for fault in faults])
+    if process.exitcode == 130:
+        raise KeyboardInterrupt
+    if process.exitcode:
+        how = "was killed" if process.exitcode < 0 else "failed"
+        raise RuntimeError(f"fold {fold} {how} (exit code {process.exitcode}); it can be gone on with")
+
+
+def _fit(
+    arguments: list[str], lock: Lock, environment: Mapping[str, str], connection: Connection
+) -> None:
+    """In the new process: its exit code is the command's."""
+    os.environ.clear()
+    os.environ.update(environment)  # the warm process was started in an earlier one
+    sys.stdout.flush()
+    os.dup2(sys.stderr.fileno(), 1)
+    sys.argv[1:] = ["fit", *arguments]  # Lightning starts further processes of a fold with them
+    start_logging()
+    from mufnet_lightning.training.run import run_lightning
+
+    faults: list[str] = []
+    code = 0
+    try:
+        with lock.in_child():
+            run_lightning(["fit", *arguments])
+    except InputFault as fault:
+        faults, code = list(fault.faults), 2
+    except KeyboardInterrupt:
+        code = 130
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    connection.send(faults)
+    connection.close()
+    sys.exit(code)

@@ -1,0 +1,133 @@
+"""What makes two cross-validations the same: all that may change a trained weight, and nothing else."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import mufnet_lightning
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.tracking.configuration import Configuration
+
+TRAINS = ("models", "data/dataset.py", "data/sampler.py", "data/transforms.py", "data/datamodule.py")
+"""Code of this package that a trained weight depends on; the folds are compared as a table."""
+_ELSEWHERE = {
+    "data": ("fold", "folds_from", "store", "num_workers"),  # folds and digest are compared themselves
+    "trainer": ("logger", "enable_progress_bar", "profiler", "log_every_n_steps", "default_root_dir"),
+}
+_KNOWN = ("torch", "lightning", "mufnet_lightning", "timm")
+
+
+def identity(config: Mapping[str, Any], digest: str, folds: str) -> str:
+    """32 hexadecimal digits that name a cross-validation.
+
+    Args:
+        config: composed configuration of one of its folds.
+        digest: of the store.
+        folds: fold table, CSV.
+    """
+    settings = what_trains(config)
+    what = [settings, digest, folds, _code_digest(_own_files()), _code_digest(_named_files(settings))]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that may change a result: not which fold comes first, nor what is told of it."""
+    configuration = Configuration.of(json.loads(json.dumps(config)))
+    settings = {
+        name: values
+        for name, values in configuration.settings.items()
+        if name not in ("explain", "ckpt_path", "config", "extends")
+    }
+    for section, names in _ELSEWHERE.items():
+        values = settings.get(section) or {}
+        settings[section] = {name: value for name, value in values.items() if name not in names}
+    baseline = (settings.get("tracking") or {}).get("baseline")
+    classes = {"model_class": configuration.model_class, "data_class": configuration.data_class}
+    return {**settings, "tracking": {"baseline": baseline}, **classes}
+
+
+def trains_the_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether a configuration of an earlier version, which had fewer settings, trains what `now` does.
+
+    A setting that it did not have must be what the class takes unless told.
+    """
+    before, after = what_trains(earlier), what_trains(now)
+    defaults = {"model": _defaults(MufNetModule), "data": _defaults(RoiPairDataModule)}
+    for section in before.keys() | after.keys():
+        old, new = before.get(section), after.get(section)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            filled = {**defaults.get(section, {}), **old}
+            if any(filled.get(name) != value for name, value in new.items()):
+                return False
+        elif old != new:
+            return False
+    return True
+
+
+def _defaults(part: type) -> dict[str, Any]:
+    """The defaults of a class's arguments, as JSON says them."""
+    return {
+        name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        for name, parameter in inspect.signature(part).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+
+
+def _own_files() -> Iterator[Path]:
+    package = Path(mufnet_lightning.__file__).parent
+    for name in TRAINS:
+        place = package / name
+        yield from sorted(place.rglob("*.py")) if place.is_dir() else [place]
+
+
+def _named_files(settings: Any) -> Iterator[Path]:
+    """The modules of somebody's own classes that a configuration names, by the order of their names."""
+    for name in sorted(set(_class_paths(settings))):
+        module = name.rpartition(".")[0]
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError):
+            continue
+        if spec and spec.origin and spec.origin.endswith(".py"):
+            yield Path(spec.origin)
+
+
+def _class_paths(settings: Any) -> Iterator[str]:
+    if isinstance(settings, Mapping):
+        for value in settings.values():
+            yield from _class_paths(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _class_paths(value)
+    elif isinstance(settings, str):
+        package, _, rest = settings.partition(".")
+        names = settings.split(".")
+        if rest and package not in _KNOWN and all(name.isidentifier() for name in names):
+            yield settings
+
+
+def _code_digest(files: Iterable[Path]) -> str:
+    """Of what the code does: a comment or a docstring may change while a study runs."""
+    digest = hashlib.sha256()
+    for file in files:
+        tree = ast.parse(file.read_bytes())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                node.body = [part for part in node.body if not _is_text(part)]
+        digest.update(file.name.encode())
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and (
+        isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    )

@@ -1,0 +1,82 @@
+"""What is refused before a run is opened: a selection without scores, patients seen in training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.checkpoints import Checkpoint
+from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.vocabulary import METRIC_NAMES
+
+log = logging.getLogger(__name__)
+
+
+def check_selection(selection: SelectedCheckpoint, data: RoiPairDataModule) -> None:
+    """Refuse to select on a part that is not scored."""
+    part, _, name = str(selection.monitor).partition("/")
+    if part not in ("val", "test_watched") or name not in METRIC_NAMES:
+        raise InputFault(
+            f"checkpoint.monitor is {selection.monitor}, expected val/ or test_watched/ "
+            f"and one of {', '.join(METRIC_NAMES)}"
+        )
+    if selection.kind == "optimistic" and not data.watch_test:
+        raise InputFault(
+            f"checkpoint.monitor is {selection.monitor}, which needs data.watch_test: true"
+        )
+
+
+def check_unseen(
+    data: RoiPairDataModule, parts: tuple[str, ...], sources: Mapping[str, Checkpoint]
+) -> None:
+    """Refuse to score patients on whom the weights were trained.
+
+    Args:
+        data: that is to be scored.
+        parts: which of it, `val` and `test`.
+        sources: of the weights, by the option that named them.
+
+    Raises:
+        InputFault: one of them is in one of `parts` of this fold.
+    """
+    table = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(parts)]
+    for name, checkpoint in sources.items():
+        trained = seen_patients(checkpoint, data)
+        seen = table[table["patient_id"].isin(trained.certain)]
+        if not seen.empty:
+            first = seen.iloc[0]
+            raise InputFault(
+                f"{name}: patient {first['patient_id']} of the {first['part']} part of fold "
+                f"{data.fold} trained this checkpoint, and the score would flatter (a patient of "
+                "another cohort needs another id)"
+            )
+        _warn_of_doubt(name, trained, set(table["patient_id"]))
+
+
+def seen_patients(checkpoint: Checkpoint, data: RoiPairDataModule) -> TrainedPatients:
+    """The patients of a store on whom a checkpoint was, or may have been, trained."""
+    return trained_patients(checkpoint.trained, StoreCohort.of(data.store))
+
+
+def _warn_of_doubt(name: str, trained: TrainedPatients, scored: set[str]) -> None:
+    doubtful = sorted(trained.doubtful & scored)
+    if doubtful:
+        log.warning(
+            "%s: %s of the scored patients bear the id and the grade of a patient of another cohort "
+            "that trained it (%s, ...); if they are the same persons, the score flatters",
+            name,
+            len(doubtful),
+            doubtful[0],
+        )
+
+
+def check_same_store(checkpoint: Checkpoint, data: RoiPairDataModule) -> None:
+    """Refuse to go on with a training on other data."""
+    if checkpoint.digest not in (None, data.store.digest):
+        raise InputFault(
+            f"{data.store_path} is not the one that this checkpoint was trained on; "
+            "start a new run with model.init_from"
+        )

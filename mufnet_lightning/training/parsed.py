@@ -1,0 +1,178 @@
+"""From the words behind `mufnet` to a whole configuration, that of a checkpoint among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from jsonargparse import Namespace
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint, resolve_checkpoint
+from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
+from mufnet_lightning.tracking.runs import Tracking, find_run
+from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.training.callbacks.explanation import Explain
+from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration
+from mufnet_lightning.training.parser import Parser
+
+TRAINER_DEFAULTS = {  # the paper's, and ours where it is silent: see configs/paper.yaml
+    "max_epochs": 100,
+    "deterministic": "warn",
+    "devices": 1,
+    "num_sanity_val_steps": 0,
+    "log_every_n_steps": 10,
+    "enable_model_summary": False,
+}
+_SEEDS = 2**32  # what NumPy takes
+
+
+class ParsedCLI(LightningCLI):
+    """Parses one verb (`fit`, `validate`, `test`, `predict`); who extends it builds.
+
+    Args:
+        args: the words behind `mufnet`; without the verb where nothing is run.
+        run: whether to run the verb.
+
+    Raises:
+        InputFault: the configuration, the store or the checkpoint cannot be used as asked.
+        KeyboardInterrupt: the run was stopped.
+    """
+
+    def __init__(self, args: Sequence[str], run: bool = True) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self.resumed_run: str | None = None
+        exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
+        super().__init__(
+            MufNetModule,
+            RoiPairDataModule,
+            save_config_callback=RunRecord,
+            seed_everything_default=0,
+            trainer_defaults=TRAINER_DEFAULTS,
+            parser_class=Parser,
+            parser_kwargs={"prog": "mufnet", **exact}
+            | {verb: dict(exact) for verb in self.subcommands()},
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            load_from_checkpoint_support=False,  # hyperparameters are plain values already
+            args=list(args),
+            run=run,
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """The verbs, and which of the trainer's arguments are not for the user."""
+        fixed = {"weights_only", "verbose", "return_predictions"}
+        return {verb: skip | fixed for verb, skip in LightningCLI.subcommands().items()}
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Network and data are ours unless a `class_path` names a subclass."""
+        super().add_core_arguments_to_parser(parser)
+        parser.set_defaults({"model": {"class_path": MODEL_CLASS}, "data": {"class_path": DATA_CLASS}})
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's own settings, and what follows from another setting."""
+        parser.add_argument("--tracking", type=Tracking, default=Tracking())
+        parser.add_lightning_class_args(SelectedCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Explain, "explain")
+        parser.link_arguments("data.init_args.modalities", "model.init_args.modalities")
+        parser.link_arguments("seed_everything", "data.init_args.seed", compute_fn=int)
+
+    def _prepare_subcommand_parser(
+        self, klass: type, subcommand: str, **kwargs: Any
+    ) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument(
+                "--output", default="predictions.csv", help="file to write the scores to"
+            )
+        return parser
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse; a checkpoint that is scored without a configuration brings its own."""
+        super().parse_arguments(parser, args)
+        verb = self.config.get("subcommand")
+        if verb:
+            self._take_checkpoint(parser, verb, args)
+        config = self.config[verb] if verb else self.config
+        seed = config.seed_everything
+        if isinstance(seed, int) and not 0 <= seed < _SEEDS:
+            raise InputFault(f"seed_everything: {seed} is not in bounds, expected 0 to {_SEEDS - 1}")
+        if config.lr_scheduler and not config.optimizer:
+            raise InputFault("lr_scheduler is given without an optimizer: name both")
+
+    def _take_checkpoint(self, parser: LightningArgumentParser, verb: str, args: ArgsType) -> None:
+        config = self.config[verb]
+        given = config.ckpt_path
+        if given is None:
+            if verb != "fit":
+                raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
+            return
+        going_on = verb == "fit"
+        checkpoint = read_checkpoint(given, going_on)
+        if not going_on and not config.config:
+            self._subcommand_parsers[verb].set_defaults(_to_score_with(checkpoint.configuration))
+            super().parse_arguments(parser, args)  # options go over it
+        self.config[verb].ckpt_path = str(resolve_checkpoint(given, going_on))
+        self.checkpoint = checkpoint
+        self.resumed_run = _run_to_go_on_with(checkpoint) if going_on else None
+
+    def _parse_ckpt_path(self) -> None:
+        """Not the model's settings alone, as Lightning does it: see `_take_checkpoint`."""
+
+    def composed_config(self) -> dict[str, Any]:
+        """The configuration with every file, option and default in it, as plain values."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        return composed_configuration(self._parser(self.subcommand), config)
+
+
+class DataCLI(ParsedCLI):
+    """Parses everything, and builds the data alone: to count what an arm can use, say."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        super().__init__(args, run=False)
+
+    def instantiate_classes(self) -> None:
+        """The data, without its network."""
+        built = self.parser.instantiate_classes(Namespace(data=self.config.data))
+        self.datamodule: RoiPairDataModule = built.data
+
+
+class _UnparsedCLI(ParsedCLI):
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        self.config = Namespace(subcommand=None, seed_everything=False)
+
+    def instantiate_classes(self) -> None:
+        """Nothing."""
+
+
+def lightning_parser() -> LightningArgumentParser:
+    """The parser of all verbs, with nothing parsed."""
+    return _UnparsedCLI([]).parser
+
+
+def _to_score_with(configuration: Configuration) -> dict[str, Any]:
+    """What of a training's configuration counts later: not its machine, nor its run."""
+    composed = configuration.composed()
+    kept = {
+        key: composed[key]
+        for key in ("seed_everything", "model", "data", "checkpoint", "explain")
+        if key in composed
+    }
+    kept["data"]["init_args"].pop("folds_from", None)  # the checkpoint has the table itself
+    kept["tracking"] = Tracking(study=composed["tracking"]["study"])
+    return kept
+
+
+def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
+    """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
+    if checkpoint.run_id is None:
+        return None
+    try:
+        run = find_run(checkpoint.run_id)
+    except InputFault:
+        return None
+    return None if run.is_finished else run.id
