@@ -63,7 +63,7 @@ class MappedBatch:
 
     def signal(self, data: RoiPairDataModule, signal: Signal) -> NDArray[np.bool_]:
         """Where the signal lies in each crop, (N, H, W)."""
-        manifest, margin = data.store.manifest.iloc[self.rows], data.store.info["margin"]
+        manifest, margin = data.store.manifest.iloc[self.rows], data.store.info.margin
         return np.stack([signal.signal(row, margin, data.image_size) for row in manifest.itertuples()])
 
 

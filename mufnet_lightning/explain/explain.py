@@ -137,4 +137,4 @@ def _measures(
 
 
 def _lesion(data: RoiPairDataModule) -> NDArray[np.bool_]:
-    return lesion_ellipse(data.image_size, data.image_size, data.store.info["margin"])
+    return lesion_ellipse(data.image_size, data.image_size, data.store.info.margin)

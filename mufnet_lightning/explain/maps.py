@@ -8,7 +8,7 @@ so its activations are those of both modalities, one after the other.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.options import Method
 from mufnet_lightning.models.encoder import Encoder
-from mufnet_lightning.models.mufnet import MufNet
+from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 
 
 @dataclass(frozen=True)
@@ -117,20 +117,27 @@ class _Stacked(nn.Module):
 
     def forward(self, stacked: Tensor) -> Tensor:
         parts = stacked.chunk(len(self.net.modalities))
-        output = self.net(dict(zip(self.net.modalities, parts, strict=True)))
+        output: MufNetOutput = self.net(dict(zip(self.net.modalities, parts, strict=True)))
         if not output.logits.requires_grad:
-            raise InputFault(f"no score depends on layer {self.layer!r}: choose another layer")
+            raise InputFault(
+                f"no score depends on layer {self.layer!r}: choose another layer"
+                if self.layer
+                else "no score depends on the encoder's maps, so they cannot be explained"
+            )
+        _check_weights(self.net, output.weights, len(output.logits))
         self.logits, self.weights = output.logits.detach(), output.weights.detach()
         return output.logits
 
 
-class _Raw(BaseCAM):
+class _Raw(BaseCAM):  # type: ignore[misc]
     """The library's maps without its normalisation, one after the other for several layers."""
 
     def compute_cam_per_layer(
         self, input_tensor: Tensor, targets: list[nn.Module], eigen_smooth: bool
     ) -> list[NDArray[np.float32]]:
         record = self.activations_and_grads
+        if len(record.activations) != len(self.target_layers):
+            raise InputFault("this layer is passed more than once: choose another layer")
         return [
             np.maximum(
                 self.get_cam_image(
@@ -149,15 +156,15 @@ class _Raw(BaseCAM):
         return np.concatenate(cam_per_target_layer)
 
 
-class _GradCam(_Raw, GradCAM):
+class _GradCam(_Raw, GradCAM):  # type: ignore[misc]
     pass
 
 
-class _GradCamPlusPlus(_Raw, GradCAMPlusPlus):
+class _GradCamPlusPlus(_Raw, GradCAMPlusPlus):  # type: ignore[misc]
     pass
 
 
-class _LayerCam(_Raw, LayerCAM):
+class _LayerCam(_Raw, LayerCAM):  # type: ignore[misc]
     pass
 
 
@@ -171,36 +178,55 @@ _METHODS: dict[Method, type[BaseCAM]] = {
 def _target_layer(encoder: nn.Module, name: str | None) -> nn.Module:
     if name is None:
         return encoder  # what it returns are the feature maps that are pooled
-    assert isinstance(encoder, Encoder)
-    layers = dict(encoder.backbone.named_modules())
+    layers: dict[str, nn.Module] = dict(layered(encoder).named_modules())
     if name not in layers or not name:
         known = [other for other in layers if other and "." not in other]
-        raise InputFault(f"{encoder.name} has no layer {name!r}; it has {', '.join(known)} and theirs")
+        raise InputFault(
+            f"{_called(encoder)} has no layer {name!r}; it has {', '.join(known)} and theirs"
+        )
     return layers[name]
 
 
-def _channels_first(net: MufNet, square: bool):  # type: ignore[no-untyped-def]
+def layered(encoder: nn.Module) -> nn.Module:
+    """Whose layers have names: timm's network inside our encoder, or somebody's own encoder itself."""
+    return encoder.get_submodule("backbone") if isinstance(encoder, Encoder) else encoder
+
+
+def _called(encoder: nn.Module) -> str:
+    return encoder.name if isinstance(encoder, Encoder) else type(encoder).__name__
+
+
+def _channels_first(net: MufNet, square: bool) -> Callable[[Tensor], Tensor]:
     encoder = net.encoders[0]
-    assert isinstance(encoder, Encoder)
-    channels = encoder.backbone.num_features
-    channels_last = getattr(encoder.backbone, "output_fmt", "NCHW") == "NHWC"
+    name, network = _called(encoder), layered(encoder)
+    channels = network.num_features
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
 
     def transform(maps: Tensor) -> Tensor:
         if maps.ndim != 4:
             raise InputFault(
-                f"{encoder.name} has no feature maps there, but a tensor of the shape "
+                f"{name} has no feature maps there, but a tensor of the shape "
                 f"{tuple(maps.shape)}; Grad-CAM needs maps (images, channels, height, width)"
             )
         last = channels_last or (maps.shape[-1] == channels and maps.shape[1] != channels)
-        found = maps.permute(0, 3, 1, 2) if last else maps
-        if square and found.shape[2] != found.shape[3]:
+        first = maps.permute(0, 3, 1, 2) if last else maps
+        if square and first.shape[2] != first.shape[3]:
             raise InputFault(
-                f"{encoder.name} has no feature maps there that could be read: their shape is "
+                f"{name} has no feature maps there that could be read: their shape is "
                 f"{tuple(maps.shape)}; choose another layer"
             )
-        return found
+        return first
 
     return transform
+
+
+def _check_weights(net: MufNet, weights: object, images: int) -> None:
+    shape = tuple(weights.shape) if isinstance(weights, Tensor) else None
+    if shape != (images, len(net.modalities)):
+        raise InputFault(
+            f"model.fusion {type(net.fusion).__name__} gives weights of the shape {shape}; to be "
+            f"explained it needs one for each image and modality, {(images, len(net.modalities))}"
+        )
 
 
 @contextmanager

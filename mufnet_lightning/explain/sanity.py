@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from mufnet_lightning.explain.maps import activation_maps
+from mufnet_lightning.explain.maps import activation_maps, layered
 from mufnet_lightning.explain.options import Method
-from mufnet_lightning.models.encoder import Encoder
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.vocabulary import STAGES
 
@@ -82,35 +81,27 @@ def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.fl
 
 
 def _drawn_anew(net: MufNet, seed: int, draw: int) -> MufNet:
-    encoder = net.encoders[0]
-    assert isinstance(encoder, Encoder)
-    devices = [encoder.get_buffer("mean").device]
-    with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):
+    device = next(net.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         words = np.random.SeedSequence([seed, draw], spawn_key=(1,))
         torch.manual_seed(int(words.generate_state(1, np.uint64)[0] >> 1))
-        return MufNet(
-            net.modalities,
-            encoder.name,
-            net.share_encoder,
-            net.fusion.normalize if net.fusion is not None else "softmax",
-            net.dropout.p,
-            net.head.out_features,
-        )
+        return net.fresh()
 
 
 def _thirds(net: MufNet) -> list[list[str]]:
     """Names of the encoder's stages, of every encoder, the last ones first, in three parts."""
     encoder = net.encoders[0]
-    assert isinstance(encoder, Encoder)
-    names: list[str] = []
-    for name, child in encoder.backbone.named_children():
+    network = layered(encoder)
+    prefix = "" if network is encoder else "backbone."
+    names = [name for name, _ in network.named_parameters(recurse=False)]
+    for name, child in network.named_children():
         parts = [f"{name}.{part}" for part, _ in child.named_children()]
-        names += parts if isinstance(child, nn.Sequential) and parts else [name]
-    names = [n for n in names if any(True for _ in encoder.backbone.get_submodule(n).parameters())]
+        stages = parts if isinstance(child, nn.Sequential) and parts else [name]
+        names += [n for n in stages if any(True for _ in network.get_submodule(n).parameters())]
     if len(names) < 3:
-        names = [name for name, _ in encoder.backbone.named_parameters()]
+        names = [name for name, _ in network.named_parameters()]
     return [
-        [f"encoders.{i}.backbone.{names[n]}" for i in range(len(net.encoders)) for n in part]
+        [f"encoders.{i}.{prefix}{names[n]}" for i in range(len(net.encoders)) for n in part]
         for part in np.array_split(np.arange(len(names))[::-1], 3)
     ]
 

@@ -31,7 +31,7 @@ def panels(
         replace(pair, title=f"{pair.title} — {one.reason}")
         for pair, one in zip(explained_pairs(net, data, rows, options), chosen, strict=True)
     ]
-    return panel_figure(shown, data.store.info["margin"])
+    return panel_figure(shown, data.store.info.margin)
 
 
 def montage(
@@ -53,7 +53,7 @@ def montage(
         frame = "" if pd.isna(at["frame"]) else f"frame {at['frame']}, "
         shown.append(replace(pair, title=f"{frame}{pair.score:.2f}"))
     title = f"{patient}: {_grade(manifest.iloc[rows[0]])}; {len(spread)} of {len(rows)} images"
-    return montage_figure(shown, title, data.store.info["margin"])
+    return montage_figure(shown, title, data.store.info.margin)
 
 
 def explained_pairs(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mufnet_lightning.evaluation.comparison import ArmComparison
 from mufnet_lightning.report.gather import StudyFacts
+from mufnet_lightning.report.settings import has_usual_balance, setting
 
 ENOUGH = 100  # of each class, for the evaluation of a model: Collins GS et al. Stat Med 2016;35:214-226
 CALIBRATED = 0.05  # expected calibration error above which a score is no probability
@@ -18,7 +19,7 @@ def read_with_care(facts: StudyFacts, comparison: ArmComparison | None) -> list[
         facts: of the study.
         comparison: its arms over patients, see `compare_arms`; None where they cannot be compared.
     """
-    told = [
+    sentences = [
         *_phantom(facts),
         *_selection(facts),
         *_size(facts),
@@ -31,11 +32,11 @@ def read_with_care(facts: StudyFacts, comparison: ArmComparison | None) -> list[
         "be sure that they are pseudonyms.",
     ]
     if comparison and len(comparison.arms) > 1:
-        told.append(
+        sentences.append(
             "The arms were compared on the same patients; a difference whose interval holds 0 is not "
             "shown, and that it is not shown does not mean that the arms are alike."
         )
-    return told
+    return sentences
 
 
 def _phantom(facts: StudyFacts) -> list[str]:
@@ -44,7 +45,7 @@ def _phantom(facts: StudyFacts) -> list[str]:
             "The cohort's folder was not given to the report, so it cannot tell whether these are real "
             "patients or a phantom, nor which scanners they were examined with (`--cohort`)."
         ]
-    if facts.cohort.truth is None:
+    if not facts.is_phantom:
         return []
     return [
         "These are simulated patients. The numbers show that the software learns what is there and no "
@@ -53,7 +54,7 @@ def _phantom(facts: StudyFacts) -> list[str]:
 
 
 def _selection(facts: StudyFacts) -> list[str]:
-    optimistic = [a.name for a in facts.arms if a.run.tags.get("selection") == "optimistic"]
+    optimistic = [a.name for a in facts.arms if a.run.is_optimistic]
     if not optimistic:
         return []
     return [
@@ -76,42 +77,44 @@ def _size(facts: StudyFacts) -> list[str]:
 
 
 def _protocol(facts: StudyFacts) -> list[str]:
-    protocols = {arm.run.tags.get("protocol", "") for arm in facts.arms}
-    told = []
+    protocols = {arm.run.protocol for arm in facts.arms}
+    sentences: list[str] = []
     if not all(arm.is_cv for arm in facts.arms):
-        told.append("An arm was trained once, on one split: how much the split matters is not seen.")
+        sentences.append(
+            "An arm was trained once, on one split: how much the split matters is not seen."
+        )
     if "paper" in protocols and all(arm.is_cv for arm in facts.arms):
-        told.append(
+        sentences.append(
             "Protocol `paper`: all folds are tested on the same patients. The interval of mean ± t "
             "over folds tells how the folds' models differ, not how other patients would."
         )
     if "center" not in protocols:
-        told.append(
+        sentences.append(
             "Internal evaluation only: test and training patients come from the same centres. Another "
             "hospital's patients may give other numbers."
         )
     if len(protocols) > 1:
-        told.append(f"The arms follow different protocols: {_listed(sorted(protocols))}.")
-    return told
+        sentences.append(f"The arms follow different protocols: {_listed(sorted(protocols))}.")
+    return sentences
 
 
 def _one_study(facts: StudyFacts) -> list[str]:
-    told = []
+    sentences: list[str] = []
     commits = {arm.commit for arm in facts.arms}
     if len(commits) > 1:
-        told.append("The arms were trained with different commits of the code (see Methods).")
+        sentences.append("The arms were trained with different commits of the code (see Methods).")
     if any(commit.endswith("-dirty") for commit in commits):
-        told.append("The code had changes that no commit holds, so it cannot be got back exactly.")
+        sentences.append("The code had changes that no commit holds, so it cannot be got back exactly.")
     splits = {arm.split.to_csv(index=False) for arm in facts.arms}
     if len(splits) > 1:
-        told.append("The arms were trained on different splits of the patients.")
+        sentences.append("The arms were trained on different splits of the patients.")
     trained = sum(len(arm.folds) for arm in facts.arms)
     if facts.fits > trained:
-        told.append(
+        sentences.append(
             f"The study holds {facts.fits} finished fits, and this report shows the {trained} of the "
             "latest finished arms. If settings were tried until a result pleased, it flatters."
         )
-    return told
+    return sentences
 
 
 def _calibration(facts: StudyFacts) -> list[str]:
@@ -119,8 +122,10 @@ def _calibration(facts: StudyFacts) -> list[str]:
     bad = [f"{name} {error:.2f}" for name, error in errors.items() if error and error > CALIBRATED]
     if not bad:
         return []
+    usual = all(map(has_usual_balance, facts.arms))
+    moved = "a class-balanced sampler and a focal loss move" if usual else "how they were trained moves"
     return [
-        "The scores are no probabilities: a class-balanced sampler and a focal loss move them. "
+        f"The scores are no probabilities: {moved} them. "
         f"Expected calibration error over patients: {_listed(bad)}. Recalibrate before a score is "
         "read as a risk."
     ]
@@ -130,7 +135,7 @@ def _start(facts: StudyFacts) -> list[str]:
     random = [
         arm.name
         for arm in facts.arms
-        if not arm.config["model"]["pretrained"] and not arm.config["model"]["init_from"]
+        if not setting(arm, "model.pretrained") and not setting(arm, "model.init_from")
     ]
     return [f"Trained from random weights: {_listed(random)}."] if random else []
 
@@ -139,8 +144,8 @@ def _maps(facts: StudyFacts) -> list[str]:
     return [
         f"{arm.name}, {label}: {verdict}"
         for arm in facts.arms
-        for label, found in arm.explained.items()
-        for verdict in found.summary.verdicts
+        for label, tables in arm.explained.items()
+        for verdict in tables.summary.verdicts
         if "FAIL" in verdict or "NOT SHOWN" in verdict
     ]
 

@@ -7,37 +7,28 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
-import yaml
 
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.explain.record import (
-    ExplainedTables,
-    labels_of,
-    read_panels,
-    read_tables,
-)
+from mufnet_lightning.explain.record import ExplainedTables, labels_of, read_panels, read_tables
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
+from mufnet_lightning.tracking.artifacts import artifact_files, artifact_text
+from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import (
+    RecordedDataset,
+    TrackedRun,
     find_runs,
+    find_study,
     finished_folds,
-    mlflow_client,
     resolve_artifact,
-    tracking_uri,
 )
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-    from mufnet_lightning.tracking.runs import TrackedRun
-
-ARM_ORDER = ("bmode", "ceus", "fused")
+from mufnet_lightning.vocabulary import ARM_NAMES, ARMS
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class ArmFacts:
         run: its cross-validation's parent run, or its only fit.
         folds: the finished fits, by fold.
         scored: its predictions.
-        config: composed, as its run has it.
+        settings: of its run's configuration, by section and name.
         environment: of its first fit; empty for a run of an older version.
         split: its folds.csv.
         explained: what its run says of where the network looks, by label.
@@ -59,7 +50,7 @@ class ArmFacts:
     run: TrackedRun
     folds: Mapping[int, TrackedRun]
     scored: ScoredArm
-    config: Mapping[str, Any]
+    settings: Mapping[str, Any]
     environment: Mapping[str, str]
     split: pd.DataFrame
     explained: Mapping[str, ExplainedTables]
@@ -69,17 +60,32 @@ class ArmFacts:
     @property
     def name(self) -> str:
         """`bmode`, `ceus` or `fused`."""
-        return str(self.run.tags["arm"])
+        return self.run.arm
+
+    @property
+    def title(self) -> str:
+        """The name as people read it."""
+        return ARM_NAMES.get(self.name, self.name)
 
     @property
     def is_cv(self) -> bool:
         """Whether it is a cross-validation."""
-        return self.run.tags.get("verb") == "cv"
+        return self.run.is_cv
 
     @property
     def commit(self) -> str:
         """Of the code; `not recorded` outside git."""
-        return str(self.run.tags.get("git_commit", "not recorded"))
+        return self.run.commit or "not recorded"
+
+    @property
+    def first_fold(self) -> int:
+        """The fold whose network is shown."""
+        return next(iter(self.folds))
+
+    @property
+    def dataset(self) -> RecordedDataset | None:
+        """The store as its first fit recorded it when it began."""
+        return next(iter(self.folds[self.first_fold].datasets), None)
 
 
 @dataclass(frozen=True)
@@ -102,19 +108,28 @@ class CohortFacts:
 
 
 @dataclass(frozen=True)
+class BrokenRun:
+    """A run that did not come to its end, or left something out."""
+
+    run: str
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class StudyFacts:
     """All of it.
 
     Attributes:
         name: of the MLflow experiment.
+        experiment_id: of it.
         arms: in the order bmode, ceus, fused.
         store: the crop store that they were trained on, where it can still be read.
         store_missing: why it cannot; empty where it can.
         cohort: where its folder was given.
         table_one: Table 1 as an earlier step recorded it; None where it did not.
-        broken: runs that did not come to their end, or left something out: name, status, reason.
+        broken: runs that broke off.
         fits: how many fits of the study came to their end, those of the report and others.
-        recorded: what each run's data were when it began: name, digest, patients, pairs.
     """
 
     name: str
@@ -124,9 +139,13 @@ class StudyFacts:
     store_missing: str
     cohort: CohortFacts | None
     table_one: pd.DataFrame | None
-    broken: Sequence[Mapping[str, str]]
+    broken: Sequence[BrokenRun]
     fits: int
-    recorded: Mapping[str, Any]
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether the patients are known to be simulated."""
+        return self.cohort is not None and self.cohort.truth is not None
 
 
 def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
@@ -139,18 +158,12 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     Raises:
         InputFault: there is no such study, or it has no finished arm; or the cohort cannot be read.
     """
-    client = mlflow_client()
-    experiment = client.get_experiment_by_name(study)
-    if experiment is None:
-        names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
-        told = f"; there are {', '.join(names)}" if names else ""
-        raise InputFault(f"there is no study {study!r} in {tracking_uri()}{told}")
-    experiment_id = experiment.experiment_id
+    experiment_id = find_study(study)
     runs = find_runs(experiment_id)
-    chosen = _latest_arms(runs)
-    if not chosen:
+    latest = _latest_arms(runs)
+    if not latest:
         raise InputFault(f"study {study!r} has no finished cross-validation and no finished fit")
-    arms = [_arm(client, run) for run in chosen]
+    arms = [_arm(run) for run in latest]
     store, missing = _store(arms[0])
     known = _cohort(cohort) if cohort else None
     if known and store:
@@ -160,18 +173,9 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
                 f"--cohort {cohort} is not what the study's store was made from: its patients.csv has "
                 f"no {min(strangers)}"
             )
-    return StudyFacts(
-        study,
-        experiment_id,
-        arms,
-        store,
-        missing,
-        known,
-        _table_one(client, runs),
-        _broken(runs),
-        sum(run.tags.get("verb") == "fit" and run.status == "FINISHED" for run in runs),
-        _recorded(arms[0]),
-    )
+    fits = sum(run.verb == "fit" and run.is_finished for run in runs)
+    table_one, broken = _recorded_table_one(runs), _broken(runs)
+    return StudyFacts(study, experiment_id, arms, store, missing, known, table_one, broken, fits)
 
 
 def _latest_arms(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
@@ -179,69 +183,52 @@ def _latest_arms(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
     latest: dict[str, TrackedRun] = {}
     for verb in ("cv", "fit"):
         for run in runs:
-            tags = run.tags
-            own = tags.get("verb") == verb and "mlflow.parentRunId" not in tags
-            if own and run.status == "FINISHED":
-                latest.setdefault(tags["arm"], run)
-    return [latest[arm] for arm in ARM_ORDER if arm in latest]
+            if run.verb == verb and run.parent_id is None and run.is_finished:
+                latest.setdefault(run.arm, run)
+    return [latest[arm] for arm in ARMS if arm in latest]
 
 
-def _arm(client: MlflowClient, run: TrackedRun) -> ArmFacts:
-    run_id = run.id
-    is_cv = run.tags.get("verb") == "cv"
-    folds = finished_folds(run) if is_cv else {int(run.tags["fold"]): run}
+def _arm(run: TrackedRun) -> ArmFacts:
+    folds = finished_folds(run) if run.is_cv else {run.fold: run}
     first = next(iter(folds.values()))
-    labels = labels_of(run_id)
+    labels = labels_of(run.id)
     return ArmFacts(
         run,
         folds,
-        read_arm(run_id),
-        yaml.safe_load(_text(run_id, "config.yaml")),
+        read_arm(run.id),
+        Configuration.parse(artifact_text(run.id, "config.yaml")).settings,
         _environment(first),
-        read_folds(resolve_artifact(run_id, "folds.csv")),
-        {label: read_tables(run_id, label) for label in labels},
-        {label: found for label in labels if (found := read_panels(first.id, label))},
-        _figures(client, run_id),
+        read_folds(resolve_artifact(run.id, "folds.csv")),
+        {label: read_tables(run.id, label) for label in labels},
+        {label: panels for label in labels if (panels := read_panels(first.id, label))},
+        _figures(run.id),
     )
-
-
-def _text(run_id: str, artifact: str) -> str:
-    return resolve_artifact(run_id, artifact).read_text(encoding="utf-8")
 
 
 def _environment(run: TrackedRun) -> dict[str, str]:
     try:
-        return dict(json.loads(_text(run.id, "environment.json")))
+        return dict(json.loads(artifact_text(run.id, "environment.json")))
     except InputFault:
         return {}
 
 
-def _figures(client: MlflowClient, run_id: str) -> dict[str, bytes]:
-    names = [Path(entry.path) for entry in client.list_artifacts(run_id, "figures")]
+def _figures(run_id: str) -> dict[str, bytes]:
     return {
-        path.stem: resolve_artifact(run_id, path.as_posix()).read_bytes()
-        for path in names
-        if path.suffix == ".png"
+        Path(name).stem: resolve_artifact(run_id, name).read_bytes()
+        for name in artifact_files(run_id, "figures")
+        if name.endswith(".png")
     }
 
 
 def _store(arm: ArmFacts) -> tuple[CropStore | None, str]:
-    path = Path(arm.config["data"]["store"])
+    path = Path(arm.settings["data"]["store"])
     try:
         store = CropStore.open(path)
     except InputFault:  # its name alone: a path may tell of people and machines
         return None, f"The crop store {path.name} is no longer where it was."
-    trained_on = _recorded(arm).get("digest", "")
-    if not store.digest.startswith(trained_on):
+    if arm.dataset and not store.digest.startswith(arm.dataset.digest):
         return None, f"The crop store {path.name} is another one than the arms were trained on."
     return store, ""
-
-
-def _recorded(arm: ArmFacts) -> dict[str, Any]:
-    first = next(iter(arm.folds.values()))
-    for data in first.datasets:
-        return {"name": data.name, "digest": data.digest, **data.profile}
-    return {}
 
 
 def _cohort(folder: Path) -> CohortFacts:
@@ -261,26 +248,23 @@ def _cohort(folder: Path) -> CohortFacts:
     return CohortFacts(folder, read_table(folder / "patients.csv"), scanners, frames, truth)
 
 
-def _table_one(client: MlflowClient, runs: Sequence[TrackedRun]) -> pd.DataFrame | None:
+def _recorded_table_one(runs: Sequence[TrackedRun]) -> pd.DataFrame | None:
     for run in runs:
-        if run.tags.get("verb") == "compare" and run.status == "FINISHED":
-            names = {entry.path for entry in client.list_artifacts(run.id)}
-            if "table1.csv" in names:
-                path = resolve_artifact(run.id, "table1.csv")
-                return pd.read_csv(path, dtype=str, keep_default_na=False)
+        if run.verb == "compare" and run.is_finished and "table1.csv" in artifact_files(run.id):
+            path = resolve_artifact(run.id, "table1.csv")
+            return pd.read_csv(path, dtype=str, keep_default_na=False)
     return None
 
 
-def _broken(runs: Sequence[TrackedRun]) -> list[dict[str, str]]:
-    found = []
+def _broken(runs: Sequence[TrackedRun]) -> list[BrokenRun]:
+    broken = []
     for run in runs:
-        tags, status = run.tags, run.status
-        reasons = [tags.get("reason", "")] if status != "FINISHED" else []
-        for tag, text in tags.items():
+        reasons = [] if run.is_finished else [run.tags.get("reason", "")]
+        for tag, text in run.tags.items():
             if tag.startswith("not_"):
                 reasons.append(f"{tag.replace('_', ' ')}: {text}")
-        if status != "FINISHED" or reasons:
-            told = "; ".join(reason for reason in reasons if reason) or "no reason recorded"
-            told = re.sub(r"(?:/[^\s/'\":]+)+/", "…/", told)  # a path may tell of people and machines
-            found.append({"run": str(run.name), "status": status.lower(), "reason": told})
-    return found
+        if not run.is_finished or reasons:
+            reason = "; ".join(reason for reason in reasons if reason) or "no reason recorded"
+            reason = re.sub(r"(?:/[^\s/'\":]+)+/", "…/", reason)  # a path may tell of people, machines
+            broken.append(BrokenRun(run.name, run.status.lower(), reason))
+    return broken

@@ -1,0 +1,205 @@
+"""The tables of the page: who the patients are, and what came of the arms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.comparison import compare_arms
+from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
+from mufnet_lightning.evaluation.statistics.characteristics import characteristics_frame
+from mufnet_lightning.evaluation.text import interval_text, number_text, p_text
+from mufnet_lightning.explain.summary import Summary
+from mufnet_lightning.explain.tables import (
+    by_grade_frame,
+    faithfulness_frame,
+    pointing_frame,
+    sanity_frame,
+)
+from mufnet_lightning.report.gather import ArmFacts, StudyFacts
+from mufnet_lightning.study.ceilings import truth_table
+from mufnet_lightning.study.table_one import table_one
+from mufnet_lightning.study.table_two import Comparison
+from mufnet_lightning.tracking.runs import TrackedRun
+from mufnet_lightning.vocabulary import ARM_NAMES, WEIGHT_NAMES
+
+MOST_LEVELS = 12  # of a category in Table 1
+FOLD_COLUMNS = {
+    "AUC, patients": "test/patient_auc",
+    "AUC, images": "test/auc",
+    "accuracy, images": "test/accuracy",
+    "sensitivity, images": "test/sensitivity",
+    "specificity, images": "test/specificity",
+}
+CALIBRATION_COLUMNS = {
+    "Brier score, patients": "test/patient_brier",
+    "expected calibration error, patients": "test/patient_calibration_error",
+    "Brier score, images": "test/brier",
+    "expected calibration error, images": "test/calibration_error",
+}
+
+
+@dataclass(frozen=True)
+class TableOne:
+    """Table 1.
+
+    Attributes:
+        frame: None where there is none.
+        note: what is to be said of it; why there is none.
+    """
+
+    frame: pd.DataFrame | None
+    note: str = ""
+
+
+def patients_table(facts: StudyFacts) -> TableOne:
+    """Table 1 of the cohort's folder, without columns that may name a person; else as recorded."""
+    if facts.cohort is None:
+        if facts.table_one is None:
+            return TableOne(None, "Not recorded: give the cohort's folder with --cohort.")
+        return TableOne(facts.table_one, "As the latest comparison of this study recorded it.")
+    patients = facts.cohort.patients.drop(columns=["patient_id", "grade", "label"], errors="ignore")
+    # names, dates and record numbers are nobody's business
+    telling = [
+        name
+        for name, column in patients.items()
+        if pd.to_numeric(column, errors="coerce").notna().mean() < 0.5
+        and column.nunique() > MOST_LEVELS
+    ]
+    shown = [str(name) for name in patients if name not in telling]
+    note = f"Left out, since they have more than {MOST_LEVELS} values: {', '.join(map(str, telling))}."
+    try:
+        rows = table_one(facts.cohort.folder / "patients.csv", "grade", shown)
+    except InputFault as fault:
+        return TableOne(None, f"It could not be made: {fault}")
+    return TableOne(characteristics_frame(rows), note if telling else "")
+
+
+def centres_frame(facts: StudyFacts) -> pd.DataFrame:
+    """Patients and images of each centre and class; empty without the store."""
+    if facts.store is None:
+        return pd.DataFrame()
+    manifest = facts.store.manifest
+    named = manifest.assign(center=manifest["center"].replace("", "not named"))
+    rows = []
+    for center, group in named.groupby("center"):
+        patients = group.drop_duplicates("patient_id")
+        high = int((patients["label"] == 1).sum())
+        rows.append(
+            {
+                "centre": center,
+                "patients": len(patients),
+                "low grade": len(patients) - high,
+                "high grade": high,
+                "images": len(group),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def scanners_frame(facts: StudyFacts) -> pd.DataFrame:
+    """Clips of each scanner; empty where they are not known."""
+    counts = facts.cohort.scanners if facts.cohort else {}
+    return pd.DataFrame([{"scanner": name, "clips": count} for name, count in counts.items()])
+
+
+def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
+    """A phantom's arms beside the truth behind it; empty where it is none."""
+    if facts.cohort is None or facts.cohort.truth is None:
+        return pd.DataFrame()
+    tables = {arm.name: arm.scored.part("test") for arm in facts.arms}
+    try:
+        table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder))
+    except InputFault:
+        return pd.DataFrame()
+    return pd.DataFrame(
+        {
+            "arm": ARM_NAMES[str(arm)],
+            "patients": int(row["patients"]),
+            "AUC over patients (bootstrap)": interval_text(row["auc"], (row["ci_low"], row["ci_high"])),
+            "best reader of these patients": number_text(row["truth"]),
+            "ceiling": number_text(row["ceiling"]),
+        }
+        for arm, row in table.iterrows()
+    )
+
+
+def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.DataFrame | None:
+    """AUC over patients in each centre; None where there is one centre, or it is not known."""
+    if facts.store is None or comparison is None:
+        return None
+    named = facts.store.manifest.drop_duplicates("patient_id").set_index("patient_id")["center"]
+    matched = comparison.matched
+    centres = named.reindex(matched.patients).fillna("").to_numpy()
+    if len(set(centres) - {""}) < 2:
+        return None
+    rows = []
+    for centre in sorted(set(centres)):
+        here = matched.subset(centres == centre)
+        high = int(here.patient_labels.sum())
+        low = len(here.patient_labels) - high
+        row: dict[str, Any] = {
+            "centre": centre or "not named",
+            "low grade": low,
+            "high grade": high,
+        }
+        cells = dict.fromkeys(here.names, "n/a")
+        if min(low, high) > 1:
+            results = compare_arms(here, "patient").arms
+            cells = {arm.name: interval_text(arm.auc, arm.auc_ci) for arm in results}
+        rows.append(row | {ARM_NAMES.get(name, name): cell for name, cell in cells.items()})
+    return pd.DataFrame(rows)
+
+
+def folds_frame(arm: ArmFacts) -> pd.DataFrame:
+    """A row a fold of a cross-validation."""
+    rows = [{"fold": str(fold), **_metrics(run, FOLD_COLUMNS)} for fold, run in arm.folds.items()]
+    return pd.DataFrame(rows)
+
+
+def calibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    """A row an arm: Brier score and expected calibration error."""
+    return pd.DataFrame([{"arm": arm.title, **_metrics(arm.run, CALIBRATION_COLUMNS)} for arm in arms])
+
+
+def weights_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    """Mean weights of the modalities by class, of arms with both; over patients."""
+    rows = []
+    for arm in arms:
+        table = arm.scored.part("test")
+        columns = list(WEIGHT_NAMES)
+        if not set(columns) <= set(table) or table[columns].isna().any(axis=None):
+            continue
+        for column, name in WEIGHT_NAMES.items():
+            grades = by_grade(table[column], table["label"].to_numpy(int), table["patient_id"])
+            overall = over_patients(table[column], table["patient_id"])
+            rows.append(
+                {
+                    "arm": arm.title,
+                    "weight": name,
+                    "all": f"{overall.value:.3f}",
+                    "low grade": f"{grades.means[0]:.3f}",
+                    "high grade": f"{grades.means[1]:.3f}",
+                    "p (Welch, over patients)": p_text(grades.p),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def maps_frames(summary: Summary) -> dict[str, pd.DataFrame]:
+    """What is said of the maps, by the tables' captions; those that have rows."""
+    frames = {
+        f"By grade ({summary.patients} patients, {summary.images} images)": by_grade_frame(summary),
+        "Pointing at the phantom's signal": pointing_frame(summary),
+        "Sanity check: rank correlation with the maps of randomised weights": sanity_frame(summary),
+        "Deletion and insertion, beside maps that mean nothing": faithfulness_frame(summary),
+    }
+    return {caption: frame for caption, frame in frames.items() if not frame.empty}
+
+
+def _metrics(run: TrackedRun, columns: Mapping[str, str]) -> dict[str, str]:
+    return {title: number_text(run.metrics.get(key), "n/a") for title, key in columns.items()}
