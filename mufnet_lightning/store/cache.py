@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import logging
 import mmap
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ import cv2
 import numpy as np
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.system.files import atomic_path, write_atomic
+from mufnet_lightning.system.files import atomic_path, cache_folder, write_atomic
 from mufnet_lightning.system.locks import waiting
 from mufnet_lightning.system.processes import cores, progress_bar
 
@@ -57,8 +56,7 @@ def open_cache(store: Path, digest: str, modality: str, crops: Sequence[str], si
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.touch()
     except OSError:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        path = base / "mufnet" / digest[:16] / path.name
+        path = cache_folder() / digest[:16] / path.name
         if cache := _whole(path, made_of):
             return cache
         log.warning("%s cannot be written to, its cache is in %s", store, path.parent)

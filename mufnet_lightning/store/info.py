@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import MODALITIES, Modality
 
 FORMAT = "mufnet crop store"
@@ -42,6 +45,42 @@ class StoreInfo:
     crops: int
     digest: str
     cohort: str | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> StoreInfo:
+        """Of the store at `path`; needs no pandas, so that a parser can ask.
+
+        Raises:
+            InputFault: there is none, it is damaged, or of a format that this version does not
+                know.
+        """
+        root = Path(path)
+        make_one = "make one with `mufnet prepare`"
+        try:
+            content = json.loads((root / "store.json").read_text(encoding="utf-8"))
+        except OSError:
+            raise InputFault(
+                f"there is no crop store at {path}: expected store.json; {make_one}"
+            ) from None
+        except ValueError:
+            raise InputFault(f"the crop store {path} is damaged: store.json is not JSON") from None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise InputFault(f"{path} is not a crop store: its store.json is another; {make_one}")
+        if content.get("format_version") != FORMAT_VERSION:
+            raise InputFault(
+                f"the crop store {path} has format version {content.get('format_version')}, expected "
+                f"{FORMAT_VERSION}: {make_one}"
+            )
+        damaged = f"the crop store {path} is damaged: "
+        try:
+            info = cls.from_json(content)
+        except KeyError as missing:
+            raise InputFault(f"{damaged}store.json has no {missing.args[0]}; {make_one}") from None
+        except (TypeError, ValueError) as error:
+            raise InputFault(f"{damaged}store.json: {error}; {make_one}") from None
+        if not (root / "manifest.csv").is_file():
+            raise InputFault(f"{damaged}expected manifest.csv; {make_one}")
+        return info
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> StoreInfo:

@@ -11,7 +11,6 @@ columns.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +19,7 @@ import pandas as pd
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import CropCache, open_cache
-from mufnet_lightning.store.info import FORMAT, FORMAT_VERSION, StoreInfo
+from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.vocabulary import Modality
 
 COLUMNS = {
@@ -62,33 +61,7 @@ class CropStore:
             InputFault: there is none, it is damaged, or of a format that this version does not
                 know.
         """
-        root = Path(path)
-        make_one = "make one with `mufnet prepare`"
-        try:
-            content = json.loads((root / "store.json").read_text(encoding="utf-8"))
-        except OSError:
-            raise InputFault(
-                f"there is no crop store at {path}: expected store.json; {make_one}"
-            ) from None
-        except ValueError:
-            raise InputFault(f"the crop store {path} is damaged: store.json is not JSON") from None
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise InputFault(f"{path} is not a crop store: its store.json is another; {make_one}")
-        if content.get("format_version") != FORMAT_VERSION:
-            raise InputFault(
-                f"the crop store {path} has format version {content.get('format_version')}, expected "
-                f"{FORMAT_VERSION}: {make_one}"
-            )
-        damaged = f"the crop store {path} is damaged: "
-        try:
-            info = StoreInfo.from_json(content)
-        except KeyError as missing:
-            raise InputFault(f"{damaged}store.json has no {missing.args[0]}; {make_one}") from None
-        except (TypeError, ValueError) as error:
-            raise InputFault(f"{damaged}store.json: {error}; {make_one}") from None
-        if not (root / "manifest.csv").is_file():
-            raise InputFault(f"{damaged}expected manifest.csv; {make_one}")
-        return cls(root, info)
+        return cls(Path(path), StoreInfo.read(path))
 
     @property
     def digest(self) -> str:

@@ -74,6 +74,11 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def cache_folder() -> Path:
+    """Where this user's caches lie: `~/.cache/mufnet`, or mufnet/ in `XDG_CACHE_HOME`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mufnet"
+
+
 def _sync(path: Path, access: int) -> None:
     descriptor = os.open(path, access)
     try:
