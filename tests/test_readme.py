@@ -15,9 +15,10 @@ README = Path(__file__).parents[1] / "README.md"
 
 
 def verb_lines() -> list[str]:
-    (block,) = re.findall(
+    blocks: list[str] = re.findall(
         r"test_readme.py runs these lines -->\n```console\n(.*?)```", README.read_text(), re.S
     )
+    (block,) = blocks
     return block.splitlines()
 
 
@@ -28,7 +29,7 @@ def fits() -> list[str]:
     return [run.info.run_id for run in store.search_runs(ids, "tags.verb = 'fit'")]
 
 
-def test_every_verb_has_a_line_and_every_line_works(work):
+def test_every_verb_has_a_line_and_every_line_works(work: Path) -> None:
     lines = verb_lines()
     others = {"phantom", "prepare", "cv", "compare", "characteristics", "explain", "report"}
     assert {line.split()[1] for line in lines} == {*LIGHTNING_VERBS, *others}

@@ -49,7 +49,7 @@ def rooms() -> list[str]:
     return list(layers)
 
 
-def test_imports_point_downwards():
+def test_imports_point_downwards() -> None:
     done = lint_imports(ROOT)
     assert done.returncode == 0, done.stdout
 
@@ -64,7 +64,9 @@ def test_imports_point_downwards():
         ("data/folds.py", "mlflow", "handed"),
     ],
 )
-def test_an_import_that_points_up_is_caught(tmp_path, importer, imported, contract):
+def test_an_import_that_points_up_is_caught(
+    tmp_path: Path, importer: str, imported: str, contract: str
+) -> None:
     with (copy_of_the_package(tmp_path) / importer).open("a", encoding="utf-8") as source:
         source.write(f"\n\ndef late() -> None:\n    import {imported}\n")  # inside a function too
     done = lint_imports(tmp_path, contract)
@@ -73,7 +75,7 @@ def test_an_import_that_points_up_is_caught(tmp_path, importer, imported, contra
     assert re.search(rf"{module}\s+->\s+{imported}", done.stdout)
 
 
-def test_a_circle_inside_a_room_is_caught(tmp_path):
+def test_a_circle_inside_a_room_is_caught(tmp_path: Path) -> None:
     room = copy_of_the_package(tmp_path) / "cohort"
     for importer, imported in (("first", "second"), ("second", "first")):
         text = f"import mufnet_lightning.cohort.{imported}\n"
@@ -83,7 +85,7 @@ def test_a_circle_inside_a_room_is_caught(tmp_path):
     assert "mufnet_lightning.cohort" in done.stdout
 
 
-def test_every_room_is_in_the_contract_and_has_its_tests():
+def test_every_room_is_in_the_contract_and_has_its_tests() -> None:
     there = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     assert there - {"__init__"} == set(rooms())
     tested = {path.relative_to(ROOT / "tests").parts[0] for path in ROOT.glob("tests/*/**/test_*.py")}
@@ -91,7 +93,7 @@ def test_every_room_is_in_the_contract_and_has_its_tests():
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_file_fits_on_a_few_screens(name):
+def test_a_file_fits_on_a_few_screens(name: str) -> None:
     assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
 
 
@@ -105,7 +107,7 @@ def public_callables(body: list[ast.stmt], prefix: str = "") -> Iterator[tuple[s
 
 
 @pytest.mark.parametrize("room", RESULTS)
-def test_results_have_types(room):
+def test_results_have_types(room: str) -> None:
     untyped = [
         f"{name}: {function}"
         for name, tree in TREES.items()
@@ -128,7 +130,7 @@ def offenders(is_one: Callable[[ast.AST], bool]) -> list[str]:
     ]
 
 
-def test_print_is_for_results():
+def test_print_is_for_results() -> None:
     def to_stderr(node: ast.AST) -> bool:
         if not isinstance(node, ast.Call):
             return False
@@ -140,7 +142,7 @@ def test_print_is_for_results():
     assert offenders(to_stderr) == []
 
 
-def test_names_are_nouns_of_the_field():
+def test_names_are_nouns_of_the_field() -> None:
     def says_nothing(node: ast.AST) -> bool:
         match node:
             case ast.Name(id=name, ctx=ast.Store()):

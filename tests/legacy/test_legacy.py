@@ -54,8 +54,7 @@ def all_runs() -> set[str]:
 def assert_same_scores(table: pd.DataFrame, before: pd.DataFrame, tolerance: float = SAME) -> None:
     """Of the pairs of `table`, which are among those of `before`."""
     before = before.loc[table.index]
-    columns = ["score", *(name for name in before if name.startswith("weight_"))]
-    for column in columns:
+    for column in ["score", *before.filter(like="weight_")]:
         np.testing.assert_allclose(table[column], before[column], rtol=0, atol=tolerance)
     assert table["patient_id"].equals(before["patient_id"])
     assert table["label"].equals(before["label"])
@@ -87,9 +86,8 @@ def test_the_checkpoint_tells_what_it_told(legacy: Path, run_id: str) -> None:
     assert set(trained["train"]) == set(train)
     assert checkpoint.config["optimizer"]["init_args"]["lr"] == 0.05
     assert checkpoint.config["lr_scheduler"]["init_args"]["step_size"] == 1
-    assert not {"lr", "momentum", "weight_decay", "lr_step", "lr_factor"} & set(
-        {**checkpoint.config["model"], **checkpoint.hyper_parameters}
-    )
+    moved = {"lr", "momentum", "weight_decay", "lr_step", "lr_factor"}
+    assert not moved & {*checkpoint.config["model"], *checkpoint.hyper_parameters}
 
 
 @pytest.mark.slow
