@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.pixels import set_pixel_data
+from pydicom.pixels.utils import set_pixel_data
 from pydicom.uid import ExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage, generate_uid
 
 from mufnet_lightning.store.prepare import prepare_store
@@ -53,7 +53,7 @@ def write_clip(path: Path, frames: Sequence[np.ndarray], codec: str = "FFV1") ->
     """A video of RGB frames, 15 a second."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 15, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 15, (width, height))
     assert writer.isOpened()
     for frame in frames:
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
@@ -124,8 +124,9 @@ def cohort_tables() -> Tables:
 
 
 def write_cohort(folder: Path, tables: Tables | None = None) -> Path:
-    """The tables, and a clip for each row of `clips` that is a plain AVI of ours."""
+    """The tables, and a clip for each row of `clips` that is a plain AVI of ours, cohort.json."""
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "cohort.json").write_text('{"id": "cohort of the tests"}')
     for name, rows in (tables or cohort_tables()).items():
         write_table(folder / f"{name}.csv", rows)
     for number in range(1, 5):
@@ -157,7 +158,9 @@ def write_pairs_cohort(folder: Path) -> Path:
 
 def read_rgb(path: Path) -> np.ndarray:
     """A PNG as height × width × 3 uint8 RGB."""
-    return cv2.cvtColor(cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 @pytest.fixture(scope="session")

@@ -34,9 +34,9 @@ def test_a_lossless_clip_comes_back_bit_for_bit(
 ) -> None:
     path = tmp_path / "clip.avi"
     files.write_clip(path, frames)
-    found = list(iter_frames(path, range(LENGTH)))
-    assert [number for number, _ in found] == list(range(LENGTH))
-    for number, frame in found:
+    decoded = list(iter_frames(path, range(LENGTH)))
+    assert [number for number, _ in decoded] == list(range(LENGTH))
+    for number, frame in decoded:
         assert frame.dtype == np.uint8
         np.testing.assert_array_equal(frame, frames[number])
 
@@ -46,9 +46,9 @@ def test_wanted_frames_come_in_order_and_in_rgb(
     name: str, codec: str, files: ModuleType, blocks: list[np.ndarray], tmp_path: Path
 ) -> None:
     files.write_clip(tmp_path / name, blocks, codec)
-    found = dict(iter_frames(tmp_path / name, [7, 0, 3, 7, 11]))
-    assert list(found) == [0, 3, 7, 11]
-    for number, frame in found.items():
+    decoded = dict(iter_frames(tmp_path / name, [7, 0, 3, 7, 11]))
+    assert list(decoded) == [0, 3, 7, 11]
+    for number, frame in decoded.items():
         assert np.abs(frame.astype(int) - blocks[number]).max() < 10
 
 
@@ -70,10 +70,10 @@ def test_a_short_clip_says_how_many_frames_it_has(
 ) -> None:
     path = tmp_path / "clip.avi"
     files.write_clip(path, frames)
-    found = iter_frames(path, [11, 12])
-    assert next(found)[0] == 11
+    decoded = iter_frames(path, [11, 12])
+    assert next(decoded)[0] == 11
     with pytest.raises(ClipFault, match="12 frames that can be read"):
-        next(found)
+        next(decoded)
 
 
 @pytest.mark.parametrize("codec", ["MJPG", "FFV1"])
@@ -85,14 +85,14 @@ def test_no_frame_of_a_clip_that_is_cut_off_passes_for_whole(
     whole, cut = tmp_path / "whole.avi", tmp_path / "cut.avi"
     files.write_clip(whole, list(noise), codec)
     cut.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
-    told = dict(iter_frames(whole, range(LENGTH)))
+    decoded = dict(iter_frames(whole, range(LENGTH)))
     with pytest.raises(ClipFault, match="though its header says 12") as fault:
         list(iter_frames(cut, range(LENGTH)))
     readable = int(fault.value.reason.split()[1])
     assert 0 < readable < LENGTH
     for wanted in range(readable - 1):
         [(_, frame)] = iter_frames(cut, [wanted])
-        np.testing.assert_array_equal(frame, told[wanted])
+        np.testing.assert_array_equal(frame, decoded[wanted])
     with pytest.raises(ClipFault, match="the last may be incomplete"):
         list(iter_frames(cut, [readable - 1]))
 
@@ -120,9 +120,9 @@ def test_dicom_clips_come_back_bit_for_bit(
     dataset.compress(RLELossless)
     dataset.save_as(packed)
     for path in (plain, packed):
-        found = dict(iter_frames(path, [9, 1, 4]))
-        assert list(found) == [1, 4, 9]
-        for number, frame in found.items():
+        decoded = dict(iter_frames(path, [9, 1, 4]))
+        assert list(decoded) == [1, 4, 9]
+        for number, frame in decoded.items():
             np.testing.assert_array_equal(frame, frames[number])
 
 

@@ -21,7 +21,7 @@ def test_a_whole_cohort(whole_cohort: Path) -> None:
     assert cohort.clips is not None
     assert cohort.clips["ceus_pane"].tolist() == [Pane(80, 8, 64, 48)] * 4
     assert cohort.boxes is not None
-    assert cohort.boxes.loc[2, ["frame", "x", "y", "width", "height"]].tolist() == [2, 92, 14, 20, 18]
+    assert list(cohort.boxes.loc[2, ["frame", "x", "y", "width", "height"]]) == [2, 92, 14, 20, 18]
     assert list(cohort.boxes.index) == list(range(2, 14)), "the index is the line in the file"
 
 
@@ -82,7 +82,7 @@ def test_boxes_in_fractions_are_rounded_outward(cohort: Path) -> None:
     write(cohort, "boxes.csv", "clip_id,frame,x,y,width,height\nC1,3.0,90.4,10.6,9.2,9\n")
     boxes = read_cohort(cohort).boxes
     assert boxes is not None
-    assert boxes.loc[2, ["frame", "x", "y", "width", "height"]].tolist() == [3, 90, 10, 10, 10]
+    assert list(boxes.loc[2, ["frame", "x", "y", "width", "height"]]) == [3, 90, 10, 10, 10]
 
 
 def test_words_may_be_in_capitals(cohort: Path) -> None:
@@ -101,7 +101,7 @@ def test_both_panes_of_a_frame_may_have_their_own_box(cohort: Path) -> None:
     assert boxes["pane"].tolist() == ["ceus", "bmode"]
 
 
-def test_patients_and_clips_that_are_left_out_are_told(cohort: Path) -> None:
+def test_patients_and_clips_that_are_left_out_are_named(cohort: Path) -> None:
     with open(cohort / "patients.csv", "a") as file:
         file.writelines(f"X{number},1,\n" for number in range(7))
     text = (cohort / "boxes.csv").read_text()

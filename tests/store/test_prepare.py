@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
+from mufnet_lightning import __version__
 from mufnet_lightning.cli import main
 from mufnet_lightning.cohort.geometry import Box, crop
 from mufnet_lightning.errors import InputFault
@@ -31,6 +35,11 @@ def contents(store: Path) -> dict[str, bytes]:
     }
 
 
+def rows_of(store: CropStore) -> list[Any]:
+    """The rows of its manifest, as named tuples."""
+    return list(store.manifest.itertuples())
+
+
 # What a store holds.
 
 
@@ -39,7 +48,7 @@ def test_every_crop_shows_its_frame_and_place_and_both_panes_the_same_tissue(
 ) -> None:
     store = CropStore.open(whole_store)
     assert store.modalities == ("bmode", "ceus")
-    for row in store.manifest.itertuples():
+    for row in rows_of(store):
         box = Box(row.box_x - 80, row.box_y - 8, row.box_width, row.box_height)  # in the pane
         for modality in store.modalities:
             pane = files.pane_pixels(row.frame, modality, int(row.clip_id[1:]))
@@ -61,10 +70,13 @@ def test_the_manifest_follows_the_tables(whole_store: Path) -> None:
 
 def test_store_json_says_how_it_was_made(whole_store: Path) -> None:
     info = CropStore.open(whole_store).info
-    assert info["pairs"] == 12
-    assert (info["patients"], info["low"], info["high"]) == (3, 2, 1)
-    assert info["margin"] == 0
-    assert len(info["digest"]) == 64
+    assert (info.pairs, info.crops) == (12, 24)
+    assert (info.patients, info.low, info.high) == (3, 2, 1)
+    assert info.margin == 0
+    assert info.with_grades
+    assert len(info.digest) == 64
+    assert info.mufnet == __version__
+    assert datetime.now(UTC) - datetime.fromisoformat(info.created) < timedelta(hours=1)
 
 
 def test_a_margin_adds_the_same_context_to_both_panes(
@@ -120,7 +132,7 @@ def test_pairs_keep_their_pixels_and_a_missing_image_stays_missing(
     assert manifest["label"].tolist() == [0, 0, 1, 1]
     assert manifest["box_x"].isna().all()
     assert manifest["bmode_path"].tolist()[-1] == ""
-    for row in manifest.itertuples():
+    for row in rows_of(store):
         for modality in store.modalities:
             name = getattr(row, f"{modality}_path")
             if name:
@@ -147,11 +159,11 @@ def test_nothing_of_a_dicom_header_is_anywhere(
     (cohort / "clips.csv").write_text(text)
     (cohort / "truth.json").write_text("{}")
     assert main(["prepare", str(cohort), str(tmp_path / "store")]) == 0
-    found = contents(tmp_path / "store")
-    found["store.json"] = (tmp_path / "store/store.json").read_bytes()
-    found["printed"] = "".join(capfd.readouterr()).encode()
-    assert not [k for k, v in found.items() for name in files.IDENTIFIERS if name in v]
-    assert not any("truth" in name for name in found)
+    left = contents(tmp_path / "store")
+    left["store.json"] = (tmp_path / "store/store.json").read_bytes()
+    left["printed"] = "".join(capfd.readouterr()).encode()
+    assert not [k for k, v in left.items() for name in files.IDENTIFIERS if name in v]
+    assert not any("truth" in name for name in left)
     store = CropStore.open(tmp_path / "store")
     pixels = files.read_rgb(store.root / store.manifest["ceus_path"][0])
     np.testing.assert_array_equal(pixels, files.pane_pixels(2, "ceus", 1)[6:24, 12:32])
@@ -177,6 +189,99 @@ def test_one_clip_under_two_names_and_patients_is_warned_of(
         "mufnet: warning: clips/C1.avi of patient 'P1' and clips/C2.avi of patient 'P2' are the same "
         "file, byte for byte\n"
     )
+
+
+# What names the cohort.
+
+
+def test_a_store_knows_its_cohort_however_it_grows_or_is_cut(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cohort / "cohort.json").unlink()
+    first = prepare_store(cohort, tmp_path / "first")
+    path = cohort / "cohort.json"
+    assert json.loads(path.read_text()) == {"id": first.cohort}
+    assert first.cohort is not None
+    assert len(first.cohort) == 32
+    assert sorted(p.name for p in cohort.iterdir() if p.name.startswith(".")) == []
+    assert prepare_store(cohort, tmp_path / "wider", margin=0.2).cohort == first.cohort
+    elsewhere = Path(shutil.copytree(cohort, tmp_path / "elsewhere"))
+    with open(elsewhere / "patients.csv", "a") as file:
+        file.write("P4,4,south\n")
+    with open(elsewhere / "clips.csv", "a") as file:
+        file.write('C5,P4,clips/C4.avi,"0,8,64,48","80,8,64,48"\n')
+    (elsewhere / "clips.csv").write_text(
+        (elsewhere / "clips.csv").read_text().replace("C5,P4,clips/C4.avi", "C5,P4,clips/C5.avi")
+    )
+    shutil.copy(elsewhere / "clips/C1.avi", elsewhere / "clips/C5.avi")
+    with open(elsewhere / "boxes.csv", "a") as file:
+        file.write("C5,2,92,14,20,18,ceus,cortical\n")
+    grown = prepare_store(elsewhere, tmp_path / "grown")
+    assert grown.info.patients == 4
+    assert grown.cohort == first.cohort
+    assert grown.digest != first.digest
+
+
+def test_it_is_said_once_that_a_cohort_was_named(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = cohort / "cohort.json"
+    path.unlink()
+    assert main(["prepare", str(cohort), str(tmp_path / "one")]) == 0
+    line = f"{path} names this cohort from now on: keep it with the tables\n"
+    assert capsys.readouterr().err == line
+    assert main(["prepare", str(cohort), str(tmp_path / "two"), "--margin=0.1"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_the_name_decides_no_pixel_and_no_digest(
+    cohort: Path, whole_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cohort / "cohort.json").write_text('{"id": "another"}')
+    store = prepare_store(cohort, tmp_path / "store")
+    whole = CropStore.open(whole_store)
+    assert (store.cohort, whole.cohort) == ("another", "cohort of the tests")
+    assert store.digest == whole.digest
+    assert contents(store.root) == contents(whole_store)
+    (cohort / "cohort.json").write_text('{"id": "a third"}')
+    assert main(["prepare", str(cohort), str(store.root)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert CropStore.open(store.root).cohort == "another"
+
+
+def test_a_cohort_that_cannot_be_written_to_is_named_after_its_patients(
+    cohort: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (cohort / "cohort.json").unlink()
+    (cohort / ".cohort.json.lock").mkdir()  # for root every folder can be written to
+    ids: set[str | None] = set()
+    for name in ("one", "two"):
+        assert main(["prepare", str(cohort), str(tmp_path / name), f"--margin={len(ids)}"]) == 0
+        err = capsys.readouterr().err
+        assert err.startswith(f"mufnet: {cohort / 'cohort.json'} cannot be written (Is a directory)")
+        assert "taken for another one when patients are added" in err
+        ids.add(CropStore.open(tmp_path / name).cohort)
+    assert len(ids) == 1
+    assert not (cohort / "cohort.json").exists()
+
+
+def test_a_store_of_the_code_before_has_no_name_and_stays_as_it_is(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = prepare_store(cohort, tmp_path / "store").root
+    content = json.loads((store / "store.json").read_text())
+    del content["cohort"]
+    (store / "store.json").write_text(json.dumps(content, indent=2) + "\n")
+    (cohort / "cohort.json").unlink()
+    before = (store / "store.json").read_bytes()
+    assert CropStore.open(store).cohort is None
+    assert main(["prepare", str(cohort), str(store)]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (store / "store.json").read_bytes() == before
+    assert not (cohort / "cohort.json").exists(), "nothing was to be done"
 
 
 # Made once, and whole.
@@ -247,7 +352,7 @@ def test_an_empty_folder_may_become_the_store_and_parents_are_made(
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_a_place_that_cannot_be_written_to_is_told(
+def test_a_place_that_cannot_be_written_to_is_a_fault(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
@@ -313,7 +418,7 @@ def wait_until_gone(group: int) -> None:
 
 def wait_for_a_part(partial: Path, process: subprocess.Popen[str], parts: int) -> None:
     deadline = time.monotonic() + 30
-    while len(list((partial / "parts").glob("*.csv"))) < parts:
+    while len(list((partial / "parts").glob("[0-9]*.csv"))) < parts:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -339,7 +444,7 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_stopped(
         assert (process.returncode, out, err) == (130, "", "mufnet: interrupted\n")
     wait_until_gone(process.pid)
     assert not store.exists()
-    done = sorted((partial / "parts").glob("*.csv"))
+    done = sorted((partial / "parts").glob("[0-9]*.csv"))
     assert 3 <= len(done) < LONG
     written = {
         name: (partial / "crops" / name).stat().st_mtime_ns
