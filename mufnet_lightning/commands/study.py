@@ -1,35 +1,53 @@
-"""The paper's whole experiment: arms cross-validated on the same folds, compared, with its report.
-
-    python -m mufnet_lightning.commands.study --config OVERLAY.yaml --patients patients.csv --out DIR
-
-`make study` calls it. Called again, it goes on where it stopped.
-"""
+"""`mufnet study`: the paper's whole experiment."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from mufnet_lightning.commands.options import again, option, rest, words
+from mufnet_lightning.commands.quick_check import check_run
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.comparison import Level
-from mufnet_lightning.report.page import write_report
-from mufnet_lightning.study.compare import compare, record_comparison, write_comparison, write_files
-from mufnet_lightning.study.cross_validate import cross_validate
-from mufnet_lightning.study.table_one import printed, table_one
-from mufnet_lightning.tracking.runs import find_run, mlflow_client
+from mufnet_lightning.vocabulary import ARMS, PREFIXES
 
-ARMS = ("configs/bmode.yaml", "configs/ceus.yaml", "configs/fused.yaml")
-LEVELS: tuple[Level, ...] = ("patient", "image")
+
+@dataclass(frozen=True)
+class Study:
+    """Cross-validate arms on the same folds, compare them, describe the patients, write the report.
+
+    Called again, it goes on where it stopped. What else is given is for `mufnet fit`, of all arms.
+
+    Args:
+        arms: a configuration each
+        config: laid over each of them; may be given again
+        patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report
+        out: folder to write
+        fit: options of `mufnet fit`
+    """
+
+    arms: Annotated[tuple[str, ...], words("CONFIG", dash=True)] = ARMS
+    config: Annotated[tuple[str, ...], again("FILE")] = ()
+    patients: Annotated[Path | None, option("FILE")] = None
+    out: Annotated[Path, option("DIR")] = Path("results")
+    fit: Annotated[tuple[str, ...], rest()] = ()
+
+    def run(self) -> None:
+        """Run the folds that are not done yet; print Tables 1 and 2 and write all under `out`."""
+        for arguments in self.arguments().values():
+            check_run("fit", arguments)
+        run_study(self.arguments(), self.patients, self.out)
+
+    def arguments(self) -> dict[str, list[str]]:
+        """What `mufnet fit` is given, by arm."""
+        return {
+            arm: [*(f"--config={file}" for file in (arm, *self.config)), *self.fit] for arm in self.arms
+        }
 
 
 def run_study(
-    arms: Sequence[str],
-    overlays: Sequence[str] = (),
-    options: Sequence[str] = (),
-    patients: Path | None = None,
-    out: Path = Path("results"),
+    arms: Mapping[str, Sequence[str]], patients: Path | None = None, out: Path = Path("results")
 ) -> list[str]:
     """Cross-validate each arm, all on the first one's folds; compare them; describe the patients.
 
@@ -37,9 +55,7 @@ def run_study(
     the report of the study under `out`.
 
     Args:
-        arms: a configuration each.
-        overlays: laid over each of them.
-        options: of `mufnet fit`, for all of them.
+        arms: arguments of `mufnet fit`, by the arm's configuration.
         patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report.
         out: folder to write.
 
@@ -50,18 +66,33 @@ def run_study(
         InputFault: an arm cannot be run as asked, or the patients cannot be described.
         KeyboardInterrupt: stopped; the next call goes on.
     """
+    from mufnet_lightning.report.page import write_report
+    from mufnet_lightning.study.compare import (
+        compare,
+        record_comparison,
+        write_comparison,
+        write_files,
+    )
+    from mufnet_lightning.study.cross_validate import cross_validate
+    from mufnet_lightning.study.table_one import printed, table_one
+    from mufnet_lightning.tracking.runs import find_run, mlflow_client
+
     table = table_one(patients, "grade") if patients else None  # a bad table is told at once
-    words_of = {arm: [f"--config={file}" for file in (arm, *overlays)] + list(options) for arm in arms}
-    _check_same_images(words_of)
+    _check_same_images(arms)
     runs: list[str] = []
-    for arm, words in words_of.items():
+    for arm, arguments in arms.items():
         print(f"\n== {Path(arm).stem}", flush=True)
-        runs.append(cross_validate(words, folds_from=runs[0] if runs else None))
+        runs.append(cross_validate(arguments, folds_from=runs[0] if runs else None))
     if table is not None:
-        texts = {"table1.csv": printed(table, "csv"), "table1.json": printed(table, "json")}
-        write_files({name: text.encode() for name, text in texts.items()}, out)
+        write_files(
+            {
+                "table1.csv": printed(table, "csv").encode(),
+                "table1.json": printed(table, "json").encode(),
+            },
+            out,
+        )
         print(f"\n== Table 1\n{printed(table, 'table')}")
-    for level in LEVELS:
+    for level in reversed(PREFIXES):
         comparison = compare(runs, level=level)
         folder = out / f"over_{level}s"
         write_comparison(comparison, folder)
@@ -77,43 +108,19 @@ def run_study(
     return runs
 
 
-def _check_same_images(words_of: Mapping[str, Sequence[str]]) -> None:
+def _check_same_images(arms: Mapping[str, Sequence[str]]) -> None:
     """Arms that were scored on different images cannot be compared: tell it before they are trained."""
-    from mufnet_lightning.training.cli import MufnetCLI
     from mufnet_lightning.training.messages import quiet_libraries
+    from mufnet_lightning.training.parsed import DataCLI
 
-    quiet_libraries()
-    counts = {
-        Path(arm).stem: len(MufnetCLI.parse(["fit", *words]).datamodule.usable_rows)
-        for arm, words in words_of.items()
-    }
-    if len(set(counts.values())) > 1:
-        told = ", ".join(f"{arm} {count}" for arm, count in counts.items())
+    with quiet_libraries():
+        pairs = {
+            Path(arm).stem: len(DataCLI(arguments).datamodule.usable_rows)
+            for arm, arguments in arms.items()
+        }
+    if len(set(pairs.values())) > 1:
+        counts = ", ".join(f"{arm} {count}" for arm, count in pairs.items())
         raise InputFault(
-            f"the arms can use different numbers of pairs ({told}), since some pairs lack a modality; "
-            "set data.complete_pairs to true to use those that have both"
+            f"the arms can use different numbers of pairs ({counts}), since some pairs lack a "
+            "modality; set data.complete_pairs to true to use those that have both"
         )
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a study from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), help="a configuration each")
-    parser.add_argument("--config", action="append", default=[], help="laid over each arm's")
-    parser.add_argument("--patients", type=Path, help="patients.csv, for Table 1")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write")
-    known, rest = parser.parse_known_args(argv)
-    try:
-        run_study(known.arms, known.config, rest, known.patients, known.out)
-    except InputFault as fault:
-        for line in fault.faults:
-            print(f"mufnet: {line}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("mufnet: interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
