@@ -67,7 +67,7 @@ class Scene:
     @property
     def pane(self) -> int:
         """Side of the square pane, pixels."""
-        return self.inside.shape[0]
+        return len(self.inside)
 
     @property
     def length(self) -> int:
@@ -194,8 +194,9 @@ def edge(depth: Any, softness: float) -> Any:
 def smooth_noise(rng: np.random.Generator, pane: int, scale: float, stretch: float = 1) -> Floats:
     """A Gaussian field of mean 0 and variance 1, (pane, pane), grain `scale` in pane sizes."""
     white = rng.standard_normal((pane, pane), dtype=np.float32)
-    field: Any = cv2.GaussianBlur(white, (0, 0), scale * pane * stretch, sigmaY=scale * pane)
-    return (field - field.mean()) / field.std()
+    grain: Any = cv2.GaussianBlur(white, (0, 0), scale * pane * stretch, sigmaY=scale * pane)
+    field: Floats = (grain - grain.mean()) / grain.std()
+    return field
 
 
 def sample(image: Any, at: Any, border: int = cv2.BORDER_CONSTANT) -> Any:
@@ -206,4 +207,5 @@ def sample(image: Any, at: Any, border: int = cv2.BORDER_CONSTANT) -> Any:
 def two_channels(values: Any) -> Floats:
     """Complex numbers as OpenCV wants them: two float32 channels."""
     values = np.ascontiguousarray(values, np.complex64)
-    return values.view(np.float32).reshape(*values.shape, 2)
+    channels: Floats = values.view(np.float32).reshape(*values.shape, 2)
+    return channels

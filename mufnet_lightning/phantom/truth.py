@@ -1,11 +1,13 @@
-"""Where a phantom's signal lies in each crop: what only the simulation knows.
+"""What only the simulation knows, in truth.json; from it, where a phantom's signal lies in each crop.
 
-Of nothing that trains: to check where a network looks.
+Nothing that trains may read it: it is to check where a network looks, and what it can reach.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,11 @@ from numpy.typing import NDArray
 
 from mufnet_lightning.cohort.geometry import Box, Pane, expand
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.phantom.generate import (
+from mufnet_lightning.phantom.clips import Clip
+from mufnet_lightning.phantom.options import PhantomOptions, ceilings, separations
+from mufnet_lightning.phantom.patients import (
+    Latents,
     Patient,
-    PhantomOptions,
     draw_latents,
     draw_patients,
     stream,
@@ -121,3 +125,30 @@ def read_truth(cohort: Path) -> dict[str, Any]:
         raise InputFault(f"{cohort}: no {TRUTH}; only a phantom has one") from None
     except (ValueError, TypeError):
         raise InputFault(f"{cohort}: {TRUTH} is not JSON") from None
+
+
+def write_truth(
+    folder: Path,
+    patients: Sequence[Patient],
+    latents: Latents,
+    clips: Sequence[Clip],
+    options: PhantomOptions,
+) -> None:
+    """Write options, ceilings and the hidden numbers of each patient into a phantom's folder."""
+    truth = {
+        "options": asdict(options),
+        "d": separations(options),
+        "ceilings": ceilings(options),
+        "patients": [
+            {
+                "patient_id": patient.patient_id,
+                "label": int(latents.label[i]),
+                "grade": int(latents.grade[i]),
+                "b": patient.b,
+                "c": patient.c,
+                "tumor": clips[i].tumor,
+            }
+            for i, patient in enumerate(patients)
+        ],
+    }
+    (folder / TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")

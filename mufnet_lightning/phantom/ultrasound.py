@@ -180,23 +180,27 @@ def _saturated(latent: float) -> float:
 
 def _scatterers(rng: np.random.Generator, size: int, shape: float = math.inf) -> Complexes:
     """A (size, size) field of unit power; a small `shape` (gamma) gathers it in a few places."""
-    field = rng.standard_normal((size, 2 * size), dtype=np.float32).view(np.complex64)
+    field: Complexes = rng.standard_normal((size, 2 * size), dtype=np.float32).view(np.complex64)
     if shape == math.inf:
-        return field * np.float32(math.sqrt(0.5))
-    power = rng.standard_gamma(shape, (size, size), dtype=np.float32)
-    return field * np.sqrt(power * np.float32(0.5 / shape))
+        field *= np.float32(math.sqrt(0.5))
+    else:
+        power = rng.standard_gamma(shape, (size, size), dtype=np.float32)
+        field *= np.sqrt(power * np.float32(0.5 / shape))
+    return field
 
 
 def _anywhere(field: Complexes, rng: np.random.Generator, shape: tuple[int, ...]) -> Complexes:
     """A piece of a larger field: fresh noise at the price of a copy."""
     y, x = (rng.integers(0, big - small) for big, small in zip(field.shape, shape, strict=True))
-    return field[y : y + shape[0], x : x + shape[1]]
+    piece: Complexes = field[y : y + shape[0], x : x + shape[1]]
+    return piece
 
 
 def _along_beams(tissue: Complexes, scene: Scene, frame: int) -> Complexes:
     """What each sample of each beam meets in this frame, (samples, lines)."""
     origin = (scene.beams - scene.shift[frame]) / scene.turn[frame]
-    return sample(two_channels(tissue), origin, cv2.BORDER_REFLECT).view(np.complex64)[..., 0]
+    met: Complexes = sample(two_channels(tissue), origin, cv2.BORDER_REFLECT).view(np.complex64)[..., 0]
+    return met
 
 
 def _detect(echo: Complexes, sigma_lines: float, sigma_samples: float) -> Floats:
@@ -205,7 +209,8 @@ def _detect(echo: Complexes, sigma_lines: float, sigma_samples: float) -> Floats
     power: Any = cv2.transform(cv2.multiply(smeared, smeared), np.ones((1, 2), np.float32))
     power *= 4 * math.pi * sigma_lines * sigma_samples  # what the pulse takes from white noise
     decibels: Any = cv2.log(power + np.float32(1e-9))
-    return decibels * np.float32(10 / math.log(10))
+    detected: Floats = decibels * np.float32(10 / math.log(10))
+    return detected
 
 
 def _display(db: Any, gain: float, dynamic_range: float, scene: Scene, palette: Pixels) -> Any:
@@ -218,7 +223,8 @@ def _display(db: Any, gain: float, dynamic_range: float, scene: Scene, palette: 
 def _palette(exponents: Sequence[float]) -> Pixels:
     """256 BGR colours, each channel a power (red, green, blue) of the grey level."""
     ramp = np.linspace(0, 1, 256)[:, None] ** np.asarray(exponents)[::-1]
-    return np.round(255 * ramp).astype(np.uint8)[:, None]
+    colours: Pixels = np.round(255 * ramp).astype(np.uint8)[:, None]
+    return colours
 
 
 @dataclass(frozen=True)

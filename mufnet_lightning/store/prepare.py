@@ -68,7 +68,8 @@ def prepare_store(
             the store folder is not there then.
 
     >>> from tempfile import mkdtemp
-    >>> from mufnet_lightning.phantom.generate import PhantomOptions, write_phantom
+    >>> from mufnet_lightning.phantom.generate import write_phantom
+    >>> from mufnet_lightning.phantom.options import PhantomOptions
     >>> folder = Path(mkdtemp())
     >>> few = PhantomOptions(patients=2, high_share=0.5, frames=3, clip_length=3, pane_size=128)
     >>> write_phantom(folder / "cohort", few)  # doctest: +ELLIPSIS

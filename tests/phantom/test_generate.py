@@ -17,20 +17,13 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 
+from mufnet_lightning.cohort.read import read_cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.phantom import generate as phantom
-from mufnet_lightning.phantom.generate import (
-    Patient,
-    PhantomOptions,
-    ceilings,
-    draw_boxes,
-    draw_latents,
-    draw_patients,
-    separations,
-    stream,
-    write_clip,
-    write_phantom,
-)
+from mufnet_lightning.phantom.clips import draw_boxes, write_clip
+from mufnet_lightning.phantom.generate import write_phantom
+from mufnet_lightning.phantom.options import PhantomOptions, ceilings, separations
+from mufnet_lightning.phantom.patients import Patient, draw_latents, draw_patients, stream
 from mufnet_lightning.phantom.scene import Scene, draw_scene
 from mufnet_lightning.phantom.ultrasound import (
     CORTICAL_START,
@@ -219,6 +212,17 @@ def test_another_seed_writes_other_clips(cohort: Path, tmp_path: Path) -> None:
     assert not set(here.values()) & set(there.values())
 
 
+def test_the_same_phantom_is_the_same_cohort_and_another_is_not(cohort: Path, tmp_path: Path) -> None:
+    few = replace(SMALL, patients=2, frames=1, clip_length=1)
+    ids = [read_cohort(cohort).id]
+    for name, options in (("one", few), ("two", few), ("three", replace(few, seed=9))):
+        write_phantom(tmp_path / name, options)
+        ids.append(read_cohort(tmp_path / name).id)
+    assert ids[1] == ids[2]
+    assert len(set(ids)) == 3
+    assert None not in ids
+
+
 def test_the_tables_have_the_columns_of_the_contract(cohort: Path) -> None:
     patients, clips, boxes = (rows(cohort / f"{name}.csv") for name in ("patients", "clips", "boxes"))
     assert {"patient_id", "grade", "center", "sex", "age"} <= set(patients[0])
@@ -329,7 +333,7 @@ def test_a_senseless_option_is_refused_in_one_sentence(option: str, value: objec
     assert len(caught.value.faults) == 1
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_faults_are_reported_at_once() -> None:
     with pytest.raises(InputFault) as caught:
         PhantomOptions(patients=1, auc_bmode=0.2, seed=-5, centers=1)
     assert len(caught.value.faults) == 3

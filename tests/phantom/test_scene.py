@@ -32,11 +32,11 @@ def test_the_whole_tumour_is_in_the_sector_in_every_frame(half_angle: float) -> 
 def test_the_beams_and_the_scan_conversion_are_inverse() -> None:
     scene = draw_scene(np.random.default_rng(0), 0.58, PANE, LENGTH)
     inner = (slice(20, -20), slice(20, -20))
-    found = sample(two_channels(scene.scan), scene.beams)
+    sampled = sample(two_channels(scene.scan), scene.beams)
     samples, lines = scene.beams.shape
     line, along = np.arange(lines)[None, :], np.arange(samples)[:, None]
     wanted = np.stack(np.broadcast_arrays(line, along), axis=-1)
-    np.testing.assert_allclose(found[inner], wanted[inner], atol=0.3)
+    np.testing.assert_allclose(sampled[inner], wanted[inner], atol=0.3)
 
 
 def test_the_outline_is_where_the_depth_inside_the_tumour_is_zero() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,13 +15,9 @@ import pandas as pd
 import pytest
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.phantom.generate import (
-    PhantomOptions,
-    draw_latents,
-    draw_patients,
-    stream,
-    write_phantom,
-)
+from mufnet_lightning.phantom.generate import write_phantom
+from mufnet_lightning.phantom.options import PhantomOptions
+from mufnet_lightning.phantom.patients import Patient, draw_latents, draw_patients, stream
 from mufnet_lightning.phantom.scene import draw_scene
 from mufnet_lightning.phantom.truth import RIM, PhantomTruth
 from mufnet_lightning.phantom.ultrasound import contrast_seconds, render_bmode, render_ceus
@@ -34,12 +32,14 @@ def cohort(phantom_store: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def rows(phantom_store: Path) -> list:
+def rows(phantom_store: Path) -> list[Any]:
     return list(CropStore.open(phantom_store).manifest.itertuples())
 
 
 @pytest.mark.parametrize("pane", ["bmode", "ceus"])
-def test_the_signal_is_where_a_pane_changes_with_its_hidden_number(cohort, rows, pane):
+def test_the_signal_is_where_a_pane_changes_with_its_hidden_number(
+    cohort: Path, rows: list[Any], pane: str
+) -> None:
     truth = PhantomTruth(cohort)
     options = PhantomOptions(**json.loads((cohort / "truth.json").read_text())["options"])
     patients = {p.patient_id: p for p in draw_patients(draw_latents(options), options)[0]}
@@ -68,14 +68,14 @@ def test_the_signal_is_where_a_pane_changes_with_its_hidden_number(cohort, rows,
         assert change[far].mean() < 0.005 * change[signal].mean()
 
 
-def test_the_signal_is_one_piece_however_wide_the_crop(cohort, rows):
+def test_the_signal_is_one_piece_however_wide_the_crop(cohort: Path, rows: list[Any]) -> None:
     truth = PhantomTruth(cohort)
     for row in rows:
         signal = truth.signal(row, EVERYTHING, 128)
         assert cv2.connectedComponents(signal.astype(np.uint8))[0] == 2
 
 
-def test_the_box_that_was_drawn_lies_around_the_signal(cohort, rows):
+def test_the_box_that_was_drawn_lies_around_the_signal(cohort: Path, rows: list[Any]) -> None:
     truth = PhantomTruth(cohort)
     clips = pd.read_csv(cohort / "clips.csv").set_index("clip_id")
     close = [truth.signal(row, 0.0, 64).mean() for row in rows]
@@ -91,31 +91,31 @@ def test_the_box_that_was_drawn_lies_around_the_signal(cohort, rows):
             first = max(start - round(margin * side), pane)
             last = min(start + side + round(margin * side), pane + extent)
             there = np.flatnonzero(signal.any(axis=axis))
-            found = first + np.array([there[0], there[-1] + 1]) * (last - first) / size
+            seen = first + np.array([there[0], there[-1] + 1]) * (last - first) / size
             slip = 4 * 0.025 * side + RIM * extent + 2
-            np.testing.assert_allclose(found, [start, start + side], atol=slip)
+            np.testing.assert_allclose(seen, [start, start + side], atol=slip)
 
 
-def test_another_size_is_the_same_region(cohort, rows):
+def test_another_size_is_the_same_region(cohort: Path, rows: list[Any]) -> None:
     truth = PhantomTruth(cohort)
     fine, coarse = (truth.signal(rows[0], 0.2, size) for size in (256, 64))
     shrunk = cv2.resize(fine.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA) > 0.5
     assert (shrunk == coarse).mean() > 0.99
 
 
-def spoilt(cohort: Path, folder: Path, change) -> Path:
+def spoilt(cohort: Path, folder: Path, change: Callable[[Any], object]) -> Path:
     truth = json.loads((cohort / "truth.json").read_text())
     (folder / "truth.json").write_text(json.dumps(change(truth)))
     return folder
 
 
-def moved(truth: dict) -> dict:
+def moved(truth: Any) -> object:
     truth["patients"][0]["tumor"][0] += 1
     return truth
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (moved, "the tumour of P001 is another one when drawn again"),
         (lambda truth: {**truth, "patients": truth["patients"][1:]}, "has no patient P001"),
@@ -124,12 +124,20 @@ def moved(truth: dict) -> dict:
         (lambda truth: [1, 2], "truth.json is not JSON"),
     ],
 )
-def test_a_truth_that_is_not_the_phantoms_is_one_sentence(cohort, rows, tmp_path, change, told):
-    with pytest.raises(InputFault, match=told):
+def test_a_truth_that_is_not_the_phantoms_is_one_sentence(
+    cohort: Path,
+    rows: list[Any],
+    tmp_path: Path,
+    change: Callable[[Any], object],
+    message: str,
+) -> None:
+    with pytest.raises(InputFault, match=message):
         PhantomTruth(spoilt(cohort, tmp_path, change)).signal(rows[0], 0.0, 32)
 
 
-def test_a_folder_without_truth_and_a_row_it_does_not_know_are_told(cohort, rows, tmp_path):
+def test_a_folder_without_truth_and_a_row_it_does_not_know_are_refused(
+    cohort: Path, rows: list[Any], tmp_path: Path
+) -> None:
     with pytest.raises(InputFault, match="only a phantom has one"):
         PhantomTruth(tmp_path)
     truth = PhantomTruth(cohort)
@@ -139,7 +147,9 @@ def test_a_folder_without_truth_and_a_row_it_does_not_know_are_told(cohort, rows
         truth.signal(rows[0]._replace(frame=6), 0.0, 32)
 
 
-def test_a_store_of_another_phantom_with_the_same_patients_is_told(cohort, rows, tmp_path):
+def test_a_store_of_another_phantom_with_the_same_patients_is_refused(
+    cohort: Path, rows: list[Any], tmp_path: Path
+) -> None:
     options = PhantomOptions(**json.loads((cohort / "truth.json").read_text())["options"])
     write_phantom(tmp_path / "other", replace(options, patients=4, seed=2))
     shutil.rmtree(tmp_path / "other" / "clips")
