@@ -56,7 +56,8 @@ def one_sentence(message: str, names: Iterable[str] = ()) -> str:
     text = " ".join(message.split())
     for earlier, now in EARLIER_SETTINGS.items():
         section, _, name = earlier.rpartition(".")
-        if re.search(rf"--{re.escape(earlier)}\b|\b{section}\b.*'{name}' is not accepted", text):
+        option, key = rf"--{re.escape(earlier)}\b", rf"\b{section}\b.*\b{name}' is not accepted"
+        if re.search(f"{option}|{key}", text):
             return f"{earlier} is --{now} now: optimiser and schedule are chosen by class"
     text = re.sub(r"Parser key \"([\w.]+)\": ", r"\1: ", text)
     refused = re.match(

@@ -1,0 +1,35 @@
+"""`mufnet cv`: all folds of one arm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from mufnet_lightning.commands.options import option, rest, several
+from mufnet_lightning.commands.quick_check import check_run
+
+
+@dataclass(frozen=True)
+class Cv:
+    """Run all folds of one arm under one parent run. Called again, it goes on where it stopped.
+
+    What else is given is for `mufnet fit`, and its help tells it.
+
+    Args:
+        fold: these folds alone, as in 0,3; a later call runs the others
+        folds_from: the patients of this folds.csv or run, so that the arms of a study share them
+        restart: begin anew, even if an earlier call can be continued
+        fit: options of `mufnet fit`
+    """
+
+    fold: Annotated[tuple[int, ...], several("K,...")] = ()
+    folds_from: Annotated[str | None, option("FILE_OR_RUN")] = None
+    restart: bool = False
+    fit: Annotated[tuple[str, ...], rest()] = ()
+
+    def run(self) -> None:
+        """Run the folds that are not done yet."""
+        check_run("fit", self.fit, self.fold)
+        from mufnet_lightning.study.cross_validate import cross_validate
+
+        cross_validate(self.fit, self.restart, self.fold or None, self.folds_from)

@@ -1,0 +1,32 @@
+"""`mufnet prepare`: a cohort folder becomes a crop store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from mufnet_lightning.commands.options import option, word
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Check a cohort, cut its paired crops, write a store. Stopped, it goes on where it was.
+
+    Args:
+        cohort: folder with the tables
+        store: folder to write
+        margin: context around each box, as a share of its side
+        without_grades: patients.csv has no grade or label: a store for `mufnet predict` only
+    """
+
+    cohort: Annotated[Path, word("COHORT")]
+    store: Annotated[Path, word("STORE")]
+    margin: Annotated[float, option("SHARE")] = 0.0
+    without_grades: bool = False
+
+    def run(self) -> None:
+        """Write the store."""
+        from mufnet_lightning.store.prepare import prepare_store
+
+        prepare_store(self.cohort, self.store, self.margin, not self.without_grades)
