@@ -3,15 +3,17 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-CONFIG ?= configs/fused.yaml
+CONFIG ?= fused
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
 OVERLAY ?=
-PATIENTS ?= $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo/cohort/patients.csv)
-OUT    ?= $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo/results,results)
+# the demo's overlay, by name or by path
+DEMO   := $(filter demo configs/demo.yaml,$(OVERLAY))
+PATIENTS ?= $(if $(DEMO),demo/cohort/patients.csv)
+OUT    ?= $(if $(DEMO),demo/results,results)
 
-.PHONY: setup demo demo-data test lint cv study ui clean
+.PHONY: setup demo demo-data test test-fast lint cv study ui clean
 setup: $(READY)
 
 # again only when the lock changes
@@ -29,38 +31,40 @@ demo-data: $(READY)
 
 # and on them the three arms, and their scores beside the ceilings
 demo: demo-data
-	for arm in bmode ceus fused; do \
-		mufnet fit --config configs/$$arm.yaml --config configs/demo.yaml || exit; \
-	done
+	for arm in bmode ceus fused; do mufnet fit --config $$arm --config demo || exit; done
 	@echo
 	@echo "Patient-level test AUC of each arm, beside what the truth behind the phantom reaches:"
-	python -m mufnet_lightning.study.ceilings demo/cohort --study demo
+	mufnet ceilings demo/cohort --study demo
 	@echo
-	@echo "Compare the runs: make ui, then open http://127.0.0.1:5000 and choose the experiment demo."
+	@echo "Compare the runs: make ui, then open the address that it prints and choose the experiment demo."
 
 test: lint
 	python -m pytest -n auto --dist worksteal
+
+# while you work: what takes its time is left out
+test-fast: $(READY)
+	python -m pytest -n auto --dist worksteal -m "not slow"
 
 lint: $(READY)
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 
-# make cv CONFIG="configs/ceus.yaml configs/demo.yaml"
+# make cv CONFIG="ceus demo"
 cv: $(READY)
 	mufnet cv $(foreach file,$(CONFIG),--config $(file))
 
 # the whole experiment: the arms on the same folds, Tables 1 and 2, figures
-# make study PATIENTS=my_cohort/patients.csv OVERLAY=my.yaml; small: make study OVERLAY=configs/demo.yaml
-study: $(READY) $(if $(findstring configs/demo.yaml,$(OVERLAY)),demo-data)
-	python -m mufnet_lightning.commands.study $(foreach file,$(OVERLAY),--config $(file)) \
+# make study PATIENTS=my_cohort/patients.csv OVERLAY=my.yaml; small: make study OVERLAY=demo
+study: $(READY) $(if $(DEMO),demo-data)
+	mufnet study $(foreach file,$(OVERLAY),--config $(file)) \
 		$(if $(PATIENTS),--patients $(PATIENTS)) --out $(OUT)
 
 ui: $(READY)
-	mkdir -p mlruns
-	mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlruns/mlflow.db}" --host 127.0.0.1
+	mufnet ui
 
 # what was built; runs and stores are somebody's work, and stay
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
