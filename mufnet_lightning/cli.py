@@ -11,29 +11,11 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
 
 from mufnet_lightning import __version__
+from mufnet_lightning.commands.verbs import LIGHTNING_VERBS, VERBS
 from mufnet_lightning.errors import InputFault
 
-VERBS = {
-    "phantom": "write a simulated cohort whose ceilings are known",
-    "prepare": "check a cohort, cut its paired crops, write a store",
-    "fit": "train one arm on one fold, then score validation and test with the selected checkpoint",
-    "validate": "score the validation part with a checkpoint",
-    "test": "score the test part with a checkpoint",
-    "predict": "score every pair of a store, for the next patient",
-    "cv": "run all folds of one arm under one parent run",
-    "study": "run the paper's whole experiment: all arms on the same folds, compared, with a report",
-    "compare": "put arms side by side: Table 2, paired tests, figures",
-    "characteristics": "describe the patients of two groups: Table 1",
-    "explain": "show and measure where a run's network looks: Grad-CAM",
-    "report": "write one self-contained HTML file for a study",
-    "ceilings": "put a phantom's arms beside what the truth behind it reaches",
-    "ui": "serve MLflow's pages over the runs",
-    "completion": "print what makes the shell complete verbs and options",
-}
-LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 DONE, OUR_FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -92,10 +74,9 @@ def _run(arguments: list[str]) -> None:
 
         run_verb(verb, rest)
     elif verb in VERBS:
-        from mufnet_lightning.commands.options import parse
+        from mufnet_lightning.commands.options import command_of, parse
 
-        module = import_module(f"mufnet_lightning.commands.{verb}")
-        parse(getattr(module, verb.capitalize()), verb, rest).run()
+        parse(command_of(verb), verb, rest).run()
     else:
         near = difflib.get_close_matches(verb, VERBS, 1)
         meant = f"; did you mean {near[0]}?" if near else ""

@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
 from typing import (
     Any,
     ClassVar,
@@ -43,6 +44,13 @@ class Command(Protocol):
 
 
 AnyCommand = TypeVar("AnyCommand", bound=Command)
+
+
+def command_of(verb: str) -> type[Command]:
+    """The dataclass of a verb: `Phantom` of phantom.py."""
+    module = import_module(f"mufnet_lightning.commands.{verb}")
+    command: type[Command] = getattr(module, verb.capitalize())
+    return command
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def parse(command: type[AnyCommand], verb: str, arguments: Sequence[str]) -> Any
         InputFault: an option is not known, or a value is not what it takes.
         SystemExit: the help was asked for, and has been printed.
     """
-    given = _given(command)
+    given = fields_of(command)
     options = {one.flag: one for one in given if one.form.dash and one.form.way != "fit"}
     fit = next((one.field for one in given if one.form.way == "fit"), None)
     own, left = _own_words(options, arguments) if fit else (list(arguments), [])
@@ -124,7 +132,7 @@ def verb_parser(command: type[Command], verb: str) -> ArgumentParser:
         formatter_class=_Help,
         allow_abbrev=False,  # a mistyped option is no other option
     )
-    given = _given(command)
+    given = fields_of(command)
     for one in given:
         if one.form.way != "fit":
             _add(parser, one, helps[one.field])
@@ -167,7 +175,16 @@ class _Help(DefaultHelpFormatter):
 
 
 @dataclass(frozen=True)
-class _Given:
+class Given:
+    """A field as it is given.
+
+    Attributes:
+        field: its name.
+        hint: its type.
+        default: `MISSING` if it must be given.
+        form: how it is given.
+    """
+
     field: str
     hint: Any
     default: Any
@@ -175,25 +192,28 @@ class _Given:
 
     @property
     def name(self) -> str:
+        """What the parser and a configuration file call it."""
         return self.form.called or self.field
 
     @property
     def flag(self) -> str:
+        """The option."""
         return "--" + self.name.replace("_", "-")
 
 
-def _given(command: type[Command]) -> list[_Given]:
+def fields_of(command: type[Command]) -> list[Given]:
+    """The fields of a verb's dataclass, in their order."""
     hints = get_type_hints(command, include_extras=True)
     given = []
     for one in fields(command):
         hint, *forms = (
             get_args(hints[one.name]) if hasattr(hints[one.name], "__metadata__") else [hints[one.name]]
         )
-        given.append(_Given(one.name, hint, one.default, *(forms or [Form()])))
+        given.append(Given(one.name, hint, one.default, *(forms or [Form()])))
     return given
 
 
-def _add(parser: ArgumentParser, one: _Given, text: str) -> None:
+def _add(parser: ArgumentParser, one: Given, text: str) -> None:
     more: dict[str, Any] = {"help": text}
     if one.form.value:
         more["metavar"] = one.form.value
@@ -215,7 +235,7 @@ def _add(parser: ArgumentParser, one: _Given, text: str) -> None:
         parser.add_argument(name, type=one.hint, **more)
 
 
-def _own_words(options: Mapping[str, _Given], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def _own_words(options: Mapping[str, Given], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words that are this verb's, and those that are `mufnet fit`'s."""
     own: list[str] = []
     left: list[str] = []
@@ -234,7 +254,7 @@ def _own_words(options: Mapping[str, _Given], arguments: Sequence[str]) -> tuple
     return own, left
 
 
-def _for_parser(options: Mapping[str, _Given], arguments: Sequence[str]) -> Iterator[str]:
+def _for_parser(options: Mapping[str, Given], arguments: Sequence[str]) -> Iterator[str]:
     """The words as jsonargparse takes them: dashes in names, lists in brackets, files found."""
     remaining = list(arguments)
     while remaining:

@@ -1,0 +1,23 @@
+"""The verbs of `mufnet` in the order of their use: each is a file here, called as the verb."""
+
+from __future__ import annotations
+
+VERBS = {
+    "phantom": "write a simulated cohort whose ceilings are known",
+    "prepare": "check a cohort, cut its paired crops, write a store",
+    "fit": "train one arm on one fold, then score validation and test with the selected checkpoint",
+    "validate": "score the validation part with a checkpoint",
+    "test": "score the test part with a checkpoint",
+    "predict": "score every pair of a store, for the next patient",
+    "cv": "run all folds of one arm under one parent run",
+    "study": "run the paper's whole experiment: all arms on the same folds, compared, with a report",
+    "compare": "put arms side by side: Table 2, paired tests, figures",
+    "characteristics": "describe the patients of two groups: Table 1",
+    "explain": "show and measure where a run's network looks: Grad-CAM",
+    "report": "write one self-contained HTML file for a study",
+    "ceilings": "put a phantom's arms beside what the truth behind it reaches",
+    "ui": "serve MLflow's pages over the runs",
+    "completion": "print what makes the shell complete verbs and options",
+}
+LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
+"""Those whose options LightningCLI declares: lightning.py runs them."""
