@@ -168,7 +168,7 @@ def compare_arms(
         scores: of the arms.
         level: `patient` takes the mean score of each patient's images.
         method: of the AUC's variance; obuchowski at image level and delong at patient level
-            unless told. DeLong at image level takes correlated images for independent ones.
+            unless given. DeLong at image level takes correlated images for independent ones.
         thresholds: for all arms, (K,) one for each, or (K, N) one for each score, alike on a
             patient's images; a score above it is called high.
         confidence: coverage of all intervals, between 0 and 1.

@@ -1,4 +1,4 @@
-"""Everything that is told of one arm's part: numbers for a run's metrics, and a report."""
+"""What is said of one arm's part: numbers for a run's metrics, and a report."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class MatchedScores(Scores):
     """Arms that were scored on the same images, in the order of the first arm's table.
 
     Attributes:
-        matched_by: the columns that told which rows belong together.
+        matched_by: the columns that say which rows belong together.
         rows: (K, N), the place of each image in each arm's table, from 0.
     """
 
@@ -36,7 +36,7 @@ def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:
 
     Args:
         path: of the file.
-        name: what messages call it; the path unless told.
+        name: what messages call it; the path unless given.
 
     Raises:
         EvaluationError: it is no CSV, or a needed column is missing.

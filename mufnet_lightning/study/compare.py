@@ -104,7 +104,7 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
 
     Args:
         comparison: what to record.
-        study: MLflow experiment; that of the first run compared unless told, else `mufnet`. Where
+        study: MLflow experiment; that of the first run compared unless given, else `mufnet`. Where
             it has the very same result already, nothing is added.
     """
     store = mlflow_client()

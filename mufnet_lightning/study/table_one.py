@@ -35,7 +35,7 @@ def table_one(
         path: of a CSV with a row a patient.
         by: column with the two groups. `grade` means grades 1 and 2 against 3 and 4. Of `grade` and
             `label` the table may have the other one.
-        variables: columns to describe; all but patient_id, grade, label and `by` unless told.
+        variables: columns to describe; all but patient_id, grade, label and `by` unless given.
         kinds: `number` or `category` for columns where the rule errs.
 
     Raises:

@@ -3,118 +3,151 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mufnet_lightning.evaluation.comparison import compare_arms
+from mufnet_lightning.evaluation.statistics import checks, scores
 from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.intervals import wilson
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.statistics.rates import confusion, patient_scores, rate_intervals
+from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.vocabulary import RATES, Level
 
 ARMS = ("bmode", "ceus", "fused")
 
 
 @pytest.fixture
-def scored() -> dict[str, np.ndarray]:
+def scored() -> Scores:
     rng = np.random.default_rng(5)
     patients = np.repeat(np.arange(40), 8)
     labels = (patients < 15).astype(int)
     logits = np.array([[0.8], [1.0], [1.6]]) * labels + rng.normal(size=(3, 40))[:, patients]
-    scores = 1 / (1 + np.exp(-logits - rng.normal(size=(3, 320)) + 0.5))
-    return {"labels": labels, "scores": scores, "patients": patients.astype(str)}
+    values = 1 / (1 + np.exp(-logits - rng.normal(size=(3, 320)) + 0.5))
+    return Scores.of(labels, values, patients.astype(str), ARMS)
 
 
-def test_the_keys_are_those_of_the_contract(scored):
-    found = json.loads(json.dumps(compare_arms(ARMS, **scored), allow_nan=False))
-    assert {"arms", "tests", "level", "method"} <= set(found)
-    rates = {"accuracy", "sensitivity", "specificity", "ppv", "npv"}
-    for arm, name in zip(found["arms"], ARMS, strict=True):
-        assert {"name", "images", "patients", "auc", "auc_ci", "auc_variance", *rates} <= set(arm)
+def test_the_keys_are_those_of_the_contract(scored: Scores) -> None:
+    content: dict[str, Any] = json.loads(json.dumps(compare_arms(scored).as_json(), allow_nan=False))
+    assert list(content) == ["arms", "tests", "level", "method", "confidence"]
+    head = ["name", "images", "patients", "auc", "auc_ci", "auc_variance"]
+    for arm, name in zip(content["arms"], ARMS, strict=True):
+        assert list(arm) == [*head, *RATES, "threshold", "notes"]
         assert (arm["name"], arm["images"], arm["patients"]) == (name, 320, 40)
-        assert all(set(arm[rate]) == {"value", "ci"} and len(arm[rate]["ci"]) == 2 for rate in rates)
-    assert [(test["a"], test["b"]) for test in found["tests"]] == [
+        assert all(list(arm[rate]) == ["value", "ci"] and len(arm[rate]["ci"]) == 2 for rate in RATES)
+    assert [(test["a"], test["b"]) for test in content["tests"]] == [
         *(("bmode", "ceus"), ("bmode", "fused"), ("ceus", "fused")),
     ]
-    assert all({"auc_difference", "covariance", "z", "p"} <= set(test) for test in found["tests"])
+    for test in content["tests"]:
+        assert {"auc_difference", "covariance", "z", "p"} <= set(test)
 
 
-def test_images_are_clustered_by_patient_unless_told(scored):
-    found = compare_arms(ARMS, **scored)
-    assert (found["level"], found["method"]) == ("image", "obuchowski")
-    estimate = obuchowski(scored["labels"], scored["scores"], scored["patients"])
-    assert found["arms"][2]["auc_variance"] == estimate.covariance[2, 2]
+def test_images_are_clustered_by_patient_unless_told(scored: Scores) -> None:
+    result = compare_arms(scored)
+    assert (result.level, result.method) == ("image", "obuchowski")
+    estimate = obuchowski(scored.labels, scored.scores, scored.patients)
+    assert result.arms[2].auc_variance == estimate.covariance[2, 2]
     test = compare_aucs(estimate, 0, 2)
-    assert (found["tests"][1]["z"], found["tests"][1]["p"]) == (test.z, test.p)
-    assert [test["p_holm"] for test in found["tests"]] == pytest.approx(
-        holm([test["p"] for test in found["tests"]])
+    assert (result.tests[1].z, result.tests[1].p) == (test.z, test.p)
+    assert [pair.p_holm for pair in result.tests] == pytest.approx(
+        holm([pair.p for pair in result.tests])
     )
-    rates = rate_intervals(scored["labels"], scored["scores"][1], scored["patients"])
-    assert found["arms"][1]["npv"]["ci"] == [rates["npv"].low, rates["npv"].high]
-    naive = compare_arms(ARMS, **scored, method="delong")
-    assert naive["arms"][0]["auc_variance"] < found["arms"][0]["auc_variance"] / 2
+    rates = rate_intervals(scored.labels, scored.scores[1], scored.patients)
+    assert result.arms[1].rates["npv"] == rates["npv"]
+    naive = compare_arms(scored, method="delong")
+    assert naive.arms[0].auc_variance < result.arms[0].auc_variance / 2
 
 
-def test_patients_are_compared_by_the_mean_of_their_images(scored):
-    found = compare_arms(ARMS, **scored, level="patient")
-    assert (found["level"], found["method"]) == ("patient", "delong")
-    pooled = patient_scores(**scored)
+def test_patients_are_compared_by_the_mean_of_their_images(scored: Scores) -> None:
+    result = compare_arms(scored, level="patient")
+    assert (result.level, result.method) == ("patient", "delong")
+    pooled = patient_scores(scored.labels, scored.scores, scored.patients)
     estimate = delong(pooled.labels, pooled.scores)
-    assert found["arms"][0]["auc"] == estimate.aucs[0]
-    assert found["tests"][0]["covariance"] == estimate.covariance[0, 1]
+    assert result.arms[0].auc == estimate.aucs[0]
+    assert result.tests[0].covariance == estimate.covariance[0, 1]
     counts = confusion(pooled.labels, pooled.scores[0])
-    expected = wilson(counts.tp, counts.tp + counts.fn)
-    assert found["arms"][0]["sensitivity"] == {
-        "value": expected.value,
-        "ci": [expected.low, expected.high],
-    }
-    assert (found["arms"][0]["images"], found["arms"][0]["patients"]) == (320, 40)
-    clustered = compare_arms(ARMS, **scored, level="patient", method="obuchowski")
-    assert clustered["tests"][0]["z"] == pytest.approx(found["tests"][0]["z"])
+    assert result.arms[0].rates["sensitivity"] == wilson(counts.tp, counts.tp + counts.fn)
+    assert (result.arms[0].images, result.arms[0].patients) == (320, 40)
+    clustered = compare_arms(scored, level="patient", method="obuchowski")
+    assert clustered.tests[0].z == pytest.approx(result.tests[0].z)
 
 
-def test_each_arm_may_have_its_own_threshold(scored):
-    found = compare_arms(ARMS, **scored, thresholds=[0.3, 0.5, 0.7])
-    assert [arm["threshold"] for arm in found["arms"]] == [0.3, 0.5, 0.7]
-    expected = confusion(scored["labels"], scored["scores"][0], 0.3).rates()
-    assert found["arms"][0]["ppv"]["value"] == pytest.approx(expected["ppv"])
+def test_each_arm_may_have_its_own_threshold(scored: Scores) -> None:
+    result = compare_arms(scored, thresholds=[0.3, 0.5, 0.7])
+    assert [arm.threshold for arm in result.arms] == [0.3, 0.5, 0.7]
+    expected = confusion(scored.labels, scored.scores[0], 0.3).rates()
+    assert result.arms[0].rates["ppv"].value == pytest.approx(expected["ppv"])
 
 
-def test_one_arm_has_no_tests(scored):
-    found = compare_arms(["fused"], scored["labels"], scored["scores"][2], scored["patients"])
-    assert found["tests"] == []
+def test_images_with_thresholds_of_their_own_have_a_list_of_them(scored: Scores) -> None:
+    cuts = np.where(scored.codes % 2, 0.3, 0.7) * np.ones((3, 1))
+    for level in ("image", "patient"):
+        arm = compare_arms(scored, level, thresholds=cuts).arms[0]
+        assert arm.threshold == (0.3, 0.7)
+        assert arm.as_json()["threshold"] == [0.3, 0.7]
 
 
-def test_degenerate_arms_are_defined_and_fit_for_json(scored):
-    labels = scored["labels"]
-    scores = np.stack([labels * 0.2 + 0.1, labels * 0.2 + 0.1, 0.9 - 0.8 * labels])
-    found = compare_arms(ARMS, labels, scores, scored["patients"])
-    json.dumps(found, allow_nan=False)
-    perfect, same = found["arms"][0], found["tests"][0]
-    assert (perfect["auc"], perfect["auc_ci"], perfect["auc_variance"]) == (1, [1, 1], 0)
-    assert perfect["ppv"] == {"value": None, "ci": [0, 1]}
-    assert any("perfectly" in note for note in perfect["notes"])
-    assert any(note.startswith("ppv: Nothing to count") for note in perfect["notes"])
-    assert (same["auc_difference"], same["z"], same["p"]) == (0, 0, 1)
-    assert (found["tests"][1]["z"], found["tests"][1]["p"]) == (None, 0)
-    alone = compare_arms(ARMS, [1, 0, 0], scores[:, [0, 150, 300]], ["a", "b", "c"])
-    json.dumps(alone, allow_nan=False)
+def test_one_arm_has_no_tests(scored: Scores) -> None:
+    alone = Scores.of(scored.labels, scored.scores[2], scored.patients, ["fused"])
+    assert compare_arms(alone).tests == ()
+
+
+def test_degenerate_arms_are_defined_and_fit_for_json(scored: Scores) -> None:
+    labels = scored.labels
+    values = np.stack([labels * 0.2 + 0.1, labels * 0.2 + 0.1, 0.9 - 0.8 * labels])
+    result = compare_arms(Scores.of(labels, values, scored.patients, ARMS))
+    perfect, same = result.arms[0], result.tests[0]
+    assert (perfect.auc, perfect.auc_ci, perfect.auc_variance) == (1, (1, 1), 0)
+    assert perfect.rates["ppv"].as_json() == {"value": None, "ci": [0, 1]}
+    assert any("perfectly" in note for note in perfect.notes)
+    assert any(note.startswith("ppv: Nothing to count") for note in perfect.notes)
+    assert (same.auc_difference, same.z, same.p) == (0, 0, 1)
+    content: dict[str, Any] = json.loads(json.dumps(result.as_json(), allow_nan=False))
+    assert (content["tests"][1]["z"], content["tests"][1]["p"]) == (None, 0)
+    three = Scores.of([1, 0, 0], values[:, [0, 150, 300]], ["a", "b", "c"], ARMS)
+    alone: dict[str, Any] = json.loads(json.dumps(compare_arms(three).as_json(), allow_nan=False))
     assert (alone["arms"][0]["auc_variance"], alone["arms"][0]["auc_ci"]) == (None, [0, 1])
 
 
 @pytest.mark.parametrize("level", ["image", "patient"])
-def test_a_patient_with_two_labels_is_refused(scored, level):
-    scored["labels"][0] = 0
-    with pytest.raises(EvaluationError, match="1 patient has images of both classes, for example 0"):
-        compare_arms(ARMS, **scored, level=level)
+def test_one_class_has_no_auc(scored: Scores, level: Level) -> None:
+    with pytest.raises(EvaluationError, match="needs both classes"):
+        compare_arms(scored.subset(scored.labels), level)
 
 
-def test_names_that_do_not_fit_are_refused(scored):
+def test_thresholds_that_do_not_fit_are_refused(scored: Scores) -> None:
     with pytest.raises(
-        EvaluationError, match=r"2 names and thresholds of the shape \(2,\) do not fit 3 arms"
+        EvaluationError, match=r"thresholds of the shape \(2,\) do not fit 3 arms of 320 images"
     ):
-        compare_arms(ARMS[:2], **scored, thresholds=[0.5, 0.5])
-    with pytest.raises(EvaluationError, match="two arms have the same name"):
-        compare_arms(["a", "b", "a"], **scored)
+        compare_arms(scored, thresholds=[0.5, 0.5])
+
+
+def test_scores_are_checked_when_they_are_made_and_never_again(
+    scored: Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name in ("as_labels", "as_scores", "as_codes", "one_label_each"):
+        check = getattr(checks, name)
+
+        def counted(*arguments: Any, name: str = name, check: Any = check) -> Any:
+            asked.append(name)
+            return check(*arguments)
+
+        for module in (scores, *map(_module, ("auc", "rates", "bootstrap", "calibration"))):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, counted)
+    compare_arms(scored)
+    assert asked == []
+    for _ in range(2):  # a patient's mean score is a score of its own, made once
+        compare_arms(scored, "patient")
+    assert sorted(asked) == ["as_codes", "as_labels", "as_scores", "one_label_each"]
+
+
+def _module(name: str) -> Any:
+    from importlib import import_module
+
+    return import_module(f"mufnet_lightning.evaluation.statistics.{name}")

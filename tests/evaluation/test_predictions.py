@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,41 +27,45 @@ def table() -> pd.DataFrame:
 
 
 @pytest.fixture
-def shuffled(table) -> pd.DataFrame:
+def shuffled(table: pd.DataFrame) -> pd.DataFrame:
     other = table.sample(frac=1, random_state=4)
     return other.assign(score=other["score"] + 0.05)
 
 
-def test_rows_are_matched_by_pair_id_whatever_their_order(table, shuffled):
-    found = match_predictions({"bmode": table, "ceus": shuffled})
-    assert found.names == ("bmode", "ceus")
-    assert found.matched_by == ("pair_id",)
-    np.testing.assert_allclose(found.scores, np.stack([table["score"], table["score"] + 0.05]))
-    assert found.labels.tolist() == [False, False, True, True, False, False]
-    assert found.patients.tolist() == table["patient_id"].tolist()
+def test_rows_are_matched_by_pair_id_whatever_their_order(
+    table: pd.DataFrame, shuffled: pd.DataFrame
+) -> None:
+    matched = match_predictions({"bmode": table, "ceus": shuffled})
+    assert matched.names == ("bmode", "ceus")
+    assert matched.matched_by == ("pair_id",)
+    np.testing.assert_allclose(matched.scores, np.stack([table["score"], table["score"] + 0.05]))
+    assert matched.labels.tolist() == [False, False, True, True, False, False]
+    assert matched.patients.tolist() == table["patient_id"].tolist()
 
 
-def test_without_pair_id_rows_are_matched_by_patient_clip_and_frame(table, shuffled):
-    found = match_predictions({"a": table, "b": shuffled.drop(columns="pair_id")})
-    assert found.matched_by == ("patient_id", "clip_id", "frame")
-    np.testing.assert_allclose(found.scores[1] - found.scores[0], 0.05)
+def test_without_pair_id_rows_are_matched_by_patient_clip_and_frame(
+    table: pd.DataFrame, shuffled: pd.DataFrame
+) -> None:
+    matched = match_predictions({"a": table, "b": shuffled.drop(columns="pair_id")})
+    assert matched.matched_by == ("patient_id", "clip_id", "frame")
+    np.testing.assert_allclose(matched.scores[1] - matched.scores[0], 0.05)
 
 
-def test_only_what_both_have_is_matched_on(table, shuffled):
+def test_only_what_both_have_is_matched_on(table: pd.DataFrame, shuffled: pd.DataFrame) -> None:
     table["clip_id"] = [None, "a", "b", "b", "c", "c"]  # one empty cell: not there
-    found = match_predictions({"a": table, "b": shuffled.drop(columns="pair_id")})
-    assert found.matched_by == ("patient_id", "frame")
-    np.testing.assert_allclose(found.scores[1] - found.scores[0], 0.05)
+    matched = match_predictions({"a": table, "b": shuffled.drop(columns="pair_id")})
+    assert matched.matched_by == ("patient_id", "frame")
+    np.testing.assert_allclose(matched.scores[1] - matched.scores[0], 0.05)
 
 
-def test_a_row_a_patient_needs_no_more_than_the_patient(table):
+def test_a_row_a_patient_needs_no_more_than_the_patient(table: pd.DataFrame) -> None:
     patients = table.drop_duplicates("patient_id")[["patient_id", "label", "score"]]
-    found = match_predictions({"a": patients, "b": patients[::-1]})
-    assert found.matched_by == ("patient_id",)
-    assert found.scores.shape == (2, 3)
+    matched = match_predictions({"a": patients, "b": patients[::-1]})
+    assert matched.matched_by == ("patient_id",)
+    assert matched.scores.shape == (2, 3)
 
 
-def test_numbers_match_their_text_but_leading_zeros_count(table):
+def test_numbers_match_their_text_but_leading_zeros_count(table: pd.DataFrame) -> None:
     numbers = table.assign(patient_id=[1, 1, 2, 2, 3, 3]).drop(columns="pair_id")
     texts = numbers.assign(patient_id=list("112233"), frame=numbers["frame"].astype(float))
     assert match_predictions({"a": numbers, "b": texts}).scores.shape == (2, 6)
@@ -68,12 +74,12 @@ def test_numbers_match_their_text_but_leading_zeros_count(table):
         match_predictions({"a": numbers, "b": padded})
 
 
-def test_three_arms_and_one(table, shuffled):
+def test_three_arms_and_one(table: pd.DataFrame, shuffled: pd.DataFrame) -> None:
     assert match_predictions({"a": table, "b": shuffled, "c": table}).scores.shape == (3, 6)
     assert match_predictions({"a": table}).scores.shape == (1, 6)
 
 
-def test_a_match_that_is_not_one_to_one_is_refused(table):
+def test_a_match_that_is_not_one_to_one_is_refused(table: pd.DataFrame) -> None:
     images = table.drop(columns=["pair_id", "clip_id", "frame"])
     with pytest.raises(EvaluationError, match="a has 3 more rows than images that patient_id can tell"):
         match_predictions({"a": images, "b": images})
@@ -100,22 +106,24 @@ def test_a_match_that_is_not_one_to_one_is_refused(table):
         (lambda t: t.assign(label=[2] * 6), "b: labels must be 0"),
     ],
 )
-def test_arms_that_cannot_be_compared_are_refused_in_a_sentence(table, change, message):
+def test_arms_that_cannot_be_compared_are_refused_in_a_sentence(
+    table: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
     with pytest.raises(EvaluationError, match=message):
         match_predictions({"a": table, "b": change(table)})
 
 
-def test_more_images_in_the_other_arm_are_refused_too(table):
+def test_more_images_in_the_other_arm_are_refused_too(table: pd.DataFrame) -> None:
     with pytest.raises(EvaluationError, match="1 of b are not in a"):
         match_predictions({"a": table.iloc[1:], "b": table})
 
 
-def test_a_patient_with_two_labels_is_refused(table):
+def test_a_patient_with_two_labels_is_refused(table: pd.DataFrame) -> None:
     two = table.assign(label=[0, 1, 1, 1, 0, 0])
     with pytest.raises(EvaluationError, match="1 patient has images of both classes, for example A"):
         match_predictions({"a": two, "b": two})
 
 
-def test_no_tables_are_refused():
+def test_no_tables_are_refused() -> None:
     with pytest.raises(EvaluationError, match="no predictions"):
         match_predictions({})

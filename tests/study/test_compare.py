@@ -6,7 +6,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,13 +18,13 @@ from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.evaluation.statistics.rates import youden_threshold
-from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+from mufnet_lightning.tracking.runs import find_runs, mlflow_client, open_study, resolve_artifact
 
 NAMES = ("bmode", "ceus", "fused")
 
 
 @pytest.fixture
-def arms(work) -> dict[str, pd.DataFrame]:
+def arms(work: Path) -> dict[str, pd.DataFrame]:
     """Three arms of 40 patients with 6 images each, as files; fused knows both signals."""
     rng = np.random.default_rng(3)
     patient = np.repeat(np.arange(40), 6)
@@ -51,21 +53,23 @@ def arms(work) -> dict[str, pd.DataFrame]:
 FILES = [f"{name}.csv" for name in NAMES]
 
 
-def result(capsys, *words: str) -> dict:
+def result(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     assert main(["compare", *words, "--format=json", "--no-record"]) == 0
     return json.loads(capsys.readouterr().out)
 
 
-def test_the_json_is_the_contract_and_the_aucs_are_scikit_learns(arms, capsys):
-    found = result(capsys, *FILES)
-    assert (found["level"], found["method"]) == ("image", "obuchowski")
-    for row, name in zip(found["arms"], NAMES, strict=True):
+def test_the_json_is_the_contract_and_the_aucs_are_scikit_learns(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = result(capsys, *FILES)
+    assert (printed["level"], printed["method"]) == ("image", "obuchowski")
+    for row, name in zip(printed["arms"], NAMES, strict=True):
         assert {"name", "images", "patients", "auc", "auc_ci", "auc_variance"} <= set(row)
         assert (row["name"], row["images"], row["patients"]) == (name, 240, 40)
         assert row["auc"] == pytest.approx(roc_auc_score(arms[name]["label"], arms[name]["score"]))
         for rate in ("accuracy", "sensitivity", "specificity", "ppv", "npv"):
             assert set(row[rate]) == {"value", "ci"}
-    assert [(t["a"], t["b"]) for t in found["tests"]] == [
+    assert [(t["a"], t["b"]) for t in printed["tests"]] == [
         ("bmode", "ceus"),
         ("bmode", "fused"),
         ("ceus", "fused"),
@@ -75,10 +79,12 @@ def test_the_json_is_the_contract_and_the_aucs_are_scikit_learns(arms, capsys):
     mean = arms["fused"].groupby("patient_id")[["label", "score"]].mean()
     assert patients["arms"][2]["auc"] == pytest.approx(roc_auc_score(mean["label"], mean["score"]))
     naive = result(capsys, *FILES, "--method=delong")
-    assert naive["arms"][0]["auc_variance"] < found["arms"][0]["auc_variance"] / 2
+    assert naive["arms"][0]["auc_variance"] < printed["arms"][0]["auc_variance"] / 2
 
 
-def test_the_order_of_rows_and_arms_changes_nothing(arms, capsys):
+def test_the_order_of_rows_and_arms_changes_nothing(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     before = result(capsys, "bmode.csv", "fused.csv")
     shuffled = arms["fused"].sample(frac=1, random_state=0)
     shuffled.to_csv("fused.csv", index=False)
@@ -88,12 +94,14 @@ def test_the_order_of_rows_and_arms_changes_nothing(arms, capsys):
     assert turned["tests"][0]["p"] == pytest.approx(before["tests"][0]["p"])
 
 
-def test_three_columns_are_enough_where_patients_have_one_image(arms, capsys):
+def test_three_columns_are_enough_where_patients_have_one_image(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, table in arms.items():
         one = table[table["frame"] == 0][["patient_id", "label", "score"]]
         one.to_csv(f"{name}.csv", index=False)
-    found = result(capsys, *FILES)
-    assert found["arms"][0]["images"] == found["arms"][0]["patients"] == 40
+    printed = result(capsys, *FILES)
+    assert printed["arms"][0]["images"] == printed["arms"][0]["patients"] == 40
 
 
 @pytest.mark.parametrize(
@@ -114,7 +122,12 @@ def test_three_columns_are_enough_where_patients_have_one_image(arms, capsys):
         (lambda t: t.assign(split="testing"), "has no scores of the test part (parts in it: testing)"),
     ],
 )
-def test_arms_that_cannot_be_compared_are_refused_with_the_reason(arms, capsys, change, expected):
+def test_arms_that_cannot_be_compared_are_refused_with_the_reason(
+    arms: dict[str, pd.DataFrame],
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    expected: str,
+) -> None:
     change(arms["fused"]).to_csv("fused.csv", index=False)
     assert main(["compare", "bmode.csv", "fused.csv", "--out=out"]) == 2
     printed = capsys.readouterr()
@@ -124,7 +137,9 @@ def test_arms_that_cannot_be_compared_are_refused_with_the_reason(arms, capsys, 
     assert not Path("out").exists()
 
 
-def test_a_patient_with_two_labels_is_refused(arms, capsys):
+def test_a_patient_with_two_labels_is_refused(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, table in arms.items():
         table.loc[2, "label"] = 0  # the patient's other images say 1
         table.to_csv(f"{name}.csv", index=False)
@@ -145,12 +160,16 @@ def test_a_patient_with_two_labels_is_refused(arms, capsys):
         (["bmode.csv", "ceus.csv", "--out=bmode.csv"], "--out bmode.csv cannot be written"),
     ],
 )
-def test_a_mistake_is_one_sentence(arms, capsys, words, expected):
+def test_a_mistake_is_one_sentence(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
     assert main(["compare", *words]) == 2
     assert expected in capsys.readouterr().err
 
 
-def test_out_has_tables_and_figures_that_open(arms, capsys):
+def test_out_has_tables_and_figures_that_open(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["compare", *FILES, "--out=out", "--no-record"]) == 0
     printed = capsys.readouterr().out
     out = Path("out")
@@ -171,20 +190,25 @@ def test_out_has_tables_and_figures_that_open(arms, capsys):
     assert not [line for line in body if re.search(r"(?<!\\)%", line)]
     for name in ("roc", "confusion"):
         image = cv2.imread(str(out / f"{name}.png"))
+        assert image is not None
         assert min(image.shape[:2]) > 400
         assert len(np.unique(image)) > 10
         assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
-def test_arms_can_be_named_and_equal_names_are_told_apart(arms, capsys):
+def test_arms_can_be_named_and_equal_names_are_told_apart(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     for folder in ("a", "b"):
         Path(folder).mkdir()
         arms["bmode" if folder == "a" else "ceus"].to_csv(f"{folder}/predictions.csv", index=False)
-    found = result(capsys, "a/predictions.csv", "b/predictions.csv", "ours=fused.csv")
-    assert [row["name"] for row in found["arms"]] == ["a", "b", "ours"]
+    printed = result(capsys, "a/predictions.csv", "b/predictions.csv", "ours=fused.csv")
+    assert [row["name"] for row in printed["arms"]] == ["a", "b", "ours"]
 
 
-def test_youdens_threshold_comes_from_validation_alone(arms, capsys):
+def test_youdens_threshold_comes_from_validation_alone(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in NAMES:
         test = arms[name]
         val = test.assign(
@@ -192,31 +216,35 @@ def test_youdens_threshold_comes_from_validation_alone(arms, capsys):
         )
         low = val.assign(score=val["score"] * 0.5)  # so the best cut on validation is lower
         pd.concat([test, low]).to_csv(f"{name}.csv", index=False)
-    found = result(capsys, *FILES, "--threshold=youden")
-    for row in found["arms"]:
+    printed = result(capsys, *FILES, "--threshold=youden")
+    for row in printed["arms"]:
         assert 0 < row["threshold"] < 0.5
         table = arms[row["name"]]
         called = table["score"] > row["threshold"]
         sensitivity = called[table["label"] == 1].mean()
         assert row["sensitivity"]["value"] == pytest.approx(sensitivity)
-    assert found["arms"][0]["auc"] == result(capsys, *FILES)["arms"][0]["auc"]
+    assert printed["arms"][0]["auc"] == result(capsys, *FILES)["arms"][0]["auc"]
 
 
-def test_youdens_threshold_over_patients_comes_from_validation_patients(arms, capsys):
+def test_youdens_threshold_over_patients_comes_from_validation_patients(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name in NAMES:
         test = arms[name]
         val = test.assign(
             split="val", pair_id="v" + test["pair_id"], patient_id="v" + test["patient_id"]
         )
         pd.concat([test, val]).to_csv(f"{name}.csv", index=False)
-    found = result(capsys, *FILES, "--threshold=youden", "--level=patient")
-    for row in found["arms"]:
+    printed = result(capsys, *FILES, "--threshold=youden", "--level=patient")
+    for row in printed["arms"]:
         mean = arms[row["name"]].groupby("patient_id")[["label", "score"]].mean()
         best = youden_threshold(mean["label"], mean["score"]).value
         assert row["threshold"] == pytest.approx(best)
 
 
-def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patients(arms, capsys):
+def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patients(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     fold = (arms["bmode"]["patient_id"].astype(int) % 2).to_numpy()
     for name in NAMES:
         test = arms[name].assign(fold=fold)
@@ -225,8 +253,8 @@ def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patient
         val["score"] = val["score"].where(val["fold"] == 1, val["score"] / 2)
         both = pd.concat([test, val]).sample(frac=1, random_state=len(name))  # in no arm's order
         both.to_csv(f"{name}.csv", index=False)
-    found = result(capsys, *FILES, "--threshold=youden")
-    for row in found["arms"]:
+    printed = result(capsys, *FILES, "--threshold=youden")
+    for row in printed["arms"]:
         table = pd.read_csv(f"{row['name']}.csv")
         test = table[table["split"] == "test"]
         cuts = {
@@ -242,34 +270,38 @@ def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patient
     assert result(capsys, *FILES, "--threshold=youden", "--level=patient")["arms"][0]["patients"] == 40
 
 
-def test_bootstrap_intervals_are_near_the_analytic_ones(arms, capsys):
-    found = result(capsys, *FILES, "--bootstrap=500")
-    for row in found["arms"]:
+def test_bootstrap_intervals_are_near_the_analytic_ones(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed = result(capsys, *FILES, "--bootstrap=500")
+    for row in printed["arms"]:
         assert row["auc_bootstrap_ci"] == pytest.approx(row["auc_ci"], abs=0.03)
 
 
-def test_a_comparison_is_recorded_once(arms, capsys):
+def test_a_comparison_is_recorded_once(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["compare", *FILES, "--study=mine"]) == 0
     assert main(["compare", *FILES, "--study=mine"]) == 0
-    store = mlflow_client()
-    experiment = store.get_experiment_by_name("mine")
-    (run,) = store.search_runs([experiment.experiment_id])
-    assert run.info.status == "FINISHED"
-    assert run.data.tags["verb"] == "compare"
-    note = run.data.tags["mlflow.note.content"]
-    numbers = json.loads(resolve_artifact(run.info.run_id, "compare.json").read_text())
-    assert run.data.metrics["auc/fused"] == numbers["arms"][2]["auc"]
+    (run,) = find_runs(open_study("mine"))
+    assert run.is_finished
+    assert run.verb == "compare"
+    note = run.tags["mlflow.note.content"]
+    numbers = json.loads(resolve_artifact(run.id, "compare.json").read_text())
+    assert run.metrics["auc/fused"] == numbers["arms"][2]["auc"]
     assert re.search(r"\| fused \| 0\.\d{3} \(", note)
     # names that MLflow would not take, or that would become one
     odd = ["a+b=bmode.csv", "a/b=ceus.csv", "../x=fused.csv"]
     assert main(["compare", *odd, "--study=odd"]) == 0
-    (other,) = store.search_runs([store.get_experiment_by_name("odd").experiment_id])
-    assert {"auc/a_b", "auc/a_b_1", "auc/___x"} <= set(other.data.metrics)
-    names = {entry.path for entry in store.list_artifacts(run.info.run_id, "figures")}
+    (other,) = find_runs(open_study("odd"))
+    assert {"auc/a_b", "auc/a_b_1", "auc/___x"} <= set(other.metrics)
+    names = {entry.path for entry in mlflow_client().list_artifacts(run.id, "figures")}
     assert {"figures/roc.png", "figures/roc.pdf", "figures/confusion.png"} <= names
 
 
-def test_a_patient_may_be_called_na(arms, capsys):
+def test_a_patient_may_be_called_na(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+) -> None:
     for name, table in arms.items():
         table.assign(patient_id=table["patient_id"].replace("003", "NA")).to_csv(
             f"{name}.csv", index=False
@@ -277,7 +309,7 @@ def test_a_patient_may_be_called_na(arms, capsys):
     assert result(capsys, *FILES)["arms"][0]["patients"] == 40
 
 
-def test_comparing_files_waits_for_neither_torch_nor_lightning(arms):
+def test_comparing_files_waits_for_neither_torch_nor_lightning(arms: dict[str, pd.DataFrame]) -> None:
     code = (
         "import sys; from mufnet_lightning.cli import main;"
         "assert main(['compare', 'bmode.csv', 'fused.csv', '--no-record']) == 0;"

@@ -13,7 +13,7 @@ from mufnet_lightning.cli import main
 
 
 @pytest.fixture
-def patients(work) -> Path:
+def patients(work: Path) -> Path:
     # the paper's counts of gender by grade: 45 and 29 of 74, 12 and 14 of 26
     rows = [
         {
@@ -29,7 +29,9 @@ def patients(work) -> Path:
     return path
 
 
-def test_table_one_by_grade_is_low_against_high(patients, capsys):
+def test_table_one_by_grade_is_low_against_high(
+    patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["characteristics", "patients.csv", "--by=grade", "--format=json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert {"variable", "level", "groups", "test", "p"} <= set(rows[0])
@@ -44,7 +46,9 @@ def test_table_one_by_grade_is_low_against_high(patients, capsys):
     assert {row["variable"] for row in rows} == {"gender", "size"}
 
 
-def test_the_printed_table_says_which_test_was_used(patients, capsys):
+def test_the_printed_table_says_which_test_was_used(
+    patients: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["characteristics", "patients.csv", "--by=label"]) == 0
     text = capsys.readouterr().out
     assert "low grade (N = 74)" in text
@@ -54,7 +58,9 @@ def test_the_printed_table_says_which_test_was_used(patients, capsys):
     assert {"female (N = 43)", "male (N = 57)", "test", "p"} <= set(table.columns)
 
 
-def test_a_table_with_labels_only_and_na_among_numbers(work, capsys):
+def test_a_table_with_labels_only_and_na_among_numbers(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     values = [f"{i / 7:.2f}" for i in range(40)]
     values[3] = "NA"
     codes = ["NA", "yes", "no", "no"] * 10
@@ -90,7 +96,9 @@ def test_a_table_with_labels_only_and_na_among_numbers(work, capsys):
         (["ragged.csv", "--by=grade"], "ragged.csv row 2: has 1 cell"),
     ],
 )
-def test_a_mistake_is_one_sentence(patients, capsys, words, expected):
+def test_a_mistake_is_one_sentence(
+    patients: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
     Path("odd.csv").write_text("patient_id,grade,size\n1,1,2\n2,5,3\n")
     Path("ragged.csv").write_text("patient_id,grade\n1\n2,2\n")
     assert main(["characteristics", *words]) == 2

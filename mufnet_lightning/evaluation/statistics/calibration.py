@@ -87,7 +87,7 @@ def _curve(positive: Flags, values: Floats, bins: int) -> CalibrationCurve:
 def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = BINS) -> float:
     """Expected calibration error: the mean over images of |share of high − mean score| of their bin.
 
-    It depends on the bins: `bins` of equal width, ten unless told. Biased upward in small samples.
+    It depends on the bins: `bins` of equal width, ten unless given. Biased upward in small samples.
     """
     return _error(calibration_curve(labels, scores, bins))
 

@@ -72,7 +72,7 @@ def characteristics(
     Args:
         patients: a row a patient.
         by: the column with the two groups.
-        variables: which columns, in this order; all others but `patient_id` unless told.
+        variables: which columns, in this order; all others but `patient_id` unless given.
         kinds: `number` or `category` for columns where the rule errs: a column is a number when all
             its values are, unless they are at most five different whole numbers.
 

@@ -9,6 +9,7 @@ import tracemalloc
 from functools import cache
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from mufnet_lightning.evaluation.statistics.auc import (
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 
+Case = tuple[np.ndarray, np.ndarray, np.ndarray]  # labels, scores, patients
 REFERENCE = Path(__file__).parent / "reference"
 PROC = [
     json.loads(line)
@@ -49,14 +51,14 @@ def reference_cases() -> dict[str, dict[str, np.ndarray]]:
     }
 
 
-def test_there_are_twenty_cases_beside_the_two_given():
+def test_there_are_twenty_cases_beside_the_two_given() -> None:
     assert len(reference_cases()) == 22
     assert {case["case"] for case in PROC} == set(reference_cases())
 
 
 @pytest.mark.parametrize("proc", PROC, ids=lambda proc: f"{proc['case']}-{proc['a']}-{proc['b']}")
 @pytest.mark.parametrize("method", ["delong", "obuchowski"])
-def test_agrees_with_proc(proc, method):
+def test_agrees_with_proc(proc: dict[str, Any], method: str) -> None:
     case = reference_cases()[proc["case"]]
     scores = np.stack([case[proc["a"]], case[proc["b"]]])
     if method == "delong":
@@ -71,7 +73,9 @@ def test_agrees_with_proc(proc, method):
     np.testing.assert_allclose(auc_interval(estimate, 1), proc["ci_b"], rtol=0, atol=1e-10)
 
 
-def brute_force(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) -> tuple:
+def brute_force(
+    labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Obuchowski's formulas as printed, over all pairs of images."""
     labels = labels.astype(bool)
     m, n = labels.sum(), (~labels).sum()
@@ -101,7 +105,7 @@ def brute_force(labels: np.ndarray, scores: np.ndarray, clusters: np.ndarray) ->
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_obuchowski_agrees_with_brute_force_on_mixed_clusters(seed):
+def test_obuchowski_agrees_with_brute_force_on_mixed_clusters(seed: int) -> None:
     rng = np.random.default_rng(seed)
     images, patients = int(rng.integers(20, 200)), int(rng.integers(4, 30))
     clusters = rng.integers(0, patients, images)
@@ -119,7 +123,7 @@ def test_obuchowski_agrees_with_brute_force_on_mixed_clusters(seed):
         assert estimate.difference_variance[a, b] == pytest.approx(expected, abs=1e-10)
 
 
-def test_one_image_a_patient_makes_obuchowski_delong():
+def test_one_image_a_patient_makes_obuchowski_delong() -> None:
     case = reference_cases()["the_papers_patients"]
     scores = np.stack([case["a"], case["b"], case["c"]])
     names = np.array([f"patient {number}" for number in range(len(case["label"]))])
@@ -128,7 +132,7 @@ def test_one_image_a_patient_makes_obuchowski_delong():
     np.testing.assert_allclose(ours.difference_variance, theirs.difference_variance, rtol=1e-12)
 
 
-def test_duplicated_images_move_delong_by_the_root_of_two_and_obuchowski_not_at_all():
+def test_duplicated_images_move_delong_by_the_root_of_two_and_obuchowski_not_at_all() -> None:
     case = reference_cases()["thousands"]
     scores = np.stack([case["a"], case["b"]])
     patients = np.arange(len(case["label"])) // 3
@@ -156,13 +160,13 @@ scored = st.integers(0, 10_000).map(np.random.default_rng).map(
 )  # fmt: skip
 
 
-def both_methods(labels, scores, patients) -> list[AucEstimate]:
+def both_methods(labels: Any, scores: Any, patients: Any) -> list[AucEstimate]:
     return [delong(labels, scores), obuchowski(labels, scores, patients)]
 
 
 @given(scored)
 @settings(max_examples=60, deadline=None)
-def test_only_the_order_of_the_scores_counts(case):
+def test_only_the_order_of_the_scores_counts(case: Case) -> None:
     labels, scores, patients = case
     for before, after in zip(
         both_methods(labels, scores, patients),
@@ -175,7 +179,7 @@ def test_only_the_order_of_the_scores_counts(case):
 
 @given(scored)
 @settings(max_examples=60, deadline=None)
-def test_swapped_labels_or_turned_scores_give_one_minus_the_auc(case):
+def test_swapped_labels_or_turned_scores_give_one_minus_the_auc(case: Case) -> None:
     labels, scores, patients = case
     for before, swapped, turned in zip(
         both_methods(labels, scores, patients),
@@ -190,7 +194,7 @@ def test_swapped_labels_or_turned_scores_give_one_minus_the_auc(case):
 
 @given(scored, st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
-def test_the_order_of_the_images_does_not_count(case, seed):
+def test_the_order_of_the_images_does_not_count(case: Case, seed: int) -> None:
     labels, scores, patients = case
     order = np.random.default_rng(seed).permutation(len(labels))
     for before, after in zip(
@@ -203,12 +207,12 @@ def test_the_order_of_the_images_does_not_count(case, seed):
 
 @given(scored)
 @settings(max_examples=40, deadline=None)
-def test_covariances_have_no_negative_direction(case):
+def test_covariances_have_no_negative_direction(case: Case) -> None:
     for estimate in both_methods(*case):
         assert np.linalg.eigvalsh(estimate.covariance).min() > -1e-12
 
 
-def test_the_logit_interval_stays_inside_zero_and_one_around_the_auc():
+def test_the_logit_interval_stays_inside_zero_and_one_around_the_auc() -> None:
     case = reference_cases()["few_high"]
     estimate = delong(case["label"], case["a"])
     assert auc_interval(estimate)[1] == 1
@@ -218,7 +222,7 @@ def test_the_logit_interval_stays_inside_zero_and_one_around_the_auc():
     assert width[1] - width[0] < high - low
 
 
-def test_perfect_separation_has_variance_zero_and_says_so():
+def test_perfect_separation_has_variance_zero_and_says_so() -> None:
     estimate = delong([0, 0, 1, 1], [[1, 2, 3, 4], [1, 3, 2, 4]])
     assert estimate.aucs[0] == 1
     assert estimate.covariance[0, 0] == 0
@@ -228,7 +232,7 @@ def test_perfect_separation_has_variance_zero_and_says_so():
     assert np.isfinite(compare_aucs(estimate, 0, 1).z)
 
 
-def test_identical_arms_do_not_differ_at_all():
+def test_identical_arms_do_not_differ_at_all() -> None:
     case = reference_cases()["the_papers_patients"]
     scores = np.stack([case["a"], case["a"] * 3 + 1])
     for estimate in both_methods(case["label"], scores, np.arange(len(case["label"])) // 4):
@@ -237,7 +241,7 @@ def test_identical_arms_do_not_differ_at_all():
         assert "do not differ" in test.note
 
 
-def test_one_image_or_patient_in_a_class_leaves_everything_possible_and_says_so():
+def test_one_image_or_patient_in_a_class_leaves_everything_possible_and_says_so() -> None:
     labels, scores = [1, 0, 0, 0], [[4, 1, 2, 3], [3, 1, 2, 4]]
     for estimate in (delong(labels, scores), obuchowski([1, 1, 0, 0], scores, ["a", "a", "b", "c"])):
         assert np.isposinf(estimate.covariance).all()
@@ -248,7 +252,7 @@ def test_one_image_or_patient_in_a_class_leaves_everything_possible_and_says_so(
         assert "cannot be estimated" in test.note
 
 
-def test_tied_scores_and_opposite_certainties_are_defined():
+def test_tied_scores_and_opposite_certainties_are_defined() -> None:
     estimate = delong([0, 0, 1, 1], [[1, 1, 1, 1], [1, 2, 3, 4], [4, 3, 2, 1]])
     np.testing.assert_array_equal(estimate.aucs, [0.5, 1, 0])
     assert "tied" in estimate.notes[0]
@@ -272,20 +276,20 @@ def test_tied_scores_and_opposite_certainties_are_defined():
         ([0, 1], ["a", "b"], "must be numbers"),
     ],
 )
-def test_what_has_no_auc_is_refused_in_a_sentence(labels, scores, message):
+def test_what_has_no_auc_is_refused_in_a_sentence(labels: list[int], scores: Any, message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         delong(labels, scores)
 
 
-def test_an_image_without_a_patient_is_refused():
+def test_an_image_without_a_patient_is_refused() -> None:
     with pytest.raises(EvaluationError, match="1 images have no patient, the first is image 2"):
-        obuchowski([0, 1, 1], [1, 2, 3], ["a", "b", None])
+        obuchowski([0, 1, 1], [1, 2, 3], np.array(["a", "b", None]))
     with pytest.raises(EvaluationError, match=r"patients need the shape \(3,\)"):
         obuchowski([0, 1, 1], [1, 2, 3], ["a", "b"])
 
 
 @pytest.mark.parametrize("clustered", [False, True])
-def test_a_million_scores_of_two_arms_take_seconds_and_linear_memory(clustered):
+def test_a_million_scores_of_two_arms_take_seconds_and_linear_memory(clustered: bool) -> None:
     rng = np.random.default_rng(0)
     peaks = []
     for images in (250_000, 1_000_000):

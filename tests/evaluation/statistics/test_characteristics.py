@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,11 @@ from mufnet_lightning.evaluation.statistics.characteristics import (
     STUDENT,
     characteristics,
     characteristics_frame,
+)
+from mufnet_lightning.evaluation.statistics.characteristics_rows import (
+    CharacteristicsRow,
+    Count,
+    Quartiles,
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 
@@ -38,7 +44,7 @@ NUMBERS = {
 def normal_sample(mean: float, sd: float, size: int) -> np.ndarray:
     """Normal quantiles with exactly this mean and SD."""
     values = stats.norm.ppf((np.arange(size) + 0.5) / size)
-    return mean + sd * (values - values.mean()) / values.std(ddof=1)
+    return np.asarray(mean + sd * (values - values.mean()) / values.std(ddof=1))
 
 
 @pytest.fixture
@@ -50,33 +56,35 @@ def paper() -> pd.DataFrame:
         }
     )
     for name, (levels, _) in CATEGORIES.items():
-        low = [level for level, counts in levels.items() for _ in range(counts[0])]
-        high = [level for level, counts in levels.items() for _ in range(counts[1])]
-        table[name] = low + high
+        table[name] = [
+            level for group in (0, 1) for level, counts in levels.items() for _ in range(counts[group])
+        ]
     for name, (low, high, _) in NUMBERS.items():
         table[name] = np.concatenate([normal_sample(*low, LOW), normal_sample(*high, HIGH)])
     return table
 
 
-def of_variable(rows, name):
-    return [row for row in rows if row["variable"] == name]
+def of_variable(rows: list[CharacteristicsRow], name: str) -> list[CharacteristicsRow]:
+    return [row for row in rows if row.variable == name]
 
 
 @pytest.mark.parametrize("name", [*CATEGORIES, *NUMBERS])
-def test_the_papers_p_values_follow_from_its_counts_means_and_sds(paper, name):
+def test_the_papers_p_values_follow_from_its_counts_means_and_sds(
+    paper: pd.DataFrame, name: str
+) -> None:
     rows = of_variable(characteristics(paper, "label"), name)
     expected = CATEGORIES[name][-1] if name in CATEGORIES else NUMBERS[name][-1]
-    assert {row["test"] for row in rows} == {CHI_SQUARE if name in CATEGORIES else STUDENT}
-    assert {round(row["p"], 3) for row in rows} == {expected}
+    assert {row.test for row in rows} == {CHI_SQUARE if name in CATEGORIES else STUDENT}
+    assert {f"{row.p:.3f}" for row in rows} == {f"{expected:.3f}"}
 
 
-def test_the_cells_are_printed_as_in_the_paper(paper):
+def test_the_cells_are_printed_as_in_the_paper(paper: pd.DataFrame) -> None:
     rows = characteristics(paper, "label")
     female = of_variable(rows, "gender")[0]
-    assert female["level"] == "Female"
-    assert female["groups"]["0"]["text"] == "17 (23.0)"
-    assert female["groups"]["1"]["text"] == "9 (34.6)"
-    assert of_variable(rows, "hemoglobin")[0]["groups"]["0"]["text"] == "132.93 ± 16.20"
+    assert female.level == "Female"
+    assert female.groups["0"].text == "17 (23.0)"
+    assert female.groups["1"].text == "9 (34.6)"
+    assert of_variable(rows, "hemoglobin")[0].groups["0"].text == "132.93 ± 16.20"
     frame = characteristics_frame(rows)
     assert list(frame.columns) == [
         *("variable", "level", "0 (N = 74)", "1 (N = 26)", "test", "p", "note"),
@@ -86,57 +94,60 @@ def test_the_cells_are_printed_as_in_the_paper(paper):
     assert frame["level"].tolist()[-1] == "mean ± SD"
 
 
-def test_skewed_numbers_have_medians_and_the_rank_test(paper):
+def test_skewed_numbers_have_medians_and_the_rank_test(paper: pd.DataFrame) -> None:
     paper["lesion"] = np.exp(paper["hemoglobin"] / 10)
     (row,) = characteristics(paper, "label", ["lesion"])
     low, high = (paper.loc[paper["label"] == group, "lesion"] for group in (0, 1))
-    assert row["test"] == MANN_WHITNEY
-    assert row["p"] == stats.mannwhitneyu(low, high).pvalue
-    assert row["groups"]["1"]["q1"] == np.quantile(high, 0.25)
+    assert row.test == MANN_WHITNEY
+    assert row.p == stats.mannwhitneyu(low, high).pvalue
+    cell = row.groups["1"].summary
+    assert isinstance(cell, Quartiles)
+    assert cell.q1 == np.quantile(high, 0.25)
     assert characteristics_frame([row])["level"].tolist() == ["median (IQR)"]
 
 
-def test_missing_values_are_shown_and_change_no_percentage(paper):
+def test_missing_values_are_shown_and_change_no_percentage(paper: pd.DataFrame) -> None:
     paper.loc[[0, 1, 99], "gender"] = [None, " ", np.nan]
     paper.loc[[3, 98], "hemoglobin"] = np.nan
     rows = characteristics(paper, "label", ["gender", "hemoglobin"])
-    missing = [row for row in rows if row["level"] == "missing"]
-    assert [[cell["count"] for cell in row["groups"].values()] for row in missing] == [[2, 1], [1, 1]]
-    assert missing[0]["groups"]["0"]["text"] == "2 (2.7)"
-    female = of_variable(rows, "gender")[0]["groups"]["0"]
-    assert (female["count"], female["n"], female["patients"]) == (15, 72, 74)
-    assert female["percent"] == pytest.approx(100 * 15 / 72)
+    missing = [row for row in rows if row.level == "missing"]
+    counts = [[cell.as_json()["count"] for cell in row.groups.values()] for row in missing]
+    assert counts == [[2, 1], [1, 1]]
+    assert missing[0].groups["0"].text == "2 (2.7)"
+    female = of_variable(rows, "gender")[0].groups["0"]
+    assert (female.n, female.patients) == (72, 74)
+    assert female.summary == Count(15, 100 * 15 / 72)
     number = of_variable(rows, "hemoglobin")[0]
     known = paper.dropna(subset="hemoglobin")
     groups = [known.loc[known["label"] == group, "hemoglobin"] for group in (0, 1)]
-    assert number["p"] == pytest.approx(stats.ttest_ind(*groups).pvalue)
+    assert number.p == pytest.approx(stats.ttest_ind(*groups).pvalue)
 
 
-def test_rows_have_the_keys_of_the_contract_and_are_json(paper):
+def test_rows_have_the_keys_of_the_contract_and_are_json(paper: pd.DataFrame) -> None:
     paper.loc[0, "platelets"] = np.nan
-    rows = json.loads(json.dumps(characteristics(paper, "label"), allow_nan=False))
-    for row in rows:
-        assert {"variable", "level", "groups", "test", "p"} <= set(row)
+    rows = [row.as_json() for row in characteristics(paper, "label")]
+    for row in json.loads(json.dumps(rows, allow_nan=False)):
+        assert list(row) == ["variable", "level", "groups", "test", "p", "note"]
         assert list(row["groups"]) == ["0", "1"]
     assert {row["variable"] for row in rows} == {*CATEGORIES, *NUMBERS}
 
 
-def test_whole_numbers_of_few_values_are_categories_unless_told():
+def test_whole_numbers_of_few_values_are_categories_unless_told() -> None:
     table = pd.DataFrame({"label": [0, 1] * 6, "stage": [1, 2, 3, 1, 2, 3, 1, 1, 2, 2, 3, 3]})
     rows = characteristics(table, "label")
-    assert [row["level"] for row in rows] == ["1", "2", "3"]
-    assert "Expected count below 5 in 6 of 6 cells" in rows[0]["note"]
+    assert [row.level for row in rows] == ["1", "2", "3"]
+    assert "Expected count below 5 in 6 of 6 cells" in rows[0].note
     (row,) = characteristics(table, "label", kinds={"stage": "number"})
-    assert row["level"] is None
+    assert row.level is None
     # a gap turns whole numbers into fractions; the codes stay what they were
     table.loc[0, "stage"] = np.nan
-    assert [row["level"] for row in characteristics(table, "label")] == ["1", "2", "3", "missing"]
+    assert [row.level for row in characteristics(table, "label")] == ["1", "2", "3", "missing"]
 
 
-def test_numbers_in_text_are_numbers(paper):
+def test_numbers_in_text_are_numbers(paper: pd.DataFrame) -> None:
     as_text = paper.astype(str)
     ours, theirs = characteristics(as_text, "label"), characteristics(paper, "label")
-    assert [row["p"] for row in ours] == pytest.approx([row["p"] for row in theirs])
+    assert [row.p for row in ours] == pytest.approx([row.p for row in theirs])
 
 
 @pytest.mark.parametrize(
@@ -149,11 +160,11 @@ def test_numbers_in_text_are_numbers(paper):
         ([None, None, None, None], "A group has no values."),
     ],
 )
-def test_what_cannot_be_tested_has_no_p_and_a_reason(values, note):
+def test_what_cannot_be_tested_has_no_p_and_a_reason(values: list[Any], note: str) -> None:
     table = pd.DataFrame({"label": [0, 0, 1, 1], "x": values})
     rows = characteristics(table, "label")
-    assert {(row["test"], row["p"], row["note"]) for row in rows} == {(None, None, note)}
-    json.dumps(rows, allow_nan=False)
+    assert {(row.test, row.p, row.note) for row in rows} == {(None, None, note)}
+    json.dumps([row.as_json() for row in rows], allow_nan=False)
     assert characteristics_frame(rows)["test"].tolist()[0] == "none"
 
 
@@ -166,7 +177,7 @@ def test_what_cannot_be_tested_has_no_p_and_a_reason(values, note):
         ({"other": [1, 1, 1, 1], "label": None}, "no column label"),
     ],
 )
-def test_other_than_two_groups_are_refused(change, message):
+def test_other_than_two_groups_are_refused(change: dict[str, Any], message: str) -> None:
     table = pd.DataFrame({"label": [0, 0, 1, 1], "x": [1.0, 2.0, 3.0, 4.5]}).assign(**change)
     if change.get("label", 0) is None:
         table = table.drop(columns="label")
@@ -174,7 +185,7 @@ def test_other_than_two_groups_are_refused(change, message):
         characteristics(table, "label")
 
 
-def test_text_among_numbers_that_were_asked_for_is_named():
+def test_text_among_numbers_that_were_asked_for_is_named() -> None:
     table = pd.DataFrame({"label": [0, 0, 1, 1], "x": ["1", "2", "about 3", "4"]})
     with pytest.raises(EvaluationError, match="'about 3' is none"):
         characteristics(table, "label", kinds={"x": "number"})
