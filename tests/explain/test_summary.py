@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,17 +13,25 @@ import pytest
 from scipy import stats
 
 from mufnet_lightning.evaluation.statistics.attention import by_grade
+from mufnet_lightning.explain.choice import Chosen
+from mufnet_lightning.explain.options import ExplainOptions
 from mufnet_lightning.explain.record import ExplainedTables, pool_explanations
-from mufnet_lightning.explain.summary import Summary, measure_names, printed, summarise
+from mufnet_lightning.explain.summarise import measure_names, summarise
+from mufnet_lightning.explain.summary import Origin, Summary
+from mufnet_lightning.explain.tables import printed
 from mufnet_lightning.vocabulary import STAGES
 
 BOTH = ("bmode", "ceus")
-TOLD = {"method": "gradcam", "target": "predicted", "draws": 3}
 PATIENTS, IMAGES = 14, 3
+EARLIER = Path(__file__).parent / "data"  # as version 0.1 wrote them
+
+
+def origin(modalities: Sequence[str] = BOTH) -> Origin:
+    return Origin(ExplainOptions(), 0.785, True, tuple(modalities))
 
 
 def tables(
-    seed: int = 0, modalities=BOTH, similar: float = 0.1, better: float = 0.2
+    seed: int = 0, modalities: Sequence[str] = BOTH, similar: float = 0.1, better: float = 0.2
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     rng = np.random.default_rng(seed)
     rows = PATIENTS * IMAGES
@@ -52,23 +63,27 @@ def tables(
     return table, checks
 
 
-def summary(modalities=BOTH, **options: float) -> Summary:
-    return summarise(*tables(modalities=modalities, **options), modalities, TOLD)
+def summary(modalities: Sequence[str] = BOTH, similar: float = 0.1, better: float = 0.2) -> Summary:
+    return summarise(*tables(0, modalities, similar, better), origin(modalities))
 
 
-def test_maps_that_random_weights_give_too_fail_and_others_pass():
+def test_maps_that_random_weights_give_too_fail_and_others_pass() -> None:
     for similar, word in ((0.05, "depend on the weights"), (0.95, "FAIL the sanity check")):
-        told = [line for line in summary(similar=similar)["verdicts"] if "maps" in line.split("By")[0]]
-        assert [word in line for line in told] == [True, True]
-        assert [line.split()[0] for line in told] == ["B-mode", "CEUS"]
-    (alone,) = [line for line in summary(("ceus",), similar=0.95)["verdicts"] if "FAIL" in line]
+        of_maps = [
+            verdict
+            for verdict in summary(similar=similar).verdicts
+            if "maps" in verdict.split("By")[0]
+        ]
+        assert [word in verdict for verdict in of_maps] == [True, True]
+        assert [verdict.split()[0] for verdict in of_maps] == ["B-mode", "CEUS"]
+    (alone,) = [v for v in summary(("ceus",), similar=0.95).verdicts if "FAIL" in v]
     assert alone.startswith("CEUS")
 
 
-def test_even_maps_do_not_pass_for_maps_that_depend_on_the_weights():
+def test_even_maps_do_not_pass_for_maps_that_depend_on_the_weights() -> None:
     table, checks = tables()
     even = {f"similarity_{stage}_bmode": np.nan for stage in STAGES}
-    bmode, ceus, *_ = summarise(table, checks.assign(**even), BOTH, TOLD)["verdicts"]
+    bmode, ceus, *_ = summarise(table, checks.assign(**even), origin()).verdicts
     assert bmode.startswith("B-mode maps are even")
     assert ceus.startswith("CEUS maps depend on the weights")
 
@@ -76,131 +91,174 @@ def test_even_maps_do_not_pass_for_maps_that_depend_on_the_weights():
 @pytest.mark.parametrize(
     ("better", "word"), [(0.2, "more than on chance"), (0.0, "NOT SHOWN"), (-0.2, "NOT SHOWN")]
 )
-def test_maps_are_better_than_random_ones_only_where_they_are(better, word):
-    told = [line for line in summary(better=better)["verdicts"] if line.startswith("By ")]
-    assert [line.split(",")[0] for line in told] == ["By deletion", "By insertion"]
-    assert all(word in line for line in told)
+def test_maps_are_better_than_random_ones_only_where_they_are(better: float, word: str) -> None:
+    of_curves = [v for v in summary(better=better).verdicts if v.startswith("By ")]
+    assert [verdict.split(",")[0] for verdict in of_curves] == ["By deletion", "By insertion"]
+    assert all(word in verdict for verdict in of_curves)
 
 
-def test_random_maps_taken_for_the_networks_own_are_no_better():
+def test_random_maps_taken_for_the_networks_own_are_no_better() -> None:
     table, checks = tables()
     checks["deletion"], checks["insertion"] = checks["deletion_random"], checks["insertion_random"]
-    found = summarise(table, checks, BOTH, TOLD)
-    assert found["faithfulness"]["deletion"]["gain"]["value"] == 0
-    assert sum("NOT SHOWN" in line for line in found["verdicts"]) == 2
+    alike = summarise(table, checks, origin())
+    assert alike.faithfulness[0].gain.value == 0
+    assert sum("NOT SHOWN" in verdict for verdict in alike.verdicts) == 2
 
 
-def test_numbers_are_those_of_their_patients():
+def test_numbers_are_those_of_their_patients() -> None:
     table, checks = tables()
-    found = summarise(table, checks, BOTH, TOLD)
-    assert (found["images"], found["patients"]) == (PATIENTS * IMAGES, PATIENTS)
-    assert TOLD.items() <= found.items()
-    for row in found["by_grade"]:
-        grades = by_grade(table[row["measure"]], table["label"], table["patient_id"])
-        assert row["p"] == pytest.approx(grades.p)
-        assert (row["low"]["value"], row["high"]["value"]) == pytest.approx(grades.means)
-        assert row["p_holm"] >= row["p"]
-    ps = [row["p"] for row in found["by_grade"]]
-    assert min(row["p_holm"] for row in found["by_grade"]) == pytest.approx(min(1, 6 * min(ps)))
-    gain = checks["deletion_random"] - checks["deletion"]
-    told = found["faithfulness"]["deletion"]["gain"]
-    assert told["p"] == pytest.approx(stats.ttest_1samp(gain, 0).pvalue)
-    assert told["ci"] == pytest.approx(list(stats.ttest_1samp(gain, 0).confidence_interval()))
+    whole = summarise(table, checks, origin())
+    assert (whole.images, whole.patients) == (PATIENTS * IMAGES, PATIENTS)
+    assert whole.origin == origin()
+    ps = []
+    for row in whole.by_grade:
+        grades = by_grade(table[row.measure], table["label"], table["patient_id"])
+        assert row.p == pytest.approx(grades.p)
+        assert (row.low.value, row.high.value) == pytest.approx(grades.means)
+        assert row.p is not None
+        assert row.p_holm is not None
+        assert row.p_holm >= row.p
+        ps.append((row.p, row.p_holm))
+    assert min(holm for _, holm in ps) == pytest.approx(min(1, 6 * min(p for p, _ in ps)))
+    test = stats.ttest_1samp(checks["deletion_random"] - checks["deletion"], 0)
+    gain = whole.faithfulness[0].gain
+    assert gain.p == pytest.approx(test.pvalue)
+    assert gain.ci == pytest.approx(tuple(test.confidence_interval()))
     area = table.groupby("patient_id")["signal_area"].mean()
-    for row in found["pointing"]:
-        column = f"signal_{row['kind']}_{row['modality']}"
+    for pointing in whole.pointing:
+        column = f"signal_{pointing.kind}_{pointing.modality}"
         pointed = table.groupby("patient_id")[column].mean() - area
-        assert row["chance"] == pytest.approx(area.mean())
-        assert row["gain"]["p"] == pytest.approx(stats.ttest_1samp(pointed, 0).pvalue)
+        assert pointing.chance == pytest.approx(area.mean())
+        assert pointing.gain.p == pytest.approx(stats.ttest_1samp(pointed, 0).pvalue)
         own = table.set_index("pair_id")["signal_area"].loc[checks["pair_id"]].to_numpy()
-        names = [f"random_{row['kind']}_{row['modality']}_{draw}" for draw in range(3)]
+        names = [f"random_{pointing.kind}_{pointing.modality}_{draw}" for draw in range(3)]
         networks = [float((checks[name] - own).mean()) for name in names]
-        told = stats.ttest_1samp(networks, 0).confidence_interval()
-        assert row["random_weights"]["value"] == pytest.approx(np.mean(networks))
-        assert row["random_weights"]["ci"] == pytest.approx(list(told))
+        interval = stats.ttest_1samp(networks, 0).confidence_interval()
+        assert pointing.random_weights is not None
+        assert pointing.random_weights.value == pytest.approx(np.mean(networks))
+        assert pointing.random_weights.ci == pytest.approx(tuple(interval))
 
 
-def test_more_folds_are_no_more_random_networks():
+def test_more_folds_are_no_more_random_networks() -> None:
     table, checks = tables()
-    once = summarise(table, checks, BOTH, TOLD)["pointing"][0]["random_weights"]
+    once = summarise(table, checks, origin()).pointing[0].random_weights
     again = pd.concat([checks.assign(fold=fold) for fold in range(5)], ignore_index=True)
-    found = summarise(table, again, BOTH, TOLD)["pointing"][0]["random_weights"]
-    assert found["draws"] == once["draws"] == 3
-    assert found["ci"] == pytest.approx(once["ci"])
+    repeated = summarise(table, again, origin()).pointing[0].random_weights
+    assert once is not None
+    assert repeated is not None
+    assert repeated.draws == once.draws == 3
+    assert repeated.ci == pytest.approx(once.ci)
 
 
-def test_few_patients_tell_nothing_of_the_weights():
+def test_few_patients_tell_nothing_of_the_weights() -> None:
     table, checks = tables()
     noisy = {f"similarity_{stage}_bmode": [-0.9, 0.9] * (PATIENTS // 2) for stage in STAGES}
     few = checks.assign(**noisy).head(4)
-    bmode, *_ = summarise(table, few, BOTH, TOLD)["verdicts"]
+    bmode, *_ = summarise(table, few, origin()).verdicts
     assert bmode.startswith("B-mode maps: too few patients to tell")
 
 
 @pytest.mark.parametrize("modalities", [BOTH, ("bmode",)])
-def test_a_measure_that_nobody_has_is_empty_and_the_json_strict(modalities):
+def test_a_measure_that_nobody_has_is_empty_and_the_json_strict(modalities: Sequence[str]) -> None:
     table, checks = tables(modalities=modalities)
-    for name in table.columns.difference(["pair_id", "patient_id", "label", "score"]):
-        found = summarise(table.assign(**{name: np.nan}), checks, modalities, TOLD)
-        assert json.loads(json.dumps(found, allow_nan=False)) == found
-        assert "nan" not in printed(found)
-    for name in checks.columns.difference(["pair_id", "patient_id"]):
-        found = summarise(table, checks.assign(**{name: np.nan}), modalities, TOLD)
-        json.dumps(found, allow_nan=False)
-        assert "nan" not in printed(found)
-    assert summarise(table.assign(inside_bmode=np.nan), checks, modalities, TOLD)["by_grade"][0][
-        "missing"
-    ] == len(table)
+    lacking = [
+        (table.assign(**{name: np.nan}), checks)
+        for name in table.columns.difference(["pair_id", "patient_id", "label", "score"])
+    ] + [
+        (table, checks.assign(**{name: np.nan}))
+        for name in checks.columns.difference(["pair_id", "patient_id"])
+    ]
+    for some_table, some_checks in lacking:
+        some = summarise(some_table, some_checks, origin(modalities))
+        content = json.loads(json.dumps(some.as_json(), allow_nan=False))
+        assert content == some.as_json()
+        assert Summary.from_json(content) == some
+        assert "nan" not in printed(some)
+    nobody = summarise(table.assign(inside_bmode=np.nan), checks, origin(modalities))
+    assert nobody.by_grade[0].missing == len(table)
 
 
-def test_what_was_not_checked_is_empty():
+def test_what_was_not_checked_is_empty() -> None:
     table, _ = tables()
-    found = summarise(table.drop(columns="signal_area"), None, BOTH, TOLD)
-    assert (found["sanity"], found["faithfulness"], found["pointing"]) == ([], {}, [])
-    assert found["verdicts"] == []
-    assert "rank correlation" not in printed(found)
+    some = summarise(table.drop(columns="signal_area"), None, origin())
+    assert (some.sanity, some.faithfulness, some.pointing) == ((), (), ())
+    assert (some.as_json()["sanity"], some.as_json()["faithfulness"]) == ([], {})
+    assert some.verdicts == ()
+    assert "rank correlation" not in printed(some)
     assert "rank correlation" in printed(summary())
 
 
-def test_one_patient_has_numbers_and_no_verdict():
+def test_one_patient_has_numbers_and_no_verdict() -> None:
     table, checks = tables()
-    found = summarise(table[:IMAGES], checks[:1], BOTH, TOLD)
-    json.dumps(found, allow_nan=False)
-    assert found["verdicts"] == []
-    assert found["sanity"][0]["value"] == checks[f"similarity_{STAGES[0]}_bmode"][0]
+    one = summarise(table[:IMAGES], checks[:1], origin())
+    json.dumps(one.as_json(), allow_nan=False)
+    assert one.verdicts == ()
+    assert one.sanity[0].value == checks[f"similarity_{STAGES[0]}_bmode"][0]
+
+
+@pytest.mark.parametrize("file", sorted(EARLIER.glob("*.json")), ids=lambda path: path.stem)
+def test_a_summary_of_an_earlier_version_is_read_and_written_to_the_bit(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    earlier = Summary.from_json(json.loads(text))
+    assert json.dumps(earlier.as_json(), indent=2, allow_nan=False, ensure_ascii=False) == text
+    assert (earlier.origin.folds is None) == (earlier.origin.chosen is not None)
+    assert earlier.by_grade[0].low.patients + earlier.by_grade[0].high.patients == earlier.patients
+    assert printed(earlier).startswith(f"{earlier.origin.options.method} for the ")
+
+
+def test_there_are_summaries_of_an_earlier_version() -> None:
+    assert {path.stem for path in EARLIER.glob("*.json")} == {"bmode_folds", "ceus_fold", "phantom"}
+
+
+def test_a_summary_says_how_its_maps_were_made_and_whose_they_are() -> None:
+    options = ExplainOptions("layercam", "blocks.3", "high", seed=4, draws=2, steps=5)
+    chosen = (Chosen("P001", "most certain", "p000003"),)
+    one = Origin(options, 0.5, False, BOTH, chosen=chosen)
+    assert list(one.as_json()) == [
+        *("method", "layer", "target", "seed", "draws", "steps"),
+        *("lesion_area", "phantom", "chosen", "modalities"),
+    ]
+    assert list(replace(one, chosen=None, folds=(0, 2)).as_json())[-2:] == ["modalities", "folds"]
+    table, checks = tables()
+    for some in (one, replace(one, chosen=None, folds=(0, 2))):
+        numbers = summarise(table, checks, some)
+        assert Summary.from_json(json.loads(json.dumps(numbers.as_json()))) == numbers
+    assert one.is_alike(replace(one, chosen=None, lesion_area=0.4))
+    assert not one.is_alike(replace(one, phantom=True))
+    assert not one.is_alike(replace(one, options=replace(options, steps=6)))
 
 
 def fold(table: pd.DataFrame, checks: pd.DataFrame | None) -> ExplainedTables:
-    told = {**TOLD, "chosen": [{"patient_id": "000"}]}
-    return ExplainedTables(table, checks, summarise(table, checks, BOTH, told))
+    of_fold = replace(origin(), chosen=(Chosen("000", "most certain", "p0"),))
+    return ExplainedTables(table, checks, summarise(table, checks, of_fold))
 
 
-def test_folds_that_explain_the_same_patients_are_no_more_evidence():
+def test_folds_that_explain_the_same_patients_are_no_more_evidence() -> None:
     table, checks = tables()
     alone, pooled = fold(table, checks), pool_explanations({n: fold(table, checks) for n in (0, 2, 5)})
-    assert pooled.summary["folds"] == [0, 2, 5]
-    assert "chosen" not in pooled.summary
+    assert pooled.summary.origin == replace(origin(), folds=(0, 2, 5))
+    assert "chosen" not in pooled.summary.as_json()
     assert list(pooled.table["fold"].unique()) == [0, 2, 5]
     assert len(pooled.table) == 3 * len(table)
-    assert pooled.summary["patients"] == PATIENTS
-    assert pooled.summary["verdicts"] == alone.summary["verdicts"]
+    assert pooled.summary.patients == PATIENTS
+    assert pooled.summary.verdicts == alone.summary.verdicts
     for name in ("by_grade", "sanity", "pointing", "faithfulness"):
         one, three = (
-            pd.json_normalize(found.summary[name]).drop(columns="missing", errors="ignore")
-            for found in (alone, pooled)
+            pd.json_normalize(tables.summary.as_json()[name]).drop(columns="missing", errors="ignore")  # type: ignore[arg-type]
+            for tables in (alone, pooled)
         )
         pd.testing.assert_frame_equal(one, three, rtol=1e-6)
 
 
-def test_folds_of_other_patients_stand_side_by_side():
+def test_folds_of_other_patients_stand_side_by_side() -> None:
     table, checks = tables()
     early, late = (p < "007" for p in (table["patient_id"], checks["patient_id"]))
     folds = {0: fold(table[early], checks[late]), 1: fold(table[~early], checks[~late])}
     pooled = pool_explanations(folds)
-    whole = summarise(table, checks, BOTH, TOLD)
-    assert pooled.summary["by_grade"] == whole["by_grade"]
-    assert pooled.summary["sanity"] == whole["sanity"]
+    whole = summarise(table, checks, origin())
+    assert pooled.summary.by_grade == whole.by_grade
+    assert pooled.summary.sanity == whole.sanity
     assert pooled.table.index.is_unique
     some = pool_explanations({0: folds[0], 1: fold(table[~early], None)})
     assert some.checks is None
-    assert some.summary["sanity"] == []
+    assert some.summary.sanity == ()
