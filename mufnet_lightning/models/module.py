@@ -155,8 +155,7 @@ class MufNetModule(LightningModule):
         self._schedules.save(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Whom the weights were trained on is kept, and what the schedules are behind with."""
-        self.trained_before = list(checkpoint.get("mufnet_trained", []))
+        """What the schedules are behind with."""
         self._schedules.load(checkpoint)
 
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:

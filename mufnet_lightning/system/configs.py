@@ -65,13 +65,16 @@ def config_layers(name: str) -> list[Path]:
 
 
 def _extended(file: Path) -> str | None:
-    """What a file extends; a file that is no YAML extends nothing, and is told when it is parsed."""
+    """What a file extends."""
     import yaml
 
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        return None
+    except OSError as error:
+        raise InputFault(f"configuration {file} cannot be read: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InputFault(f"configuration {file} is not YAML: {reason}") from None
     extended = content.get(EXTENDS) if isinstance(content, dict) else None
     if extended is not None and not isinstance(extended, str):
         raise InputFault(f"configuration {file}: extends is {extended!r}, expected the name of a file")

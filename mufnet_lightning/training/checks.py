@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+
+import torch
+from jsonargparse import Namespace
+from lightning.pytorch.cli import ReduceLROnPlateau, instantiate_class
+from torch import nn
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
@@ -27,6 +33,33 @@ def check_selection(selection: SelectedCheckpoint, data: RoiPairDataModule) -> N
         raise InputFault(
             f"checkpoint.monitor is {selection.monitor}, which needs data.watch_test: true"
         )
+
+
+def check_optimisation(optimizer: Namespace | None, schedule: Namespace | None) -> None:
+    """Refuse an optimiser and a schedule that cannot take a step, on a weight of their own.
+
+    Args:
+        optimizer, schedule: `class_path` and `init_args`; None for the network's own.
+    """
+    if optimizer is None:
+        if schedule is not None:
+            raise InputFault("lr_scheduler is given without an optimizer: name both")
+        return
+    for section, given in (("optimizer", optimizer), ("lr_scheduler", schedule)):
+        for name, value in (given.get("init_args") or Namespace()).items() if given else ():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise InputFault(f"{section}.{name} is {value}, expected a number")
+    section = "optimizer"
+    try:
+        made = instantiate_class([nn.Parameter(torch.zeros(1))], optimizer.as_dict())
+        made.step(lambda: torch.zeros(()))
+        section = "lr_scheduler"
+        if schedule is not None:
+            steps = instantiate_class(made, schedule.as_dict())
+            if not isinstance(steps, ReduceLROnPlateau):
+                steps.step()
+    except Exception as error:  # each class has its own ways
+        raise InputFault(f"{section} cannot be used as given: {error}") from None
 
 
 def check_unseen(

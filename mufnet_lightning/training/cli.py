@@ -30,7 +30,12 @@ from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, Selec
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
-from mufnet_lightning.training.checks import check_same_store, check_selection, check_unseen
+from mufnet_lightning.training.checks import (
+    check_optimisation,
+    check_same_store,
+    check_selection,
+    check_unseen,
+)
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
@@ -48,15 +53,19 @@ class MufnetCLI(ParsedCLI):
     # what is built
 
     def instantiate_classes(self) -> None:
-        """Data first, with its folds; then network, optimiser and trainer."""
+        """Data and network, optimiser, trainer; what one of them refuses is told in its own words."""
+        check_optimisation(self._get(self.config, "optimizer"), self._get(self.config, "lr_scheduler"))
         try:
             super().instantiate_classes()
         except MisconfigurationException as error:
             raise InputFault(one_sentence(str(error))) from None
         except ModuleNotFoundError as error:
-            raise InputFault(
-                f"the configuration asks for something that needs a package: {one_sentence(str(error))}"
-            ) from None
+            raise InputFault(f"the configuration asks for more than is installed: {error}") from None
+        except Exception as error:
+            fault = _fault_behind(error)
+            if fault is None:
+                raise
+            raise fault from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's logger and callbacks beside those that were asked for."""
@@ -256,3 +265,10 @@ def _protocol_of(reference: str) -> str:
         return find_run(reference).protocol or "from_file"
     except InputFault:
         return "from_file"
+
+
+def _fault_behind(error: BaseException | None) -> InputFault | None:
+    """The fault that a class raised when jsonargparse built it, which wraps it in words of its own."""
+    while error is not None and not isinstance(error, InputFault):
+        error = error.__cause__ or error.__context__
+    return error

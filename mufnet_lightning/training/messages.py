@@ -1,4 +1,4 @@
-"""What the libraries say, in words for users; needs neither torch nor lightning, so it is said at once."""
+"""What the libraries say, in words for users; needs no torch and no lightning: it is said at once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNHELPFUL = (
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Leave out what the libraries say to programmers; what was asked for, as a profile, is still told."""
+    """Leave out what libraries say to programmers; what was asked for, as a profile, is still told."""
     levels = {"mlflow": logging.ERROR, "alembic": logging.ERROR, "lightning.fabric": logging.ERROR}
     levels |= {"lightning.pytorch": logging.ERROR, "lightning.pytorch.profilers": logging.INFO}
     before = {name: logging.getLogger(name).level for name in levels}
@@ -53,29 +53,25 @@ def one_sentence(message: str, names: Iterable[str] = ()) -> str:
     >>> one_sentence("unrecognized arguments: --trainer.max_epoch 3", ["--trainer.max_epochs"])
     'unrecognized arguments: --trainer.max_epoch 3; did you mean --trainer.max_epochs?'
     """
-    text = " ".join(message.split())
-    for earlier, now in EARLIER_SETTINGS.items():
-        section, _, name = earlier.rpartition(".")
-        option, key = rf"--{re.escape(earlier)}\b", rf"\b{section}\b.*\b{name}' is not accepted"
-        if re.search(f"{option}|{key}", text):
-            return f"{earlier} is --{now} now: optimiser and schedule are chosen by class"
-    text = re.sub(r"Parser key \"([\w.]+)\": ", r"\1: ", text)
-    refused = re.match(
-        r"([\w.]+): .*?Problem with given class_path '([\w.]+)': (.*?) - Expected a", text
-    )
-    if refused:
-        return _of_class(refused[1], refused[2], refused[3])
-    union = re.match(
-        r"([\w.]+): Does not validate against any of the Union subtypes Subtypes: (.*)", text
-    )
-    if union:
-        values = re.findall(r"Literal\[([^]]*)\]", union[2].split(" Errors: ")[0])
-        kinds = re.findall(r"<class '(?:\w+\.)*(\w+)'>", union[2].split(" Errors: ")[0])
-        return f"{union[1]}: expected one of {', '.join(values + kinds)}"
-    unknown = re.match(r"unrecognized arguments: (--?[\w.-]+)|Option '([\w.]+)' is not accepted", text)
-    if unknown:
-        return _plain(text) + suggestion(unknown[1] or unknown[2], names)
-    return _plain(text)
+    key, problem = _key_and_problem(message)
+    reasons = [reason for reason in _reasons(problem) if not _is_noise(reason)]
+    if not reasons:
+        return _plain(f"{key}: {problem}" if key else problem) + _unknown(problem, names)
+    inner_key, inner = _key_and_problem(reasons[0])
+    where = ".".join(part for part in (key, inner_key) if part)
+    option = re.match(r"Option '([\w.]+)' is not accepted", inner)
+    if option:
+        setting = f"{where}.{option[1]}"
+        if setting in EARLIER_SETTINGS:
+            now = EARLIER_SETTINGS[setting]
+            return f"{setting} is --{now} now: optimiser and schedule are chosen by class"
+        return f"there is no setting {setting}{suggestion(setting, names)}"
+    no_class = re.search(r"Expected a dot import path string: (.*)", "\n".join(reasons))
+    if no_class:
+        return f"{where}: {no_class[1]} is no class that is known here; give its dotted path"
+    if all(re.match("Expected an? ", reason) for reason in reasons):
+        return f"{where}: expected one of {', '.join(_kinds(reasons))}" + _given(message)
+    return _plain(f"{where}: {inner}")
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
@@ -88,16 +84,60 @@ def suggestion(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
-def _of_class(key: str, class_path: str, problem: str) -> str:
-    """What is wrong with an argument of a class that a setting names."""
-    unknown = re.match(r"Option '([\w.]+)' is not accepted", problem)
-    if unknown:
-        return f"{key} does not accept {unknown[1]!r} ({class_path.rpartition('.')[2]} has no such argument)"
-    inner = re.sub(r"^(?:Parser key \"?)?([\w.]+)\"?: ", rf"{key}.\1: ", problem)
-    return _plain(inner if inner != problem else f"{key}: {problem}")
+def _key_and_problem(message: str) -> tuple[str, str]:
+    """`Parser key "data.fold": what is wrong` taken apart; the key may be missing."""
+    keyed = re.match(
+        r"\s*(?:Problem with given class_path '[\w.]+':\s*)?Parser key \"([\w.]+)\":(.*)", message, re.S
+    )
+    return (keyed[1], keyed[2].strip()) if keyed else ("", message.strip())
+
+
+def _reasons(problem: str) -> list[str]:
+    """What each type of a union had against the value, one after the other."""
+    listed = re.split(r"\n\s*- ", f"\n{problem.split('Given value type:')[0]}")[1:]
+    return [_inside_class(reason.strip()) for reason in listed]
+
+
+def _inside_class(reason: str) -> str:
+    return re.sub(r"^Problem with given class_path '[\w.]+':\s*", "", reason)
+
+
+def _is_noise(reason: str) -> bool:
+    """What says nothing of the value that was given."""
+    return bool(
+        re.match(
+            r"Expected a <class 'NoneType'>|Expected a path but|Does not validate against|Import path",
+            reason,
+        )
+    )
+
+
+def _kinds(reasons: Iterable[str]) -> list[str]:
+    kinds: list[str] = []
+    for reason in reasons:
+        literal = re.search(r"Literal\[([^]]*)\]", reason)
+        name = re.search(r"<class '(?:\w+\.)*(\w+)'>", reason)
+        kinds += literal[1].split(", ") if literal else [name[1] if name else reason.split(" ", 2)[2]]
+    return list(dict.fromkeys(kinds))
+
+
+def _given(message: str) -> str:
+    value = re.search(r"Given value: (.*)", message)
+    return f" (given: {value[1]})" if value and len(value[1]) < 60 else ""
+
+
+def _unknown(problem: str, names: Iterable[str]) -> str:
+    unknown = re.match(
+        r"unrecognized arguments: (--?[\w.-]+)|Subcommand '\w+' does not accept option '([\w.]+)'",
+        problem,
+    )
+    return suggestion(unknown[1] or unknown[2], names) if unknown else ""
 
 
 def _plain(text: str) -> str:
-    text = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", text)
-    text = re.sub(r"<class '(\w+)'>", r"\1", text)
+    text = re.sub(r"an? typing\.Literal\[([^]]*)\]", r"one of \1", " ".join(text.split()))
+    text = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+    text = re.sub(
+        r"Subcommand '\w+' does not accept option '([\w.]+)'", r"there is no setting \1", text
+    )
     return re.sub(r"\b(?:fit|validate|test|predict)\.(data|model|trainer)\b", r"\1", text)

@@ -101,8 +101,6 @@ class ParsedCLI(LightningCLI):
         seed = config.seed_everything
         if isinstance(seed, int) and not 0 <= seed < _SEEDS:
             raise InputFault(f"seed_everything: {seed} is not in bounds, expected 0 to {_SEEDS - 1}")
-        if config.lr_scheduler and not config.optimizer:
-            raise InputFault("lr_scheduler is given without an optimizer: name both")
 
     def _take_checkpoint(self, parser: LightningArgumentParser, verb: str, args: ArgsType) -> None:
         config = self.config[verb]

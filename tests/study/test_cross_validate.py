@@ -223,7 +223,7 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
     settings = [
         "--data.n_folds=2",
         "--model.dropout=0.5",
-        "--model.lr_step=2",
+        "--lr_scheduler.step_size=2",
         "--trainer.max_epochs=4",
     ]
     words = [*tiny, *settings]

@@ -16,7 +16,7 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import training_cohort
 from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.tracking.artifacts import log_json
-from mufnet_lightning.tracking.checkpoints import checkpoint_record
+from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.provenance import environment
 from mufnet_lightning.training.logger import RunLogger
@@ -101,6 +101,12 @@ class RunRecord(SaveConfigCallback):
             pl_module.trained_before,  # type: ignore[arg-type]
             run_id,
         )
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Whom the weights were trained on before is kept."""
+        pl_module.trained_before = trained_cohorts(checkpoint)  # type: ignore[assignment]
 
 
 def composed_configuration(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
