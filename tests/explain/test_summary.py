@@ -70,9 +70,7 @@ def summary(modalities: Sequence[str] = BOTH, similar: float = 0.1, better: floa
 def test_maps_that_random_weights_give_too_fail_and_others_pass() -> None:
     for similar, word in ((0.05, "depend on the weights"), (0.95, "FAIL the sanity check")):
         of_maps = [
-            verdict
-            for verdict in summary(similar=similar).verdicts
-            if "maps" in verdict.split("By")[0]
+            verdict for verdict in summary(similar=similar).verdicts if "maps" in verdict.split("By")[0]
         ]
         assert [word in verdict for verdict in of_maps] == [True, True]
         assert [verdict.split()[0] for verdict in of_maps] == ["B-mode", "CEUS"]
