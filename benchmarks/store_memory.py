@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ALLOWED = 100.0  # MB
-MODALITIES = ("bmode", "ceus")
 CROP = 24  # side of a PNG, pixels
 
 
@@ -113,7 +112,10 @@ def write_store(root: Path, pairs: int) -> None:
     import numpy as np
     import pandas as pd
 
-    from mufnet_lightning.store.store import COLUMNS, FORMAT, FORMAT_VERSION
+    from mufnet_lightning import __version__
+    from mufnet_lightning.store.info import StoreInfo
+    from mufnet_lightning.store.store import COLUMNS
+    from mufnet_lightning.vocabulary import MODALITIES
 
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (256, CROP, CROP, 3), dtype=np.uint8)
@@ -142,13 +144,20 @@ def write_store(root: Path, pairs: int) -> None:
         columns[f"{modality}_path"] = paths
     manifest = pd.DataFrame(columns, index=range(pairs), columns=list(COLUMNS))
     manifest.to_csv(root / "manifest.csv", index=False)
-    info = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "modalities": MODALITIES,
-        "digest": f"{pairs:064d}",
-    }
-    (root / "store.json").write_text(json.dumps(info))
+    info = StoreInfo(
+        mufnet=__version__,
+        created="2026-01-01T00:00:00+00:00",
+        margin=0.0,
+        with_grades=True,
+        pairs=pairs,
+        patients=patients,
+        low=patients - patients // 2,
+        high=patients // 2,
+        modalities=MODALITIES,
+        crops=pairs * len(MODALITIES),
+        digest=f"{pairs:064d}",
+    )
+    (root / "store.json").write_text(json.dumps(info.as_json()))
 
 
 if __name__ == "__main__":

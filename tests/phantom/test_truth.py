@@ -17,7 +17,7 @@ import pytest
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.phantom.generate import write_phantom
 from mufnet_lightning.phantom.options import PhantomOptions
-from mufnet_lightning.phantom.patients import Patient, draw_latents, draw_patients, stream
+from mufnet_lightning.phantom.patients import draw_latents, draw_patients, stream
 from mufnet_lightning.phantom.scene import draw_scene
 from mufnet_lightning.phantom.truth import RIM, PhantomTruth
 from mufnet_lightning.phantom.ultrasound import contrast_seconds, render_bmode, render_ceus
