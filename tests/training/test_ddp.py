@@ -19,15 +19,17 @@ from lightning.pytorch import Callback
 from mufnet_lightning.training.cli import MufnetCLI
 from mufnet_lightning.data.sampler import ClassBalancedSampler
 
-class Told(Callback):
+class Draws(Callback):
     def on_train_batch_start(self, trainer, module, batch, batch_idx):
         assert type(trainer.train_dataloader.sampler) is ClassBalancedSampler
         with open(f"rank{trainer.global_rank}.txt", "a") as file:
             print(trainer.current_epoch, *batch["row"].tolist(), file=file)
 
-cli = MufnetCLI.parse(sys.argv[1:])
-cli.trainer.callbacks.append(Told())
-cli.start()
+class Drawing(MufnetCLI):
+    def before_fit(self):
+        self.trainer.callbacks.append(Draws())
+
+Drawing(sys.argv[1:])
 """
 
 
@@ -71,7 +73,7 @@ def test_two_processes_share_the_draws_and_score_every_image_once(work, tiny):
         )
         one, two = (pd.read_csv(resolve_artifact(run.info.run_id, "predictions.csv")) for run in runs)
         pd.testing.assert_frame_equal(one, two, rtol=1e-5)
-        told = {n: v for n, v in runs[0].data.metrics.items() if n.startswith(f"{part}/")}
-        assert {f"{part}/auc_ci_low", f"{part}/patient_auc_ci_high", f"{part}/brier"} <= set(told)
-        for name, value in told.items():
+        numbers = {n: v for n, v in runs[0].data.metrics.items() if n.startswith(f"{part}/")}
+        assert {f"{part}/auc_ci_low", f"{part}/patient_auc_ci_high", f"{part}/brier"} <= set(numbers)
+        for name, value in numbers.items():
             assert abs(runs[1].data.metrics[name] - value) < 1e-5, name

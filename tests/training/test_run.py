@@ -16,7 +16,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from lightning.pytorch import Trainer
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -24,9 +23,9 @@ from mufnet_lightning.cli import main
 from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.tracking.checkpoints import resolve_checkpoint
+from mufnet_lightning.tracking.checkpoints import read_checkpoint, resolve_checkpoint
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
-from mufnet_lightning.training.callbacks.record import RunRecord
+from mufnet_lightning.training.cli import MufnetCLI
 
 COLUMNS = "pair_id,patient_id,clip_id,frame,label,score,weight_bmode,weight_ceus,fold,split"
 
@@ -95,8 +94,8 @@ def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, c
 
     # the configuration in the run is the composed one, and the table printed is the run's numbers
     config = yaml.safe_load(resolve_artifact(run.info.run_id, "config.yaml").read_text())
-    assert config["data"]["fold"] == 2
-    assert config["model"]["lr"] == 0.05
+    assert config["data"]["init_args"]["fold"] == 2
+    assert config["optimizer"]["init_args"]["lr"] == 0.05
     assert f"{run.data.metrics['test/auc']:.3f}" in printed.out
     assert run.info.run_id in printed.out
     assert "Traceback" not in printed.err
@@ -484,6 +483,7 @@ def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(work, tiny
 
     def begun(**options) -> dict[str, torch.Tensor]:
         module = MufNetModule(encoder="test_efficientnet", init_from=source, **options)
+        module.initial = read_checkpoint(source)
         module.initialise_weights()
         return module.state_dict()
 
@@ -591,12 +591,75 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
     assert not list(Path("mlruns").glob("checkpoints/*"))
 
 
-def test_a_checkpoint_carries_its_configuration_as_text(work):
-    checkpoint: dict = {}
-    RunRecord({"data": {"store": "x"}}).on_save_checkpoint(
-        Trainer(logger=False, accelerator="cpu"), None, checkpoint
-    )  # type: ignore[arg-type]
-    assert yaml.safe_load(checkpoint["mufnet_config"]) == {"data": {"store": "x"}}
+def test_a_runs_configuration_given_back_repeats_it(work, tiny):
+    words = ["--optimizer=Adam", "--optimizer.lr=0.01", "--data.split_seed=3"]
+    assert main(["fit", *tiny, *words]) == 0
+    first = only_run()
+    config = resolve_artifact(first.info.run_id, "config.yaml")
+    assert main(["fit", f"--config={config}"]) == 0
+    second = next(run for run in all_runs() if run.info.run_id != first.info.run_id)
+    pd.testing.assert_frame_equal(predictions(second), predictions(first), check_exact=True)
+    again = yaml.safe_load(resolve_artifact(second.info.run_id, "config.yaml").read_text())
+    assert again == yaml.safe_load(config.read_text())
+    assert first.data.params["optimizer.class_path"] == "torch.optim.Adam"
+    assert first.data.params["data.split_seed"] == "3"
+
+
+@pytest.mark.parametrize("schedule", ["CosineAnnealingLR", "ReduceLROnPlateau"])
+def test_optimiser_and_schedule_are_chosen_by_class(work, tiny, schedule):
+    own = {
+        "CosineAnnealingLR": "--lr_scheduler.T_max=4",
+        "ReduceLROnPlateau": "--lr_scheduler.patience=0",
+    }
+    words = ["--optimizer=AdamW", "--optimizer.lr=0.01", f"--lr_scheduler={schedule}", own[schedule]]
+    words += ["--lr_scheduler.monitor=val/loss"] if schedule == "ReduceLROnPlateau" else []
+    assert main(["fit", *tiny, *words, "--trainer.max_epochs=2"]) == 0
+    rates = mlflow_client().get_metric_history(only_run().info.run_id, "lr-AdamW")
+    assert rates[0].value == 0.01
+
+
+def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(work, tiny, capsys):
+    assert main(["fit", *tiny, "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]) == 0
+    assert only_run().info.status == "FINISHED"
+    (table,) = Path("logs").rglob("metrics.csv")
+    assert "val/auc" in pd.read_csv(table).columns
+    count = len(all_runs())
+    assert main(["fit", *tiny, "--trainer.logger=WandbLogger"]) == 2
+    assert "wandb" in capsys.readouterr().err
+    assert len(all_runs()) == count
+
+
+def test_a_profile_that_was_asked_for_is_printed(work, tiny, capfd):
+    assert main(["fit", *tiny, "--trainer.profiler=simple"]) == 0
+    assert "Profiler Report" in capfd.readouterr().err
+
+
+def test_the_last_checkpoint_that_is_named_counts_and_c_is_config(work, tiny, capsys):
+    assert main(["fit", *tiny]) == 0
+    run_id = only_run().info.run_id
+    assert main(["test", "--ckpt_path=nowhere.ckpt", f"--ckpt_path={run_id}"]) == 0
+    assert main(["test", f"--ckpt_path={run_id}", "--ckpt_path=nowhere.ckpt"]) == 2
+    assert "nowhere.ckpt: there is no such file" in capsys.readouterr().err
+    # with a configuration, the checkpoint's own does not count
+    Path("other.yaml").write_text("data: {store: nowhere}\nmodel: {encoder: test_efficientnet}\n")
+    for word in (["--config", "other.yaml"], ["-c", "other.yaml"], ["-cother.yaml"]):
+        assert main(["test", *word, f"--ckpt_path={run_id}"]) == 2
+        assert "there is no crop store at nowhere" in capsys.readouterr().err
+
+
+def test_one_commands_checkpoint_is_not_the_next_ones(work, tiny):
+    """Nothing of a command lives on in the process: two in one process do not know of each other."""
+    assert main(["fit", *tiny]) == 0
+    scored = MufnetCLI(["test", f"--ckpt_path={only_run().info.run_id}", "--explain.enabled=false"])
+    assert scored.checkpoint is not None
+    assert MufnetCLI(tiny, run=False).checkpoint is None
+    assert scored.checkpoint.digest == scored.datamodule.store.digest
+
+
+def test_what_would_be_run_can_be_had_without_running_it(work, tiny):
+    cli = MufnetCLI(tiny, run=False)
+    assert "ckpt_path" not in cli.composed_config()
+    assert cli.composed_config()["data"]["init_args"]["image_size"] == 32
 
 
 def test_weights_that_cannot_be_fetched_are_told_and_never_replaced(work, tiny, monkeypatch, capsys):
