@@ -20,7 +20,7 @@ def moved(content: Any, folder: Path) -> Any:
     if isinstance(content, str):
         return content.replace(MADE_IN, str(folder))
     if isinstance(content, Mapping):
-        return {name: moved(value, folder) for name, value in content.items()}
+        return {moved(name, folder): moved(value, folder) for name, value in content.items()}
     return content
 
 
