@@ -151,4 +151,4 @@ def write_truth(
             for i, patient in enumerate(patients)
         ],
     }
-    (folder / TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    (folder / TRUTH).write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8", newline="\n")

@@ -238,7 +238,7 @@ def _finish(
         cohort=cohort_id,
     )
     text = json.dumps(info.as_json(), indent=2) + "\n"
-    (partial / "store.json").write_text(text, encoding="utf-8")
+    (partial / "store.json").write_text(text, encoding="utf-8", newline="\n")
     shutil.rmtree(partial / "parts")
 
 

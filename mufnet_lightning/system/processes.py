@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
+MOST_WORKERS = 61 if sys.platform == "win32" else sys.maxsize  # Windows waits for no more handles
+
 
 def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], title: str) -> list[Result]:
     """Do all jobs, a process a core, with a progress bar on standard error.
@@ -34,7 +37,8 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], title: str)
         return []
     context = multiprocessing.get_context("spawn")  # a fork of threads (progress, torch) may hang
     stop = context.Event()
-    pool = ProcessPoolExecutor(min(cores(), len(jobs)), context, _begin_worker, (stop,))
+    workers = min(cores(), len(jobs), MOST_WORKERS)
+    pool = ProcessPoolExecutor(workers, context, _begin_worker, (stop,))
     try:
         with progress_bar(title, len(jobs)) as advance:
             with _interrupts_blocked():

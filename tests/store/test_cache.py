@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import shutil
 import subprocess
@@ -87,15 +88,34 @@ def test_a_store_that_cannot_be_written_to_is_cached_elsewhere(
     store: CropStore,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     (store.root / "cache").write_text("in the way, as for root every folder can be written to")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     cache = store.cache("ceus", 24)
     assert cache.path.is_relative_to(tmp_path / "home/mufnet")
-    assert "cannot be written to, its cache is in" in capsys.readouterr().err
+    assert "cannot be written to, its cache is in" in caplog.text
+    caplog.clear()
     np.testing.assert_array_equal(store.cache("ceus", 24)[3], cache[3])
-    assert capsys.readouterr().err == ""
+    assert caplog.text == ""
+
+
+def test_it_is_read_where_pages_cannot_be_given_back(
+    store: CropStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = store.cache("ceus", 24)
+    expected = [cache[row] for row in range(12)]
+    monkeypatch.delattr(mmap, "MADV_DONTNEED")  # as on Windows
+    for row in [*range(12)] * 3:
+        np.testing.assert_array_equal(cache[row], expected[row])
+
+
+def test_what_a_killed_process_left_goes_when_a_cache_is_built(store: CropStore) -> None:
+    (store.root / "cache").mkdir()
+    (store.root / "cache" / ".partial-1-1-ceus_300.u8").write_bytes(bytes(1000))
+    store.cache("ceus", 24)
+    names = sorted(path.name for path in (store.root / "cache").iterdir())
+    assert names == ["ceus_24.json", "ceus_24.u8", "lock"]
 
 
 READER = """

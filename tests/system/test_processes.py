@@ -69,6 +69,20 @@ def test_the_first_fault_of_a_job_is_raised_here(jobs: Path) -> None:
     assert (done.stdout, done.stderr) == ("crop.png No space left on device\n", "")
 
 
+def test_it_works_where_there_are_no_signal_masks(jobs: Path) -> None:
+    done = run(
+        jobs,
+        "import signal\n"
+        "if hasattr(signal, 'pthread_sigmask'):\n"
+        "    del signal.pthread_sigmask\n"  # as on Windows
+        "from jobs_of_a_test import double\n"
+        "from mufnet_lightning.system.processes import in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    print([number for number, _ in in_processes(double, [3], 'doubling')])\n",
+    )
+    assert (done.stdout, done.stderr) == ("[6]\n", "")
+
+
 def test_no_jobs_start_no_process() -> None:
     assert in_processes(len, [], "nothing") == []
 
