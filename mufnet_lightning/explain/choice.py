@@ -40,18 +40,18 @@ def choose_patients(table: pd.DataFrame, seed: int = 0) -> list[Chosen]:
     )
     right = (patients["score"] > THRESHOLD) == (patients["label"] == 1)
     rng = np.random.default_rng(seed)
-    found: list[tuple[str, str]] = []
+    reasons: list[tuple[str, str]] = []
     for label, name in enumerate(CLASS_NAMES):
         for is_right, word in ((True, "correct"), (False, "wrong")):
             among = patients.index[(patients["label"] == label) & (right == is_right)]
             lot = rng.random()  # drawn in any case: no lot shifts another
             if len(among):
                 who = str(among[int(lot * len(among))])
-                found.append((who, f"{name} grade, {word} (drawn of {len(among)})"))
+                reasons.append((who, f"{name} grade, {word} (drawn of {len(among)})"))
     certainty = (patients["score"] - THRESHOLD).abs()
-    found.append((str(certainty.idxmax()), "most certain"))
-    found.append((str(certainty.idxmin()), "least certain"))
-    return [Chosen(patient, why, typical_image(table, patient)) for patient, why in found]
+    reasons.append((str(certainty.idxmax()), "most certain"))
+    reasons.append((str(certainty.idxmin()), "least certain"))
+    return [Chosen(patient, why, typical_image(table, patient)) for patient, why in reasons]
 
 
 def typical_image(table: pd.DataFrame, patient: str) -> str:

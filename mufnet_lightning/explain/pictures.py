@@ -64,8 +64,8 @@ def panel_figure(rows: Sequence[Explained], margin: float = 0.0) -> Figure:
                 _overlay(over, explained, modality, top, margin)
                 crop.set_xlabel(MODALITY_NAMES[modality])
             line[0].set_title(" ")  # room above; the text itself may be longer than the column
-            told = line[0].text(0, 1.03, explained.title, transform=line[0].transAxes)
-            told.set_in_layout(False)
+            title = line[0].text(0, 1.03, explained.title, transform=line[0].transAxes)
+            title.set_in_layout(False)
         _colour_bar(figure, axes, "map, as a share of the row's maximum")
         return figure
 

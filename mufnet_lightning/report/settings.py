@@ -11,7 +11,7 @@ import pandas as pd
 
 from mufnet_lightning.report.gather import ArmFacts
 
-NETWORK = {  # what of the configuration is told, and how
+NETWORK = {  # what of the configuration is shown, and how it is called
     "model.encoder": "encoder (timm)",
     "model.pretrained": "published weights to start from",
     "model.init_from": "weights of an earlier run to start from",

@@ -28,7 +28,7 @@ def table() -> pd.DataFrame:
     )
 
 
-def test_each_class_has_one_right_and_one_wrong_and_the_extremes_follow():
+def test_each_class_has_one_right_and_one_wrong_and_the_extremes_follow() -> None:
     drawn = [choose_patients(table(), seed) for seed in SEEDS]
     by_reason: dict[str, set[str]] = {}
     for chosen in drawn:
@@ -46,7 +46,7 @@ def test_each_class_has_one_right_and_one_wrong_and_the_extremes_follow():
     assert len({tuple(one.patient_id for one in chosen[:4]) for chosen in drawn}) > 8
 
 
-def test_the_seed_alone_decides_whatever_the_order_of_rows():
+def test_the_seed_alone_decides_whatever_the_order_of_rows() -> None:
     for seed in SEEDS:
         shuffled = table().sample(frac=1, random_state=seed)
         assert [c.patient_id for c in choose_patients(shuffled, seed)] == [
@@ -55,7 +55,7 @@ def test_the_seed_alone_decides_whatever_the_order_of_rows():
 
 
 @pytest.mark.parametrize("gone", [("c", "d"), ("d",), ("a", "b")])
-def test_who_is_missing_shifts_no_other_lot(gone):
+def test_who_is_missing_shifts_no_other_lot(gone: tuple[str, ...]) -> None:
     everybody = table()
     fewer = everybody[~everybody["patient_id"].isin(gone)]
     for seed in SEEDS:
@@ -67,7 +67,7 @@ def test_who_is_missing_shifts_no_other_lot(gone):
     assert len(sides) == (4 if len(gone) == 1 else 3)
 
 
-def test_the_image_shown_is_the_one_nearest_to_the_patients_mean():
+def test_the_image_shown_is_the_one_nearest_to_the_patients_mean() -> None:
     assert [typical_image(table(), who) for who in "aceh"] == ["a1", "c2", "e2", "h2"]
     for one in choose_patients(table()):
         assert one.pair_id == typical_image(table(), one.patient_id)

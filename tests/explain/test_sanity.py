@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -15,10 +17,14 @@ from mufnet_lightning.vocabulary import STAGES
 BOTH = ("bmode", "ceus")
 
 
-def trained(modalities=BOTH, encoder="test_efficientnet", **options) -> MufNet:
+def trained(
+    modalities: Sequence[str] = BOTH,
+    encoder: str = "test_efficientnet",
+    share_encoder: bool = True,
+) -> MufNet:
     """A network in which nothing is as it was initialised."""
     torch.manual_seed(3)
-    net = MufNet(modalities, encoder, **options)
+    net = MufNet(modalities, encoder, share_encoder)
     for name, value in net.state_dict().items():
         if value.is_floating_point() and not name.endswith((".mean", ".std")):
             value.add_(0.05 + 0.05 * torch.rand_like(value))
@@ -40,12 +46,14 @@ def changed(net: MufNet, before: dict[str, torch.Tensor]) -> set[str]:
 
 @pytest.mark.parametrize("encoder", ["test_efficientnet", "test_resnet", "test_convnext"])
 @pytest.mark.parametrize(("modalities", "share"), [(BOTH, True), (BOTH, False), (("ceus",), True)])
-def test_weights_are_drawn_anew_from_the_output_back_until_none_is_left(modalities, share, encoder):
+def test_weights_are_drawn_anew_from_the_output_back_until_none_is_left(
+    modalities: Sequence[str], share: bool, encoder: str
+) -> None:
     net = trained(modalities, encoder, share_encoder=share)
     before = learned(net)
-    found = [(name, changed(other, before)) for name, other in randomised(net)]
-    assert tuple(name for name, _ in found) == STAGES
-    drawn = [names for _, names in found]
+    stages = [(name, changed(other, before)) for name, other in randomised(net)]
+    assert tuple(name for name, _ in stages) == STAGES
+    drawn = [names for _, names in stages]
     assert drawn[0] == {name for name in before if name.startswith(("head.", "fusion."))}
     assert drawn[0] < drawn[1] < drawn[2] < drawn[3] == set(before)
     for names in drawn:
@@ -58,7 +66,7 @@ def test_weights_are_drawn_anew_from_the_output_back_until_none_is_left(modaliti
         assert len(set(kept)) == 1
 
 
-def test_the_network_and_torchs_stream_are_left_alone():
+def test_the_network_and_torchs_stream_are_left_alone() -> None:
     net = trained().train()
     before, stream = learned(net), torch.get_rng_state()
     for _, other in randomised(net):
@@ -68,7 +76,7 @@ def test_the_network_and_torchs_stream_are_left_alone():
     assert all(module.training for module in net.modules())
 
 
-def test_seed_and_draw_decide_the_weights_and_none_is_where_a_training_begins():
+def test_seed_and_draw_decide_the_weights_and_none_is_where_a_training_begins() -> None:
     net = trained()
 
     def weights(*words: int) -> torch.Tensor:
@@ -85,7 +93,7 @@ def test_seed_and_draw_decide_the_weights_and_none_is_where_a_training_begins():
         assert not any(torch.equal(one, other) for other in different[:i])
 
 
-def test_randomised_maps_are_those_of_the_randomised_networks_inside_a_scoring_loop_too():
+def test_randomised_maps_are_those_of_the_randomised_networks_inside_a_scoring_loop_too() -> None:
     net = trained(share_encoder=False)
     images = {m: torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8) for m in BOTH}
     classes = np.array([1, 0])
@@ -95,15 +103,15 @@ def test_randomised_maps_are_those_of_the_randomised_networks_inside_a_scoring_l
         for stage, other in randomised(net, 7, draw)
     ]
     with torch.inference_mode():
-        found = list(randomised_maps(net, images, classes, "layercam", draws=2, seed=7))
+        drawn = list(randomised_maps(net, images, classes, "layercam", draws=2, seed=7))
         assert torch.is_inference_mode_enabled()
-    assert [stage for stage, _ in found] == [*STAGES, *STAGES]
-    for (_, maps), (_, wanted) in zip(found, expected, strict=True):
+    assert [stage for stage, _ in drawn] == [*STAGES, *STAGES]
+    for (_, maps), (_, wanted) in zip(drawn, expected, strict=True):
         for modality in BOTH:
             np.testing.assert_array_equal(maps[modality], wanted[modality])
 
 
-def test_rank_correlation_is_spearmans_and_an_even_map_proves_nothing():
+def test_rank_correlation_is_spearmans_and_an_even_map_proves_nothing() -> None:
     rng = np.random.default_rng(0)
     first = rng.random((6, 9, 7)).round(1)  # with ties
     second = (first + rng.random((6, 9, 7))).round(1)

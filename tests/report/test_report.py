@@ -15,11 +15,11 @@ import pytest
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.report.cautions import read_with_care
-from mufnet_lightning.report.gather import study_facts
+from mufnet_lightning.report.gather import StudyFacts, study_facts
 from mufnet_lightning.report.page import render
 from mufnet_lightning.report.tripod import ITEMS, checklist
 from mufnet_lightning.study.compare import compare
-from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, resolve_artifact
 
 STUDY = "a <b>bold</b> & brave study"
 VOID = {"meta", "link", "img", "br"}
@@ -36,15 +36,15 @@ class Page(HTMLParser):
         self.feed(html)
         assert self.open == []
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if "style" not in self.open:
             self.text += " ".join(data.split()) + " "
 
@@ -53,7 +53,9 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def studied(tmp_path_factory, tiny_options, empty_tracking) -> Path:
+def studied(
+    tmp_path_factory: pytest.TempPathFactory, tiny_options: tuple[str, ...], empty_tracking: bytes
+) -> Path:
     """A working folder with a study: two finished arms, one of them explained, and a broken run."""
     folder = tmp_path_factory.mktemp("reported")
     (folder / "mlruns").mkdir()
@@ -65,8 +67,7 @@ def studied(tmp_path_factory, tiny_options, empty_tracking) -> Path:
         patch.chdir(folder)
         assert main(["fit", *words, "--explain.enabled=true", "--data.image_size=64"]) == 0
         assert main(["fit", "--config=configs/bmode.yaml", *words[1:]]) == 0
-        experiment = mlflow_client().get_experiment_by_name(STUDY)
-        run = mlflow_client().create_run(experiment.experiment_id, run_name="ceus-fold0")
+        run = mlflow_client().create_run(find_study(STUDY), run_name="ceus-fold0")
         mlflow_client().set_tag(
             run.info.run_id, "reason", "RuntimeError: <out of memory> in /home/anna/store/a.png"
         )
@@ -75,23 +76,25 @@ def studied(tmp_path_factory, tiny_options, empty_tracking) -> Path:
 
 
 @pytest.fixture
-def here(studied, monkeypatch) -> Path:
+def here(studied: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(studied)
     return studied
 
 
 @pytest.fixture
-def cohort(phantom_store) -> Path:
+def cohort(phantom_store: Path) -> Path:
     return phantom_store.parent / "cohort"
 
 
 @pytest.fixture
-def facts(here, cohort):
+def facts(here: Path, cohort: Path) -> StudyFacts:
     return study_facts(STUDY, cohort)
 
 
-def test_the_file_asks_for_nothing_outside_itself(here, cohort, capsys):
+def test_the_file_asks_for_nothing_outside_itself(
+    here: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", STUDY, "--cohort", str(cohort), "--out", "page.html"]) == 0
     assert capsys.readouterr().out == "page.html\n"
     html = Path("page.html").read_text()
@@ -115,32 +118,33 @@ def test_the_file_asks_for_nothing_outside_itself(here, cohort, capsys):
     assert len(html) < 15e6
 
 
-def test_names_are_text_and_never_markup(facts):
+def test_names_are_text_and_never_markup(facts: StudyFacts) -> None:
     html = render(facts)
     assert "<b>bold</b>" not in html
     assert STUDY in Page(html).text
     assert "RuntimeError: <out of memory> in …/a.png" in Page(html).text
 
 
-def test_the_numbers_are_those_of_the_comparison(facts):
+def test_the_numbers_are_those_of_the_comparison(facts: StudyFacts) -> None:
     text = Page(render(facts)).text
-    arms = [f"{arm.name}={arm.run.info.run_id}" for arm in facts.arms]
+    arms = [f"{arm.name}={arm.run.id}" for arm in facts.arms]
     assert [arm.name for arm in facts.arms] == ["bmode", "fused"]
     for level in ("patient", "image"):
-        for row in compare(arms, level).table().to_numpy():
+        for row in compare(arms, level=level).table().to_numpy():
             assert " ".join(row) in text
     summary = json.loads(
-        resolve_artifact(facts.arms[1].run.info.run_id, "explain/gradcam/summary.json").read_text()
+        resolve_artifact(facts.arms[1].run.id, "explain/gradcam/summary.json").read_text()
     )
     for row in summary["by_grade"]:
         assert f"{row['name']} {row['low']['value']:.3f}" in text
     for verdict in summary["verdicts"]:
         assert verdict in text
+    assert facts.store is not None
     flow = facts.store.manifest
     assert f"{flow['patient_id'].nunique()} patients, {len(flow)} pairs of crops" in text
 
 
-def test_a_phantom_is_called_one_and_has_its_ceilings(facts, here):
+def test_a_phantom_is_called_one_and_has_its_ceilings(facts: StudyFacts, here: Path) -> None:
     text = Page(render(facts)).text
     assert "a simulated cohort" in text
     assert "say nothing about real tumours" in text
@@ -153,14 +157,18 @@ def test_a_phantom_is_called_one_and_has_its_ceilings(facts, here):
     assert "Not recorded: give the cohort's folder" in without
 
 
-def test_the_cohort_must_be_the_stores_own(here, cohort, tmp_path, capsys):
+def test_the_cohort_must_be_the_stores_own(
+    here: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     patients = (cohort / "patients.csv").read_text().splitlines()
     (tmp_path / "patients.csv").write_text("\n".join(patients[:-1]))
     assert main(["report", STUDY, "--cohort", str(tmp_path)]) == 2
     assert "is not what the study's store was made from" in capsys.readouterr().err
 
 
-def test_columns_that_may_name_a_person_are_left_out_of_table_one(here, cohort, tmp_path):
+def test_columns_that_may_name_a_person_are_left_out_of_table_one(
+    here: Path, cohort: Path, tmp_path: Path
+) -> None:
     table = pd.read_csv(cohort / "patients.csv", dtype=str)
     table["surname"] = [f"Doe{i}" for i in range(len(table))]
     table.to_csv(tmp_path / "patients.csv", index=False)
@@ -169,21 +177,21 @@ def test_columns_that_may_name_a_person_are_left_out_of_table_one(here, cohort, 
     assert "more than 12 values: surname." in text
 
 
-def test_what_must_be_read_with_care_follows_the_study(facts, here):
-    told = " ".join(read_with_care(facts, None))
-    assert "Few patients" in told
-    assert "Trained from random weights: bmode, fused" in told
-    assert "trained once, on one split" in told
-    assert "OPTIMISTIC" not in told
-    store, run_id = mlflow_client(), facts.arms[0].run.info.run_id
+def test_what_must_be_read_with_care_follows_the_study(facts: StudyFacts, here: Path) -> None:
+    sentences = " ".join(read_with_care(facts, None))
+    assert "Few patients" in sentences
+    assert "Trained from random weights: bmode, fused" in sentences
+    assert "trained once, on one split" in sentences
+    assert "OPTIMISTIC" not in sentences
+    store, run_id = mlflow_client(), facts.arms[0].run.id
     store.set_tag(run_id, "selection", "optimistic")
     store.set_tag(run_id, "git_commit", "0123456789abcdef-dirty")
     try:
         changed = study_facts(STUDY)
-        told = " ".join(read_with_care(changed, None))
-        assert "OPTIMISTIC: the checkpoints of bmode were selected on the test set" in told
-        assert "different commits" in told
-        assert "changes that no commit holds" in told
+        sentences = " ".join(read_with_care(changed, None))
+        assert "OPTIMISTIC: the checkpoints of bmode were selected on the test set" in sentences
+        assert "different commits" in sentences
+        assert "changes that no commit holds" in sentences
         text = Page(render(changed)).text
         assert "The checkpoint of B-mode was selected on the test set, as in the paper" in text
         assert "The checkpoint of the other arms was selected on validation patients" in text
@@ -192,7 +200,9 @@ def test_what_must_be_read_with_care_follows_the_study(facts, here):
         store.set_tag(run_id, "git_commit", facts.arms[0].commit)
 
 
-def test_it_goes_on_without_the_store(here, cohort, monkeypatch, phantom_store):
+def test_it_goes_on_without_the_store(
+    here: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch, phantom_store: Path
+) -> None:
     gone = phantom_store.with_name("moved")
     phantom_store.rename(gone)
     try:
@@ -204,8 +214,8 @@ def test_it_goes_on_without_the_store(here, cohort, monkeypatch, phantom_store):
     assert "30 patients, 90 pairs" in text
 
 
-def test_arms_that_cannot_be_compared_are_told_and_not_compared(facts):
-    run_id = facts.arms[0].run.info.run_id
+def test_arms_that_cannot_be_compared_are_told_and_not_compared(facts: StudyFacts) -> None:
+    run_id = facts.arms[0].run.id
     before = resolve_artifact(run_id, "predictions.csv").read_text()
     table = pd.read_csv(resolve_artifact(run_id, "predictions.csv"))
     missed = table.query("split == 'test'")["pair_id"].iloc[0]
@@ -219,7 +229,9 @@ def test_arms_that_cannot_be_compared_are_told_and_not_compared(facts):
     assert "Table 2a" not in text
 
 
-def test_the_same_runs_have_one_report_in_mlflow(here, cohort, capsys):
+def test_the_same_runs_have_one_report_in_mlflow(
+    here: Path, cohort: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["report", STUDY, "--out", "again.html"]
     ids = set()
     for more in ([], ["--cohort", str(cohort)]):
@@ -228,19 +240,19 @@ def test_the_same_runs_have_one_report_in_mlflow(here, cohort, capsys):
     (run_id,) = ids
     recorded = resolve_artifact(run_id, "report.html").read_text()
     assert recorded == Path("again.html").read_text()
-    count = len(mlflow_client().search_runs([mlflow_client().get_run(run_id).info.experiment_id]))
+    count = len(find_runs(find_study(STUDY)))
     assert main([*words, "--no-record"]) == 0
-    assert (
-        len(mlflow_client().search_runs([mlflow_client().get_run(run_id).info.experiment_id])) == count
-    )
+    assert len(find_runs(find_study(STUDY))) == count
 
 
-def test_every_answer_of_the_checklist_leads_somewhere(facts):
+def whole_number(item: str) -> int:
+    return int(item.rstrip("abcdefg"))
+
+
+def test_every_answer_of_the_checklist_leads_somewhere(facts: StudyFacts) -> None:
     numbers = [item.number for item in ITEMS]
     assert len(numbers) == len(set(numbers)) == 52
-    assert [int(re.match(r"\d+", number)[0]) for number in dict.fromkeys(numbers)] == sorted(
-        int(re.match(r"\d+", number)[0]) for number in numbers
-    )
+    assert [whole_number(number) for number in numbers] == sorted(map(whole_number, numbers))
     ids = {attrs["id"] for _, attrs in Page(render(facts)).tags if "id" in attrs}
     for item in ITEMS:
         assert (item.answer == "authors") == (item.where == "")
@@ -251,9 +263,11 @@ def test_every_answer_of_the_checklist_leads_somewhere(facts):
     assert lacking["20b"].missing
 
 
-def test_what_cannot_be_reported_is_told_in_a_sentence(here, tmp_path, capsys):
+def test_what_cannot_be_reported_is_told_in_a_sentence(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "empty").mkdir()
-    faults = {
+    faults: dict[tuple[str, ...], str] = {
         ("nobody's",): 'there is no study "nobody\'s" in sqlite',
         (STUDY, "--cohort", str(tmp_path / "empty")): "there is no patients.csv in it",
         (STUDY, "--out", str(tmp_path)): "is a folder; name a file in it",

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from mlflow.entities import Run
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.attention import energy_inside, lesion_ellipse
-from mufnet_lightning.explain.explain import ExplainOptions, explain
+from mufnet_lightning.explain.explain import explain
 from mufnet_lightning.explain.maps import activation_maps
-from mufnet_lightning.explain.record import read_tables, record_pooled_explanations, record_tables
+from mufnet_lightning.explain.options import ExplainOptions
+from mufnet_lightning.explain.record import (
+    labels_of,
+    read_tables,
+    record_pooled_explanations,
+    record_tables,
+)
 from mufnet_lightning.inference.trained import Trained, load_trained
-from mufnet_lightning.study.explain_folds import file_name
-from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+from mufnet_lightning.study.explain_fold import file_name
+from mufnet_lightning.study.explain_folds import ExplainRequest
+from mufnet_lightning.tracking.artifacts import artifact_files, artifact_folders
+from mufnet_lightning.tracking.runs import (
+    TrackedRun,
+    find_run,
+    find_runs,
+    mlflow_client,
+    resolve_artifact,
+)
 
 MADE = {"panels.png", "panels.pdf", "images.csv", "checks.csv", "summary.json"}
 IDS = {"pair_id": str, "patient_id": str}
@@ -36,7 +50,9 @@ class Fitted:
 
 
 @pytest.fixture(scope="module")
-def fitted(tmp_path_factory, tiny_options, empty_tracking) -> Fitted:
+def fitted(
+    tmp_path_factory: pytest.TempPathFactory, tiny_options: tuple[str, ...], empty_tracking: bytes
+) -> Fitted:
     folder = tmp_path_factory.mktemp("explained")
     (folder / "mlruns").mkdir()
     (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
@@ -48,25 +64,26 @@ def fitted(tmp_path_factory, tiny_options, empty_tracking) -> Fitted:
         assert main(["fit", *words]) == 0
         (plain,) = all_runs()
         assert main(["fit", *words, "--explain.enabled=true"]) == 0
-        (explained,) = (run for run in all_runs() if run.info.run_id != plain.info.run_id)
-    return Fitted(folder, explained.info.run_id, plain.info.run_id)
+        (explained,) = (run for run in all_runs() if run.id != plain.id)
+    return Fitted(folder, explained.id, plain.id)
 
 
 @pytest.fixture
-def run_id(fitted, monkeypatch) -> str:
+def run_id(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> str:
     """The explained run, in its working folder."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(fitted.folder)
     return fitted.explained
 
 
-def all_runs() -> list[Run]:
-    store = mlflow_client()
-    return list(store.search_runs([e.experiment_id for e in store.search_experiments()]))
+def all_runs() -> list[TrackedRun]:
+    studies = mlflow_client().search_experiments()
+    return [run for study in studies for run in find_runs(study.experiment_id)]
 
 
 def files(run_id: str, folder: str) -> set[str]:
-    return {Path(entry.path).name for entry in mlflow_client().list_artifacts(run_id, folder)}
+    names = [*artifact_files(run_id, folder), *artifact_folders(run_id, folder)]
+    return {Path(name).name for name in names}
 
 
 def artifact(run_id: str, name: str) -> pd.DataFrame:
@@ -82,7 +99,7 @@ def pictures(trained: Trained) -> dict[str, torch.Tensor]:
     return {m: torch.cat([batch[m] for batch in batches]) for m in trained.net.modalities}
 
 
-def test_fit_explains_its_test_part(run_id):
+def test_fit_explains_its_test_part(run_id: str) -> None:
     assert files(run_id, "explain") == {"gradcam"}
     assert files(run_id, "explain/gradcam") == MADE
     table, expected = artifact(run_id, "explain/gradcam/images.csv"), scored(run_id)
@@ -96,7 +113,7 @@ def test_fit_explains_its_test_part(run_id):
     assert list(checks["patient_id"]) == list(dict.fromkeys(table["patient_id"]))
     summary = json.loads(resolve_artifact(run_id, "explain/gradcam/summary.json").read_text())
     assert (summary["images"], summary["patients"]) == (len(table), table["patient_id"].nunique())
-    metrics = mlflow_client().get_run(run_id).data.metrics
+    metrics = find_run(run_id).metrics
     for name in ("inside_bmode", "area_ceus", "iou", "correlation"):
         mean = table.groupby("patient_id")[name].mean().mean()
         assert metrics[f"explain/gradcam/{name}"] == pytest.approx(mean)
@@ -105,7 +122,7 @@ def test_fit_explains_its_test_part(run_id):
     assert "explain/gradcam/frame" not in metrics
 
 
-def test_explaining_changes_nothing_else_of_a_run(fitted, run_id):
+def test_explaining_changes_nothing_else_of_a_run(fitted: Fitted, run_id: str) -> None:
     pd.testing.assert_frame_equal(
         artifact(fitted.plain, "predictions.csv"), artifact(run_id, "predictions.csv"), check_exact=True
     )
@@ -113,7 +130,7 @@ def test_explaining_changes_nothing_else_of_a_run(fitted, run_id):
     one, other = (
         {
             name: value
-            for name, value in mlflow_client().get_run(run).data.metrics.items()
+            for name, value in find_run(run).metrics.items()
             if not name.startswith(("system/", "explain/"))
         }
         for run in (fitted.plain, run_id)
@@ -121,7 +138,9 @@ def test_explaining_changes_nothing_else_of_a_run(fitted, run_id):
     assert one == other
 
 
-def test_explained_later_it_is_the_same(fitted, run_id, capsys):
+def test_explained_later_it_is_the_same(
+    fitted: Fitted, run_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = resolve_artifact(run_id, "explain/gradcam/images.csv").read_bytes()
     assert main(["explain", "--run", f"runs:/{fitted.plain}", "--draws=1", "--out=out"]) == 0
     printed = capsys.readouterr()
@@ -137,7 +156,9 @@ def test_explained_later_it_is_the_same(fitted, run_id, capsys):
     assert resolve_artifact(run_id, "explain/gradcam/images.csv").read_bytes() == before
 
 
-def test_method_target_and_checks_are_as_asked_and_every_patient_has_a_montage(run_id, capsys):
+def test_method_target_and_checks_are_as_asked_and_every_patient_has_a_montage(
+    run_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["--method=layercam", "--target=high", "--draws=0", "--all"]
     assert main(["explain", "--run", run_id, *words]) == 0
     printed = capsys.readouterr().out
@@ -161,7 +182,9 @@ def test_method_target_and_checks_are_as_asked_and_every_patient_has_a_montage(r
         np.testing.assert_allclose(table[f"inside_{modality}"], expected, rtol=1e-4)
 
 
-def test_patients_are_shown_whichever_part_they_are_in(run_id, capsys):
+def test_patients_are_shown_whichever_part_they_are_in(
+    run_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     folds = artifact(run_id, "folds.csv").query("fold == 0").set_index("patient_id")["part"]
     new, known = folds.index[folds == "test"][0], folds.index[folds == "train"][0]
     words = ["--method=gradcam++", "--out=some"]
@@ -175,7 +198,9 @@ def test_patients_are_shown_whichever_part_they_are_in(run_id, capsys):
     assert files(run_id, "explain/gradcam++") == {"patients"}
 
 
-def test_a_phantoms_signal_is_pointed_at(run_id, phantom_store, capsys):
+def test_a_phantoms_signal_is_pointed_at(
+    run_id: str, phantom_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cohort = phantom_store.parent / "cohort"
     words = ["--phantom", str(cohort), "--target=true", "--draws=1"]
     assert main(["explain", "--run", run_id, *words]) == 0
@@ -195,7 +220,7 @@ def test_a_phantoms_signal_is_pointed_at(run_id, phantom_store, capsys):
     assert all(row["random_weights"]["draws"] for row in summary["pointing"])
 
 
-def test_a_network_is_left_as_it_was_by_its_explanation(run_id):
+def test_a_network_is_left_as_it_was_by_its_explanation(run_id: str) -> None:
     trained = load_trained(run_id, device="cpu")
     state = {name: value.clone() for name, value in trained.net.state_dict().items()}
     rows = trained.data.part_rows("test")
@@ -208,7 +233,7 @@ def test_a_network_is_left_as_it_was_by_its_explanation(run_id):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "sentence"),
     [
         (["--run=0123456789"], "0123456789: neither a file nor a run"),
         (["--patient=P999"], "has no patient 'P999'; its test part has P"),
@@ -221,18 +246,22 @@ def test_a_network_is_left_as_it_was_by_its_explanation(run_id):
         (["--draws=-1"], "explain.draws is -1, expected 0 or more"),
     ],
 )
-def test_what_cannot_be_explained_is_one_sentence(run_id, capsys, words, told):
+def test_what_cannot_be_explained_is_one_sentence(
+    run_id: str, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
     before = files(run_id, "explain")
     assert main(["explain", f"--run={run_id}", "--draws=0", "--seed=3", *words]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     (line,) = [line for line in printed.err.splitlines() if line.startswith("mufnet: ")]
-    assert told in line
+    assert sentence in line
     assert "Traceback" not in printed.err
     assert files(run_id, "explain") == before
 
 
-def test_a_run_without_a_checkpoint_is_told(fitted, run_id, capsys):
+def test_a_run_without_a_checkpoint_is_told(
+    fitted: Fitted, run_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     (checkpoint,) = fitted.folder.glob(f"mlruns/artifacts/{run_id}/**/selected.ckpt")
     kept = checkpoint.rename(fitted.folder / "kept.ckpt")
     try:
@@ -242,44 +271,74 @@ def test_a_run_without_a_checkpoint_is_told(fitted, run_id, capsys):
     assert "run fused-fold0 has no checkpoints/selected.ckpt" in capsys.readouterr().err
 
 
-def test_an_encoder_without_feature_maps_is_trained_all_the_same(work, tiny, capsys):
+def test_an_encoder_without_feature_maps_is_trained_all_the_same(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["--model.encoder=test_vit", "--data.image_size=160", "--explain.enabled=true"]
     assert main(["fit", *tiny, *words, "--trainer.limit_train_batches=1"]) == 0
     (run,) = all_runs()
-    assert run.info.status == "FINISHED"
-    assert "test_vit has no feature maps there" in run.data.tags["not_explained"]
+    assert run.is_finished
+    assert "test_vit has no feature maps there" in run.tags["not_explained"]
     assert "the test part is not explained" in capsys.readouterr().err
-    assert files(run.info.run_id, "explain") == set()
-    assert main(["explain", "--run", run.info.run_id]) == 2
+    assert files(run.id, "explain") == set()
+    assert main(["explain", "--run", run.id]) == 2
     assert "test_vit has no feature maps there" in capsys.readouterr().err
 
 
-def test_folds_are_pooled_where_all_of_them_have_the_same_explanation(run_id):
-    store = mlflow_client()
-    experiment = store.get_run(run_id).info.experiment_id
-    parent, *folds = (store.create_run(experiment, run_name=name) for name in ("cv", "one", "two"))
-    found = read_tables(run_id, "gradcam")
+def test_folds_are_pooled_where_all_of_them_have_the_same_explanation(run_id: str) -> None:
+    client, experiment = mlflow_client(), find_run(run_id).experiment_id
+    parent, *folds = (
+        find_run(client.create_run(experiment, run_name=name).info.run_id)
+        for name in ("cv", "one", "two")
+    )
+    own = read_tables(run_id, "gradcam")
     for run in folds:
         for label in ("gradcam", "gradcam++"):
-            record_tables(store, run.info.run_id, label, found)
-        store.log_text(run.info.run_id, "", "explain/layercam/patients/P001.png")
-    record_tables(store, folds[0].info.run_id, "gradcam-high", found)
+            record_tables(client, run.id, label, own)
+        client.log_text(run.id, "", "explain/layercam/patients/P001.png")
+    record_tables(client, folds[0].id, "gradcam-high", own)
     pooled = record_pooled_explanations(parent, dict(enumerate(folds)))
     assert set(pooled) == {"gradcam", "gradcam++"}
-    assert files(parent.info.run_id, "explain") == {"gradcam", "gradcam++"}
-    again = read_tables(parent.info.run_id, "gradcam++")
-    assert again.summary["folds"] == [0, 1]
-    assert again.summary["by_grade"][0]["p"] == pytest.approx(found.summary["by_grade"][0]["p"])
-    own, of_parent = (store.get_run(run).data.metrics for run in (run_id, parent.info.run_id))
-    names = {name.removeprefix("explain/") for name in own if name.startswith("explain/gradcam/")}
+    assert labels_of(parent.id) == ["gradcam", "gradcam++"]
+    assert files(parent.id, "explain") == {"gradcam", "gradcam++"}
+    again = read_tables(parent.id, "gradcam++")
+    assert again.summary.origin.folds == (0, 1)
+    assert again.summary.by_grade[0].p == pytest.approx(own.summary.by_grade[0].p)
+    metrics, of_parent = (find_run(run).metrics for run in (run_id, parent.id))
+    names = {name.removeprefix("explain/") for name in metrics if name.startswith("explain/gradcam/")}
     assert {n.removeprefix("explain/") for n in of_parent} == names | {
         name.replace("gradcam/", "gradcampp/") for name in names
     }
     for name in names:
-        assert of_parent[f"explain/{name}"] == pytest.approx(own[f"explain/{name}"])
+        assert of_parent[f"explain/{name}"] == pytest.approx(metrics[f"explain/{name}"])
 
 
-def test_a_montages_file_name_is_plain_and_its_patients_own():
+def test_folds_that_were_explained_differently_are_named_and_not_pooled(
+    run_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    client, experiment = mlflow_client(), find_run(run_id).experiment_id
+    parent, *folds = (
+        find_run(client.create_run(experiment, run_name=name).info.run_id)
+        for name in ("cv", "one", "two")
+    )
+    own = read_tables(run_id, "gradcam")
+    other = replace(own.summary.origin, options=replace(own.summary.origin.options, seed=7))
+    record_tables(client, folds[0].id, "gradcam", own)
+    other_tables = replace(own, summary=replace(own.summary, origin=other))
+    record_tables(client, folds[1].id, "gradcam", other_tables)
+    assert record_pooled_explanations(parent, dict(enumerate(folds))) == {}
+    assert "gradcam: the folds were explained differently, and are not pooled" in caplog.text
+    assert files(parent.id, "explain") == set()
+
+
+def test_patients_and_what_is_of_the_test_part_do_not_go_together() -> None:
+    with pytest.raises(InputFault, match="--patient goes with neither --all nor --phantom"):
+        ExplainRequest("0123", patients=("P001",), every=True)
+    with pytest.raises(InputFault, match="--patient goes with neither --all nor --phantom"):
+        ExplainRequest("0123", patients=("P001",), phantom=Path("cohort"))
+
+
+def test_a_montages_file_name_is_plain_and_its_patients_own() -> None:
     assert file_name("P001") == "P001"
     names = [file_name(name) for name in ("a/b", "a_b", "a b", "..", "../../x", "ä")]
     assert len(set(names)) == len(names)

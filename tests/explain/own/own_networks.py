@@ -18,9 +18,10 @@ class Stages(nn.Module):
         self.third = nn.Conv2d(width, width, 3)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.first(images.to(self.scale.dtype) / 255).relu()
+        maps: Tensor = self.first(images.to(self.scale.dtype) / 255).relu()
         maps = self.second(maps).relu()
-        return self.scale * self.third(maps).relu()
+        maps = self.third(maps).relu()
+        return self.scale * maps
 
     def pool(self, maps: Tensor) -> Tensor:
         return maps.mean(dim=(2, 3))
@@ -50,7 +51,8 @@ class Again(Stages):
     """Passes its last convolution twice."""
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.third(super().forward(images))
+        maps: Tensor = self.third(super().forward(images))
+        return maps
 
 
 class Halves(nn.Module):
