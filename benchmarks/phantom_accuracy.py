@@ -19,7 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from mufnet_lightning.study.ceilings import ARMS, beside_the_truth
+from mufnet_lightning.study.ceilings import beside_the_truth
+from mufnet_lightning.vocabulary import ARMS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 MINUTES = 15

@@ -1,27 +1,24 @@
 """A phantom's arms beside what the truth behind it reaches.
 
-    python -m mufnet_lightning.study.ceilings COHORT --study NAME
-
 An arm above its ceiling, beyond chance, leaks; one far below it, with many patients, does not learn.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.predictions import read_predictions
-from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs
+from mufnet_lightning.evaluation.statistics.auc import delong
+from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_of
+from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.phantom.truth import read_truth
-from mufnet_lightning.tracking.runs import find_runs, mlflow_client, resolve_artifact, tracking_uri
-from mufnet_lightning.vocabulary import ARMS, PREDICTIONS
+from mufnet_lightning.tracking.arms import read_arm
+from mufnet_lightning.tracking.runs import find_runs, find_study
+from mufnet_lightning.vocabulary import ARMS
 
 
 def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
@@ -62,54 +59,32 @@ def truth_table(
     patients["fused"] = truth["d"]["bmode"] * patients["b"] + truth["d"]["ceus"] * patients["c"]
     rows = []
     for arm, table in arms.items():
-        scores = table.groupby("patient_id")[["label", "score"]].mean()
-        strange = scores.index.difference(patients.index)
+        means = table.groupby("patient_id")[["label", "score"]].mean()
+        strange = means.index.difference(patients.index)
         if len(strange):
             raise InputFault(f"{name}: truth.json has no patient {strange[0]}, whom {arm} scored")
-        known = patients.loc[scores.index]
-        auc = roc_auc_score(scores["label"], scores["score"])
-        best = roc_auc_score(known["label"], known[arm])
-        drawn = bootstrap_aucs(scores["label"], scores["score"], scores.index).interval()
+        scores = Scores.of(means["label"], means["score"], means.index)
+        drawn = bootstrap_of(scores)
+        known = patients.loc[means.index]
+        auc, best = float(drawn.aucs[0]), float(delong(known["label"], known[arm]).aucs[0])
+        low, high = drawn.interval().limits
         rows.append(
             {
                 "arm": arm,
-                "patients": len(scores),
+                "patients": len(means),
                 "auc": auc,
                 "truth": best,
                 "difference": auc - best,
                 "ceiling": truth["ceilings"][arm],
-                "ci_low": drawn.low,
-                "ci_high": drawn.high,
+                "ci_low": low,
+                "ci_high": high,
             }
         )
     return pd.DataFrame(rows).set_index("arm")
 
 
 def _test_scores(study: str, arm: str) -> pd.DataFrame:
-    experiment = mlflow_client().get_experiment_by_name(study)
-    if experiment is None:
-        raise InputFault(f"there is no study {study!r} in {tracking_uri()}")
-    runs = find_runs(experiment.experiment_id, finished=True, most=1, arm=arm, verb="fit")
+    runs = find_runs(find_study(study), finished=True, most=1, arm=arm, verb="fit")
     if not runs:
         raise InputFault(f"study {study!r} has no finished run of arm {arm}")
-    path = resolve_artifact(runs[0].id, PREDICTIONS)
-    table = read_predictions(path)
-    return table[table["split"] == "test"]
-
-
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("cohort", type=Path)
-    parser.add_argument("--study", default="demo")
-    options = parser.parse_args()
-    try:
-        print(beside_the_truth(options.cohort, options.study).round(3).to_string())
-    except InputFault as fault:
-        print(f"mufnet: {fault}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return read_arm(runs[0].id).part("test")

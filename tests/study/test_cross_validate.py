@@ -19,7 +19,6 @@ from sklearn.metrics import roc_auc_score
 from mufnet_lightning.cli import main
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import make_folds
-from mufnet_lightning.evaluation.pooling import pool_predictions
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
@@ -264,32 +263,6 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
     config = yaml.safe_load(resolve_artifact(resumed.info.run_id, "config.yaml").read_text())
     assert config["data"]["init_args"]["folds_from"] is None
     assert resumed.data.tags["protocol"] == "paper"
-
-
-def test_folds_are_pooled_by_image_whatever_the_protocol():
-    def fold(pairs: list[str], scores: list[float], val: list[str]) -> pd.DataFrame:
-        table = pd.DataFrame({"pair_id": pairs + val, "score": scores + [0.5] * len(val)})
-        table["weight_bmode"], table["weight_ceus"] = table["score"], 1 - table["score"]
-        return table.assign(split=["test"] * len(pairs) + ["val"] * len(val))
-
-    paper = pool_predictions(
-        {0: fold(["a", "b"], [0.2, 0.4], ["c"]), 1: fold(["b", "a"], [0.8, 0.6], ["d"])}
-    )
-    assert paper.ensemble
-    assert paper.out_of_fold
-    test = paper.table.query("split == 'test'").set_index("pair_id")
-    assert test["score"].to_dict() == pytest.approx({"a": 0.4, "b": 0.6})
-    assert test["weight_ceus"].to_dict() == pytest.approx({"a": 0.6, "b": 0.4})
-    assert test["fold"].isna().all()
-    nested = pool_predictions({0: fold(["a"], [0.2], ["b"]), 3: fold(["b"], [0.8], ["b"])})
-    assert not nested.ensemble
-    assert not nested.out_of_fold
-    assert nested.table.query("split == 'test'")["fold"].tolist() == [0, 3]
-    # two centres: each validates the fold that tests the other; those few are no out-of-fold scores
-    center = pool_predictions(
-        {0: fold(["a", "b"], [0.2, 0.1], ["c"]), 1: fold(["c", "d"], [0.8, 0.3], ["a"])}
-    )
-    assert not center.out_of_fold
 
 
 def test_arms_that_cannot_use_the_same_images_are_told_before_training(
