@@ -22,9 +22,12 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.explain.explain import ExplainOptions, explain_images
+from mufnet_lightning.explain.explain import explain_images
+from mufnet_lightning.explain.options import ExplainOptions
+from mufnet_lightning.models.encoder import Encoder
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.store.store import COLUMNS
 
@@ -68,18 +71,19 @@ def main() -> int:
     return 0 if ratio <= LIMIT else 1
 
 
-def bare(net: MufNet, data: RoiPairDataModule, rows: np.ndarray, device: str) -> float:
+def bare(net: MufNet, data: RoiPairDataModule, rows: NDArray[np.int64], device: str) -> float:
     """The passes alone; returns the seconds that loading took, which do not count."""
     spent = 0.0
     begin = time.perf_counter()
     batches = [{m: batch[m].to(device) for m in net.modalities} for batch in data.rows_dataloader(rows)]
     spent += time.perf_counter() - begin
-    (encoder,) = net.encoders
+    (encoder,) = (one for one in net.encoders if isinstance(one, Encoder))
     for images in batches:
         with torch.no_grad():
             maps = encoder(torch.cat([images[m] for m in net.modalities]))
         maps.requires_grad_()
         features = torch.stack(encoder.pool(maps).chunk(2), dim=1)
+        assert net.fusion is not None
         logits = net.head(net.fusion(features)[0])
         logits.max(dim=1).values.sum().backward()
         if device == "cuda":

@@ -18,14 +18,15 @@ over networks.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+from mufnet_lightning.explain.record import read_tables
+from mufnet_lightning.tracking.runs import find_runs, find_study
+
 STUDY = "phantom-pointing"
 LAYER = "blocks.3"  # of test_efficientnet
 DRAWS = "20"  # random networks
@@ -55,27 +56,24 @@ def run(work: Path, options: argparse.Namespace) -> int:
     mufnet("prepare", "cohort", store, "--margin", options.margin)
     mufnet(
         "fit",
-        f"--config={CONFIGS / 'fused.yaml'}",
-        f"--config={CONFIGS / 'demo.yaml'}",
+        "--config=fused",
+        "--config=demo",
         f"--data.store={store}",
         f"--tracking.study={STUDY}",
         "--explain.enabled=false",
     )
 
-    client = tracking.client()
-    experiment = client.get_experiment_by_name(STUDY)
-    assert experiment is not None
-    run_id = client.search_runs([experiment.experiment_id], max_results=1)[0].info.run_id
+    (latest,) = find_runs(find_study(STUDY), verb="fit", finished=True, most=1)
     for layer in ((), ("--layer", LAYER)):
-        mufnet("explain", "--run", run_id, "--phantom", "cohort", "--draws", DRAWS, *layer)
-    path = tracking.resolve_artifact(run_id, f"explain/gradcam-{LAYER}/summary.json")
-    summary = json.loads(path.read_text())
+        mufnet("explain", "--run", latest.id, "--phantom", "cohort", "--draws", DRAWS, *layer)
     checks = {}
-    for row in summary["pointing"]:
-        if row["kind"] == "energy":
-            name = row["modality"]
-            checks[f"{name}: maps above chance"] = row["gain"]["ci"][0] > 0
-            checks[f"{name}: random weights not above chance"] = row["random_weights"]["ci"][0] <= 0
+    for row in read_tables(latest.id, f"gradcam-{LAYER}").summary.pointing:
+        if row.kind == "energy":
+            assert row.gain.ci is not None
+            assert row.random_weights is not None
+            assert row.random_weights.ci is not None
+            checks[f"{row.modality}: maps above chance"] = row.gain.ci[0] > 0
+            checks[f"{row.modality}: random weights not above chance"] = row.random_weights.ci[0] <= 0
     for check, passed in checks.items():
         print(f"{'yes' if passed else 'NO '} {check}")
     return 0 if all(checks.values()) else 1
