@@ -51,12 +51,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     start = time.perf_counter()
-    found: dict[str, list[Result]] = defaultdict(list)
+    by_method: dict[str, list[Result]] = defaultdict(list)
     for repeat in range(options.repeats):
         cohort = simulate(np.random.default_rng([options.seed, repeat]), shift_of(options.auc))
         for result in results(*cohort, options.auc, options.bootstraps, repeat):
-            found[result.method].append(result)
-    print(table(found))
+            by_method[result.method].append(result)
+    print(table(by_method))
     print(f"\n{options.repeats} cohorts, {time.perf_counter() - start:.0f} s.")
 
 
@@ -115,21 +115,21 @@ def results(
     # at the threshold where sensitivity and specificity are equal, by symmetry
     right = float(ndtr(shift / 2))
     for method, who in (("independent images", None), ("patients' design effect", patients)):
-        found = rate_intervals(labels, scores[0], who, threshold=shift / 2)
+        rates = rate_intervals(labels, scores[0], who, threshold=shift / 2)
         for name in ("sensitivity", "specificity"):
-            yield Result(f"{name}: Wilson, {method}", right, found[name].low, found[name].high)
+            yield Result(f"{name}: Wilson, {method}", right, *rates[name].limits)
 
 
 def shift_of(auc: float) -> float:
     return float(np.sqrt(2) * ndtri(auc))
 
 
-def table(found: dict[str, list[Result]]) -> str:
+def table(by_method: dict[str, list[Result]]) -> str:
     lines = [
         "| method | coverage of 95% intervals | mean width | false positives at 0.05 |",
         "|---|---|---|---|",
     ]
-    for method, repeats in sorted(found.items(), key=lambda item: item[0].split(":")[0]):
+    for method, repeats in sorted(by_method.items(), key=lambda item: item[0].split(":")[0]):
         held = [result.low <= result.truth <= result.high for result in repeats]
         width = np.mean([result.high - result.low for result in repeats])
         positives = [result.false_positive for result in repeats if result.false_positive is not None]

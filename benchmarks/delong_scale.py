@@ -75,7 +75,7 @@ def all_pairs(labels: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> n
         wins = (above > 0) + 0.5 * (above == 0)
         high.append(wins.mean(axis=1))
         low.append(wins.mean(axis=0))
-    return np.cov(high) / labels.sum() + np.cov(low) / (~labels).sum()
+    return np.asarray(np.cov(high) / labels.sum() + np.cov(low) / (~labels).sum())
 
 
 def seconds(work: Callable[..., np.ndarray], *arrays: np.ndarray) -> float:
@@ -88,9 +88,9 @@ def peak(work: Callable[..., np.ndarray], *arrays: np.ndarray) -> float:
     """MB at the peak, beside the arrays that it was given."""
     tracemalloc.start()
     work(*arrays)
-    found = tracemalloc.get_traced_memory()[1] / 2**20
+    highest = tracemalloc.get_traced_memory()[1] / 2**20
     tracemalloc.stop()
-    return found
+    return highest
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from mlflow.entities import Run
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.evaluation.comparison import compare_arms
+from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.checkpoints import read_checkpoint, resolve_checkpoint
@@ -134,8 +135,8 @@ def test_each_part_has_its_clustered_interval_and_its_report(work, tiny):
     run = only_run()
     report = json.loads(resolve_artifact(run.info.run_id, "evaluation/test.json").read_text())
     rows = predictions(run).query("split == 'test'")
-    expected = compare_arms(["fused"], rows["label"], rows["score"], rows["patient_id"])
-    assert report["image"] == json.loads(json.dumps(expected))
+    scores = Scores.of(rows["label"], rows["score"], rows["patient_id"], ["fused"])
+    assert report["image"] == json.loads(json.dumps(compare_arms(scores).as_json()))
     metrics = run.data.metrics
     assert [metrics["test/auc_ci_low"], metrics["test/auc_ci_high"]] == report["image"]["arms"][0][
         "auc_ci"
