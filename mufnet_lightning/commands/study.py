@@ -71,9 +71,9 @@ def run_study(
         compare,
         record_comparison,
         write_comparison,
-        write_files,
     )
     from mufnet_lightning.study.cross_validate import cross_validate
+    from mufnet_lightning.study.out_folder import write_files
     from mufnet_lightning.study.table_one import printed, table_one
     from mufnet_lightning.tracking.runs import find_run, mlflow_client
 
@@ -86,8 +86,8 @@ def run_study(
     if table is not None:
         write_files(
             {
-                "table1.csv": printed(table, "csv").encode(),
-                "table1.json": printed(table, "json").encode(),
+                "table1.csv": printed(table, "csv"),
+                "table1.json": printed(table, "json"),
             },
             out,
         )

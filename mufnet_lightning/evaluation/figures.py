@@ -125,7 +125,7 @@ def confusion_figure(counts: Mapping[str, Confusion]) -> Figure:
         columns = min(3, len(counts))
         rows = -(-len(counts) // columns)
         width = 2 * COLUMN * columns / 3
-        figure = _new(width, (width / columns) * rows)
+        figure = new_figure(width, (width / columns) * rows)
         for number, (name, matrix) in enumerate(counts.items()):
             axes = figure.add_subplot(rows, columns, number + 1)
             _confusion(axes, name, matrix, first=number % columns == 0)
@@ -177,7 +177,7 @@ def score_figure(labels: ArrayLike, scores: ArrayLike, threshold: float | None =
         threshold: drawn as a line, unless None.
     """
     with mpl.rc_context(STYLE):
-        figure = _new(COLUMN, 2.2)
+        figure = new_figure(COLUMN, 2.2)
         axes = figure.add_subplot()
         positive = as_labels(labels)
         values = np.asarray(scores, np.float64)
@@ -213,7 +213,7 @@ def weight_figure(labels: ArrayLike, weights: Mapping[str, ArrayLike]) -> Figure
         weights: (N,) of each modality, by its name: `{"α (B-mode)": ..., "β (CEUS)": ...}`.
     """
     with mpl.rc_context(STYLE):
-        figure = _new(COLUMN, 2.2)
+        figure = new_figure(COLUMN, 2.2)
         axes = figure.add_subplot()
         positive = as_labels(labels)
         for side, (name, chosen) in enumerate(zip(CLASSES, (~positive, positive), strict=True)):
@@ -257,14 +257,15 @@ def figure_files(figure: Figure, name: str, dpi: int = DPI) -> dict[str, bytes]:
     return files
 
 
-def _new(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of a size in inches that keeps its parts apart, and that no window knows of."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def _square() -> tuple[Figure, Axes]:
-    figure = _new(COLUMN, COLUMN)
+    figure = new_figure(COLUMN, COLUMN)
     figure.set_layout_engine("compressed")  # for axes that keep their aspect
     axes = figure.add_subplot()
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")

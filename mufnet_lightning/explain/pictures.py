@@ -10,11 +10,11 @@ import cv2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 from numpy.typing import NDArray
 
+from mufnet_lightning.evaluation.figures import new_figure
 from mufnet_lightning.vocabulary import MODALITY_NAMES
 
 COLOURS = "turbo"
@@ -54,7 +54,7 @@ def panel_figure(rows: Sequence[Explained], margin: float = 0.0) -> Figure:
     columns = 2 * len(modalities)
     with mpl.rc_context(STYLE):
         width = 1.55 if columns > 2 else 1.9  # a title needs some room
-        figure = _new(width * columns, (width + 0.2) * len(rows) + 0.5)
+        figure = new_figure(width * columns, (width + 0.2) * len(rows) + 0.5)
         axes = figure.subplots(len(rows), columns, squeeze=False)
         for line, explained in zip(axes, rows, strict=True):
             top = max(float(values.max()) for values in explained.maps.values())
@@ -86,7 +86,7 @@ def montage_figure(images: Sequence[Explained], title: str, margin: float = 0.0)
     high = 2 * len(modalities)
     top = max(float(values.max()) for image in images for values in image.maps.values())
     with mpl.rc_context(STYLE):
-        figure = _new(max(1.25 * columns, 3), bands * (1.3 * high + 0.25) + 0.8)
+        figure = new_figure(max(1.25 * columns, 3), bands * (1.3 * high + 0.25) + 0.8)
         figure.suptitle(title, fontsize=8)
         axes = figure.subplots(bands * high, columns, squeeze=False)
         for axis in axes.flat:
@@ -131,9 +131,3 @@ def _colour_bar(figure: Figure, axes: NDArray[Any], label: str) -> None:
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), COLOURS)
     bar = figure.colorbar(scale, ax=axes, location="bottom", aspect=40, pad=0.01, shrink=0.8)
     bar.set_label(label)
-
-
-def _new(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure

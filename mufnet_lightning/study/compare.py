@@ -21,10 +21,10 @@ from mufnet_lightning.evaluation.statistics.checks import Floats
 from mufnet_lightning.evaluation.statistics.intervals import Estimate
 from mufnet_lightning.evaluation.statistics.rates import confusion_of, youden_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.study.out_folder import write_files
 from mufnet_lightning.study.pooling import read_results
 from mufnet_lightning.study.selection import selection_optimism
 from mufnet_lightning.study.table_two import Comparison
-from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import log_figures, log_json
 from mufnet_lightning.tracking.provenance import commit_tags, git_commit
@@ -83,20 +83,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     write_files(files, folder)
     for name in {"tests.csv", "selection.csv"} - set(files):
         (folder / name).unlink(missing_ok=True)
-
-
-def write_files(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files into a folder, which is made; each appears whole or not at all.
-
-    Raises:
-        InputFault: the folder cannot be written to.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            write_atomic(folder / name, content)
-    except OSError as error:
-        raise InputFault(f"--out {folder} cannot be written: {error.strerror}") from None
 
 
 def record_comparison(comparison: Comparison, study: str | None = None) -> str:
