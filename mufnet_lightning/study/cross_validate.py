@@ -175,14 +175,14 @@ def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     if not restart:
         for run in find_runs(experiment_id, most=1, cv_key=key):
             return run
-        unfinished = find_runs(experiment_id, finished=False, verb="cv", arm=arm)
-        for run in unfinished:
+        earlier = find_runs(experiment_id, verb="cv", arm=arm)
+        for run in earlier:
             if _of_an_earlier_version(run, config, data.folds, data.store.digest):
                 log.info(
                     "%s: run %s is of an earlier version, and of the same settings", run.name, run.id
                 )
                 return run
-        for run in unfinished[:1]:
+        for run in [run for run in earlier if not run.is_finished][:1]:
             log.info(
                 "%s-cv: the unfinished run %s was of other configuration, data or code; "
                 "a new one begins",

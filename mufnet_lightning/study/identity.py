@@ -13,6 +13,7 @@ from typing import Any
 
 import mufnet_lightning
 from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.models.components import component_class
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.configuration import Configuration
 
@@ -64,12 +65,20 @@ def trains_the_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     for section in before.keys() | after.keys():
         old, new = before.get(section), after.get(section)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            filled = {**defaults.get(section, {}), **old}
-            if any(filled.get(name) != value for name, value in new.items()):
+            filled = {**defaults.get(section, {}), **_with_defaults(old)}
+            if any(filled.get(name) != value for name, value in _with_defaults(new).items()):
                 return False
         elif old != new:
             return False
     return True
+
+
+def _with_defaults(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A class with all its arguments, also those that are not named: of optimiser and schedule."""
+    if settings.keys() != {"class_path", "init_args"}:
+        return settings
+    named, arguments = component_class(settings, object)
+    return {**settings, "init_args": {**_defaults(named), **arguments}}
 
 
 def _defaults(part: type) -> dict[str, Any]:
