@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -16,6 +18,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's ba
 pytest_plugins = ["cohort_files"]  # small cohorts of real files
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+OWN = Path(__file__).parent / "own"
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +73,12 @@ def tiny_options(phantom_store: Path) -> tuple[str, ...]:
 def tiny(tiny_options: tuple[str, ...]) -> list[str]:
     """The same, to be changed."""
     return list(tiny_options)
+
+
+@pytest.fixture
+def own_blocks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Somebody's own classes, the module `own_blocks` in tests/own, where Python looks for modules."""
+    monkeypatch.syspath_prepend(str(OWN))
+    blocks = importlib.import_module("own_blocks")
+    blocks.MADE.clear()
+    return blocks

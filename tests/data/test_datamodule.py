@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+import yaml
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.data.sampler import Draw
+from mufnet_lightning.data.folds import FoldTable
+from mufnet_lightning.data.sampler import ClassBalancedSampler, Draw
+from mufnet_lightning.data.transforms import Augmentation
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import resized
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.system.configs import find_config
 
 
-def datamodule(store, **options) -> RoiPairDataModule:
-    settings = {"image_size": 48, "batch_size": 8, "num_workers": 0, **options}
+def datamodule(store: Path, **options: Any) -> RoiPairDataModule:
+    settings: dict[str, Any] = {"image_size": 48, "batch_size": 8, "num_workers": 0, **options}
     data = RoiPairDataModule(str(store), **settings)
     data.prepare_data()
     data.setup("fit")
@@ -24,11 +34,12 @@ def datamodule(store, **options) -> RoiPairDataModule:
 
 def read(store: CropStore, row: int, modality: str, size: int) -> np.ndarray:
     path = store.root / store.manifest[f"{modality}_path"].iloc[row]
-    crop = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    return resized(crop, size)
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    return resized(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), size)
 
 
-def test_a_test_batch_is_the_stores_crops_of_both_modalities_in_order(phantom_store):
+def test_a_test_batch_is_the_stores_crops_of_both_modalities_in_order(phantom_store: Path) -> None:
     data = datamodule(phantom_store, image_size=32)
     (first, *_) = list(data.test_dataloader())
     assert first["bmode"].shape == first["ceus"].shape == (8, 3, 32, 32)
@@ -42,7 +53,7 @@ def test_a_test_batch_is_the_stores_crops_of_both_modalities_in_order(phantom_st
         assert first["label"][position] == data.store.manifest["label"].iloc[row]
 
 
-def test_parts_hold_whole_patients_and_all_of_them(phantom_store):
+def test_parts_hold_whole_patients_and_all_of_them(phantom_store: Path) -> None:
     data = datamodule(phantom_store)
     patient = data.store.manifest["patient_id"].to_numpy()
     parts = [set(patient[data.part_rows(part)]) for part in ("train", "val", "test")]
@@ -51,7 +62,9 @@ def test_parts_hold_whole_patients_and_all_of_them(phantom_store):
 
 
 @pytest.mark.parametrize("modalities", [["bmode"], ["ceus"], ["bmode", "ceus"]])
-def test_every_arm_has_the_same_patients_in_the_same_parts(phantom_store, modalities):
+def test_every_arm_has_the_same_patients_in_the_same_parts(
+    phantom_store: Path, modalities: list[str]
+) -> None:
     data = datamodule(phantom_store, modalities=modalities)
     everything = datamodule(phantom_store)
     assert data.folds.equals(everything.folds)
@@ -60,12 +73,12 @@ def test_every_arm_has_the_same_patients_in_the_same_parts(phantom_store, modali
     assert set(batch) == {*modalities, "label", "row"}
 
 
-def test_only_training_is_augmented(phantom_store):
+def test_only_training_is_augmented(phantom_store: Path) -> None:
     data = datamodule(phantom_store)
 
-    def plain(loader, row) -> torch.Tensor:
-        (found,) = [b["ceus"][b["row"].tolist().index(row)] for b in loader if row in b["row"]]
-        return found
+    def plain(loader: Iterable[dict[str, torch.Tensor]], row: int) -> torch.Tensor:
+        (image,) = [b["ceus"][b["row"].tolist().index(row)] for b in loader if row in b["row"]]
+        return image
 
     row = int(data.part_rows("val")[0])
     (loader,) = data.val_dataloader()
@@ -79,7 +92,7 @@ def test_only_training_is_augmented(phantom_store):
     assert np.mean(changed) > 0.8
 
 
-def test_the_numbers_drawn_do_not_depend_on_the_workers(phantom_store):
+def test_the_numbers_drawn_do_not_depend_on_the_workers(phantom_store: Path) -> None:
     alone = list(datamodule(phantom_store).train_dataloader())
     helped = list(datamodule(phantom_store, num_workers=2).train_dataloader())
     assert len(alone) == len(helped)
@@ -87,17 +100,18 @@ def test_the_numbers_drawn_do_not_depend_on_the_workers(phantom_store):
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_epochs_are_augmented_anew_and_seeds_differ(phantom_store):
+def test_epochs_are_augmented_anew_and_seeds_differ(phantom_store: Path) -> None:
     loader = datamodule(phantom_store).train_dataloader()
     first = next(iter(loader))
     assert torch.equal(first["ceus"], next(iter(loader))["ceus"])
+    assert isinstance(loader.sampler, ClassBalancedSampler)
     loader.sampler.set_epoch(1)  # what Lightning does
     assert not torch.equal(first["ceus"], next(iter(loader))["ceus"])
     other = next(iter(datamodule(phantom_store, seed=1).train_dataloader()))
     assert not torch.equal(first["ceus"], other["ceus"])
 
 
-def test_an_image_drawn_twice_is_augmented_twice(phantom_store):
+def test_an_image_drawn_twice_is_augmented_twice(phantom_store: Path) -> None:
     dataset = datamodule(phantom_store).train_dataloader().dataset
     a, b = dataset[Draw(0, seed=1)], dataset[Draw(0, seed=2)]
     assert a["row"] == b["row"]
@@ -106,13 +120,15 @@ def test_an_image_drawn_twice_is_augmented_twice(phantom_store):
         dataset[0]
 
 
-def test_class_counts_are_the_training_folds(phantom_store):
+def test_class_counts_are_the_training_folds(phantom_store: Path) -> None:
     data = datamodule(phantom_store)
     labels = data.store.manifest["label"].iloc[data.part_rows("train")]
     assert data.class_counts == [int((labels == 0).sum()), int((labels == 1).sum())]
 
 
-def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(phantom_store, tmp_path):
+def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(
+    phantom_store: Path, tmp_path: Path
+) -> None:
     import shutil
 
     shutil.copytree(phantom_store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
@@ -126,7 +142,7 @@ def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(phantom_s
     assert fused.folds.equals(datamodule(phantom_store).folds)
 
 
-def test_a_folds_file_of_other_patients_is_refused(phantom_store, tmp_path):
+def test_a_folds_file_of_other_patients_is_refused(phantom_store: Path, tmp_path: Path) -> None:
     folds = datamodule(phantom_store).folds
     stranger = folds.assign(patient_id=folds["patient_id"].replace(folds["patient_id"][0], "X"))
     stranger.to_csv(tmp_path / "folds.csv", index=False)
@@ -136,3 +152,82 @@ def test_a_folds_file_of_other_patients_is_refused(phantom_store, tmp_path):
     turned.to_csv(tmp_path / "folds.csv", index=False)
     with pytest.raises(InputFault, match="has label"):
         datamodule(phantom_store, folds_from=str(tmp_path / "folds.csv"))
+
+
+def test_given_folds_stand_above_a_file_and_a_file_above_the_seed(
+    phantom_store: Path, tmp_path: Path
+) -> None:
+    made, other = (datamodule(phantom_store, split_seed=seed).folds for seed in (0, 7))
+    file = tmp_path / "folds.csv"
+    other.to_csv(file, index=False)
+    of_file = datamodule(phantom_store, folds_from=str(file))
+    pd.testing.assert_frame_equal(of_file.folds, other, check_dtype=False)
+    given = RoiPairDataModule(str(phantom_store), folds_from=str(file))
+    given.given_folds = FoldTable(made, "a run")
+    pd.testing.assert_frame_equal(given.folds, made)
+    stranger = made.assign(patient_id=made["patient_id"].replace(made["patient_id"][0], "X"))
+    given = RoiPairDataModule(str(phantom_store))
+    given.given_folds = FoldTable(stranger, "run 4f2c")
+    with pytest.raises(InputFault, match="run 4f2c: patient X is not in store"):
+        _ = given.folds
+
+
+def test_folds_of_a_run_must_be_given_by_who_knows_runs(phantom_store: Path) -> None:
+    with pytest.raises(InputFault, match=r"folds_from is runs:/4f2c.*no such file.*given_folds"):
+        datamodule(phantom_store, folds_from="runs:/4f2c")
+
+
+def test_an_own_sampler_and_transform_feed_the_training(
+    phantom_store: Path, own_blocks: ModuleType
+) -> None:
+    data = datamodule(
+        phantom_store,
+        seed=40,
+        sampler={"class_path": "own_blocks.EveryImage", "init_args": {"limit": 12}},
+        transform={"class_path": "own_blocks.Shift", "init_args": {"step": 2}},
+    )
+    loader = data.train_dataloader()
+    assert type(loader.sampler) is own_blocks.EveryImage
+    batches = list(loader)
+    rows = torch.cat([batch["row"] for batch in batches])
+    assert rows.tolist() == data.part_rows("train")[:12].tolist()
+    cache = data.store.cache("ceus", 48)
+    images = torch.cat([batch["ceus"] for batch in batches])
+    for draw, (image, row) in enumerate(zip(images, rows.tolist(), strict=True)):
+        expected = cache[row] + np.uint8(2 * (40 + draw))
+        np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), expected)
+
+
+@pytest.mark.parametrize("path", ["os.system", "subprocess.Popen", "own_blocks.NotATransform"])
+@pytest.mark.parametrize("setting", ["sampler", "transform"])
+def test_what_is_no_sampler_or_transform_is_refused_and_never_called(
+    phantom_store: Path, own_blocks: ModuleType, setting: str, path: str
+) -> None:
+    options: dict[str, Any] = {setting: path}
+    with pytest.raises(InputFault, match=f"data.{setting} is {path}, expected the class path of a"):
+        RoiPairDataModule(str(phantom_store), **options)
+    assert own_blocks.MADE == []
+
+
+def test_a_sampler_that_is_none_of_ours_is_told_with_ours(phantom_store: Path) -> None:
+    with pytest.raises(InputFault, match="'balanced', expected class_balanced, patient_balanced or"):
+        RoiPairDataModule(str(phantom_store), sampler="balanced")
+
+
+def test_the_settings_are_plain_values_that_make_it_again(phantom_store: Path, tmp_path: Path) -> None:
+    data = datamodule(phantom_store, modalities=("ceus",), augmentation=Augmentation(flip=0.25), fold=2)
+    torch.save(dict(data.hparams), tmp_path / "settings.ckpt")
+    settings = torch.load(tmp_path / "settings.ckpt", weights_only=True)
+    assert yaml.safe_load(yaml.safe_dump(settings)) == settings
+    augmentation = Augmentation(**settings.pop("augmentation"))
+    again = RoiPairDataModule(**settings, augmentation=augmentation)
+    assert again.augmentation == data.augmentation
+    assert (again.modalities, again.fold, again.image_size) == (("ceus",), 2, 48)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    config = yaml.safe_load(find_config("paper").read_text())["data"]
+    data = RoiPairDataModule()
+    augmentation = config.pop("augmentation")
+    assert {name: data.hparams[name] for name in config} == config
+    assert {name: data.hparams["augmentation"][name] for name in augmentation} == augmentation

@@ -1,12 +1,14 @@
 """Splits: no patient on two sides, classes in proportion, the same from the same seed."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mufnet_lightning.data.folds import make_folds, read_folds
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.vocabulary import PARTS
+from mufnet_lightning.vocabulary import PARTS, Protocol
 
 
 def cohort(rng: np.random.Generator) -> pd.DataFrame:
@@ -22,7 +24,7 @@ def cohort(rng: np.random.Generator) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("protocol", ["paper", "nested", "center"])
-def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol):
+def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol: Protocol) -> None:
     for seed in range(200):
         patients = cohort(np.random.default_rng(seed))
         folds = make_folds(patients, protocol, seed=seed)
@@ -32,7 +34,7 @@ def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol):
 
 
 @pytest.mark.parametrize("protocol", ["paper", "nested"])
-def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol):
+def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol: Protocol) -> None:
     for seed in range(200):
         patients = cohort(np.random.default_rng(1000 + seed))
         folds = make_folds(patients, protocol, seed=seed)
@@ -41,7 +43,7 @@ def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol):
             assert abs(part["label"].sum() - share * len(part)) <= 1
 
 
-def test_the_papers_cohort_is_split_as_in_the_paper():
+def test_the_papers_cohort_is_split_as_in_the_paper() -> None:
     patients = pd.DataFrame(
         {
             "patient_id": [f"{i:03d}" for i in range(100)],
@@ -62,13 +64,13 @@ def test_the_papers_cohort_is_split_as_in_the_paper():
     assert len(validation) == 80
 
 
-def test_nested_tests_every_patient_once():
+def test_nested_tests_every_patient_once() -> None:
     patients = cohort(np.random.default_rng(5))
     tested = make_folds(patients, "nested").query("part == 'test'")["patient_id"]
     assert sorted(tested) == sorted(patients["patient_id"])
 
 
-def test_center_tests_each_centre_on_models_that_never_saw_it():
+def test_center_tests_each_centre_on_models_that_never_saw_it() -> None:
     patients = cohort(np.random.default_rng(6))
     center = patients.set_index("patient_id")["center"]
     for _, fold in make_folds(patients, "center").groupby("fold"):
@@ -78,14 +80,14 @@ def test_center_tests_each_centre_on_models_that_never_saw_it():
         assert not tested & others
 
 
-def test_the_split_follows_the_seed_and_not_the_order_of_the_table():
+def test_the_split_follows_the_seed_and_not_the_order_of_the_table() -> None:
     patients = cohort(np.random.default_rng(7))
     shuffled = patients.sample(frac=1, random_state=1)
     pd.testing.assert_frame_equal(make_folds(patients, seed=3), make_folds(shuffled, seed=3))
     assert not make_folds(patients, seed=3).equals(make_folds(patients, seed=4))
 
 
-def test_a_fold_table_reads_back(tmp_path):
+def test_a_fold_table_reads_back(tmp_path: Path) -> None:
     folds = make_folds(cohort(np.random.default_rng(8)), "nested")
     folds.to_csv(tmp_path / "folds.csv", index=False)
     back = read_folds(tmp_path / "folds.csv")
@@ -103,14 +105,14 @@ def test_a_fold_table_reads_back(tmp_path):
         ("", "not a fold table"),
     ],
 )
-def test_a_table_that_is_no_split_is_refused(tmp_path, text, expected):
+def test_a_table_that_is_no_split_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     (tmp_path / "folds.csv").write_text(text)
     with pytest.raises(InputFault, match=expected):
         read_folds(tmp_path / "folds.csv")
 
 
 @pytest.mark.parametrize("protocol", ["paper", "nested"])
-def test_too_few_patients_of_a_class_are_told(protocol):
+def test_too_few_patients_of_a_class_are_told(protocol: Protocol) -> None:
     patients = pd.DataFrame(
         {"patient_id": list("abcdefghij"), "label": [0] * 8 + [1] * 2, "center": "x"}
     )
@@ -118,7 +120,7 @@ def test_too_few_patients_of_a_class_are_told(protocol):
         make_folds(patients, protocol)
 
 
-def test_center_needs_two_centres():
+def test_center_needs_two_centres() -> None:
     patients = cohort(np.random.default_rng(9)).assign(center="only")
     with pytest.raises(InputFault, match="two or more centres"):
         make_folds(patients, "center")

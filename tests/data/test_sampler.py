@@ -1,5 +1,7 @@
 """The sampler's laws: even classes, equal and disjoint ranks, new epochs, all from the seed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest, chisquare
@@ -14,7 +16,7 @@ def indices(sampler: ClassBalancedSampler) -> np.ndarray:
     return np.array([draw.image for draw in sampler])
 
 
-def many(**options) -> np.ndarray:
+def many(**options: Any) -> np.ndarray:
     sampler = ClassBalancedSampler(LABELS, PATIENTS, **options)
     drawn = []
     for epoch in range(20):
@@ -23,25 +25,25 @@ def many(**options) -> np.ndarray:
     return np.concatenate(drawn)
 
 
-def test_classes_are_drawn_evenly_and_images_evenly_within_a_class():
+def test_classes_are_drawn_evenly_and_images_evenly_within_a_class() -> None:
     drawn = many()
     assert binomtest(int((LABELS[drawn] == 1).sum()), len(drawn)).pvalue > 1e-3
     assert chisquare(np.bincount(drawn, minlength=1000)[:900]).pvalue > 1e-3
     assert chisquare(np.bincount(drawn, minlength=1000)[900:]).pvalue > 1e-3
 
 
-def test_patient_balanced_draws_a_short_clips_patient_as_often_as_a_long_ones():
+def test_patient_balanced_draws_a_short_clips_patient_as_often_as_a_long_ones() -> None:
     drawn = many(patient_balanced=True)
     counts = [(PATIENTS[drawn] == p).sum() for p in ("long", "short", "h1", "h2")]
     assert chisquare(counts).pvalue > 1e-3
 
 
-def test_without_it_a_long_clip_weighs_more():
+def test_without_it_a_long_clip_weighs_more() -> None:
     drawn = many()
     assert (PATIENTS[drawn] == "long").sum() > 6 * (PATIENTS[drawn] == "short").sum()
 
 
-def test_epochs_differ_and_repeat_with_the_seed():
+def test_epochs_differ_and_repeat_with_the_seed() -> None:
     sampler = ClassBalancedSampler(LABELS, seed=3)
     first = list(sampler)
     assert first == list(sampler)
@@ -52,7 +54,7 @@ def test_epochs_differ_and_repeat_with_the_seed():
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
-def test_ranks_share_the_stream_of_one_process(world):
+def test_ranks_share_the_stream_of_one_process(world: int) -> None:
     shares = [list(ClassBalancedSampler(LABELS, num_replicas=world, rank=r)) for r in range(world)]
     assert len({len(share) for share in shares}) == 1
     assert all(len(ClassBalancedSampler(LABELS, num_replicas=world, rank=0)) == len(s) for s in shares)
@@ -61,12 +63,12 @@ def test_ranks_share_the_stream_of_one_process(world):
     assert together[: len(alone)] == alone
 
 
-def test_every_draw_has_a_seed_of_its_own():
+def test_every_draw_has_a_seed_of_its_own() -> None:
     seeds = [draw.seed for draw in ClassBalancedSampler(LABELS)]
     assert len(set(seeds)) == len(seeds)
 
 
-def test_one_class_or_no_patients_is_refused():
+def test_one_class_or_no_patients_is_refused() -> None:
     with pytest.raises(ValueError, match="two classes"):
         ClassBalancedSampler(np.zeros(5))
     with pytest.raises(ValueError, match="needs the patient"):

@@ -20,7 +20,7 @@ def images(n: int = 4, size: int = 64) -> dict[str, torch.Tensor]:
     }
 
 
-def test_the_papers_encoder_gives_the_papers_maps():
+def test_the_papers_encoder_gives_the_papers_maps() -> None:
     encoder = Encoder("efficientnet_b3").eval()
     with torch.inference_mode():
         maps = encoder(torch.zeros(1, 3, 300, 300, dtype=torch.uint8))
@@ -28,7 +28,7 @@ def test_the_papers_encoder_gives_the_papers_maps():
         torch.testing.assert_close(encoder.pool(maps), maps.mean(dim=(2, 3)))
 
 
-def test_the_encoder_normalises_as_timm_does():
+def test_the_encoder_normalises_as_timm_does() -> None:
     encoder = Encoder(TINY).eval()
     batch = images()["bmode"]
     config = encoder.backbone.pretrained_cfg
@@ -40,7 +40,7 @@ def test_the_encoder_normalises_as_timm_does():
 
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("modalities", [("bmode", "ceus"), ("bmode",), ("ceus",)])
-def test_shapes_and_encoders(share, modalities):
+def test_shapes_and_encoders(share: bool, modalities: tuple[str, ...]) -> None:
     net = MufNet(modalities, TINY, share_encoder=share)
     assert len(net.encoders) == (1 if share else len(modalities))
     logits, weights = net(images())
@@ -48,15 +48,17 @@ def test_shapes_and_encoders(share, modalities):
     assert weights.shape == (4, len(modalities))
 
 
-def test_stacking_gives_what_one_pass_a_modality_gives():
+def test_stacking_gives_what_one_pass_a_modality_gives() -> None:
     net = MufNet(encoder=TINY).eval()
     batch = images()
     with torch.inference_mode():
-        apart = [net.encoders[0].pool(net.encoders[0](batch[m])) for m in ("bmode", "ceus")]
+        (encoder,) = net.encoders
+        assert isinstance(encoder, Encoder)
+        apart = [encoder.pool(encoder(batch[m])) for m in ("bmode", "ceus")]
         torch.testing.assert_close(net.encode(batch), torch.stack(apart, dim=1))
 
 
-def test_a_single_arm_does_not_look_at_the_other_modality():
+def test_a_single_arm_does_not_look_at_the_other_modality() -> None:
     net = MufNet(("ceus",), TINY).eval()
     batch = images()
     with torch.inference_mode():
@@ -66,14 +68,14 @@ def test_a_single_arm_does_not_look_at_the_other_modality():
         torch.testing.assert_close(net({"ceus": batch["ceus"]}).logits, first)
 
 
-def test_two_encoders_each_see_their_own_modality():
+def test_two_encoders_each_see_their_own_modality() -> None:
     net = MufNet(encoder=TINY, share_encoder=False)
     net(images()).logits.sum().backward()
     for encoder in net.encoders:
         assert all(p.grad is not None for p in encoder.parameters() if p.requires_grad)
 
 
-def test_fusion_is_the_weighted_sum():
+def test_fusion_is_the_weighted_sum() -> None:
     fusion = AdaptiveWeightFusion(24)
     features = torch.randn(5, 2, 24)
     fused, weights = fusion(features)
@@ -84,24 +86,24 @@ def test_fusion_is_the_weighted_sum():
     torch.testing.assert_close(fusion(same)[1], torch.full((5, 2), 0.5))
 
 
-def test_swapping_the_modalities_swaps_the_weights():
+def test_swapping_the_modalities_swaps_the_weights() -> None:
     fusion = AdaptiveWeightFusion(24)
     features = torch.randn(5, 2, 24)
     torch.testing.assert_close(fusion(features.flip(1))[1], fusion(features)[1].flip(1))
     torch.testing.assert_close(fusion(features.flip(1))[0], fusion(features)[0])
 
 
-def test_sigmoid_weights_need_not_sum_to_one():
+def test_sigmoid_weights_need_not_sum_to_one() -> None:
     _, weights = AdaptiveWeightFusion(24, normalize="sigmoid")(torch.randn(5, 2, 24) * 5)
     assert ((weights > 0) & (weights < 1)).all()
     assert not torch.allclose(weights.sum(1), torch.ones(5))
 
 
-def test_an_unknown_encoder_is_told_with_what_there_is():
+def test_an_unknown_encoder_is_told_with_what_there_is() -> None:
     with pytest.raises(InputFault, match=r"timm does not have.*efficientnet"):
         MufNet(encoder="efficientnet_b99x")
 
 
-def test_a_missing_modality_is_an_error():
+def test_a_missing_modality_is_an_error() -> None:
     with pytest.raises(KeyError):
         MufNet(encoder=TINY)({"bmode": images()["bmode"]})

@@ -6,7 +6,8 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
-from mufnet_lightning.models.scores import PartScores, part_metrics
+from mufnet_lightning.evaluation.part import part_numbers
+from mufnet_lightning.models.scores import PartScores, curve_numbers, part_means
 
 
 def scores(n: int = 200, seed: int = 0) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
@@ -25,9 +26,9 @@ def scores(n: int = 200, seed: int = 0) -> tuple[dict[str, torch.Tensor], torch.
     return table, torch.from_numpy(patient)
 
 
-def test_numbers_agree_with_scikit_learn_at_both_levels():
+def test_curves_agree_with_scikit_learn_at_both_levels() -> None:
     table, patient = scores()
-    numbers = part_metrics(table, patient, ["bmode", "ceus"])
+    numbers = curve_numbers(table, patient)
     frame = pd.DataFrame({"y": table["label"], "s": table["score"], "p": patient})
     by_patient = frame.groupby("p").mean()
     for prefix, rows in (("", frame), ("patient_", by_patient)):
@@ -37,24 +38,36 @@ def test_numbers_agree_with_scikit_learn_at_both_levels():
         assert numbers[f"{prefix}sensitivity"] == pytest.approx(recall_score(rows["y"], called))
         specificity = recall_score(rows["y"], called, pos_label=0)
         assert numbers[f"{prefix}specificity"] == pytest.approx(specificity)
+
+
+def test_curves_and_final_numbers_are_the_same_numbers() -> None:
+    table, patient = scores(seed=1)
+    final = part_numbers(table["label"].numpy(), table["score"].numpy(), patient.numpy())
+    assert curve_numbers(table, patient) == pytest.approx(final, abs=1e-6)
+
+
+def test_means_are_of_the_loss_and_of_each_classes_weights() -> None:
+    table, _ = scores()
+    means = part_means(table, ["bmode", "ceus"])
+    assert means["loss"] == pytest.approx(table["loss"].mean().item())
     high = table["weights"][table["label"] == 1]
-    assert numbers["alpha_high"] == pytest.approx(high[:, 0].mean().item())
-    assert numbers["beta_high"] == pytest.approx(high[:, 1].mean().item())
+    assert means["alpha_high"] == pytest.approx(high[:, 0].mean().item())
+    assert means["beta_high"] == pytest.approx(high[:, 1].mean().item())
+    assert set(part_means(table, ["bmode"])) == {"loss"}
 
 
-def test_a_single_arm_has_no_weights_and_one_class_has_no_auc():
+def test_one_class_has_no_auc_and_no_weights_of_the_other() -> None:
     table, patient = scores()
-    assert not {"alpha_low", "beta_low"} & set(part_metrics(table, patient, ["bmode"]))
     table["label"] = torch.zeros_like(table["label"])
-    numbers = part_metrics(table, patient, ["bmode", "ceus"])
-    assert not {"auc", "patient_auc", "sensitivity", "alpha_high"} & set(numbers)
-    assert "specificity" in numbers
+    numbers = curve_numbers(table, patient)
+    assert set(numbers) == {"accuracy", "specificity", "patient_accuracy", "patient_specificity"}
+    assert set(part_means(table, ["bmode", "ceus"])) == {"loss", "alpha_low", "beta_low"}
 
 
-def test_an_image_that_comes_twice_counts_once_in_the_order_of_the_manifest():
+def test_an_image_that_comes_twice_counts_once_in_the_order_of_the_manifest() -> None:
     table, _ = scores(50)
     gathered = PartScores()
-    for batch in torch.randperm(50).split(16):
+    for batch in torch.split(torch.randperm(50), 16):
         gathered.update(**{name: values[batch] for name, values in table.items()})
     gathered.update(**{name: values[:7] for name, values in table.items()})  # a sampler's padding
     result = gathered.compute()

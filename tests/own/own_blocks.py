@@ -26,7 +26,8 @@ class Encoder(nn.Module):
         self.convolution = nn.Conv2d(3, width, 3, stride=4)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.convolution(images.to(self.convolution.weight.dtype) / 255).relu()
+        maps: Tensor = self.convolution(images.to(self.convolution.weight.dtype) / 255)
+        return maps.relu()
 
     def pool(self, maps: Tensor) -> Tensor:
         return maps.amax(dim=(2, 3))
