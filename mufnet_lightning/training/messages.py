@@ -55,17 +55,20 @@ def one_sentence(message: str, names: Iterable[str] = ()) -> str:
     """
     key, problem = _key_and_problem(message)
     reasons = [reason for reason in _reasons(problem) if not _is_noise(reason)]
-    if not reasons:
-        return _plain(f"{key}: {problem}" if key else problem) + _unknown(problem, names)
-    inner_key, inner = _key_and_problem(reasons[0])
+    inner_key, inner = _key_and_problem(reasons[0] if reasons else problem)
     where = ".".join(part for part in (key, inner_key) if part)
-    option = re.match(r"Option '([\w.]+)' is not accepted", inner)
-    if option:
-        setting = f"{where}.{option[1]}"
-        if setting in EARLIER_SETTINGS:
+    option = re.match(r"(?:Subcommand '\w+' does not accept option|Option) '([\w.]+)'", inner)
+    argument = re.match(r"unrecognized arguments: (--?[\w.-]+)", inner)
+    if option or argument:
+        name = f"{where}.{option[1]}".lstrip(".") if option else argument[1] if argument else ""
+        if name.lstrip("-") in EARLIER_SETTINGS:
+            setting = name.lstrip("-")
             now = EARLIER_SETTINGS[setting]
             return f"{setting} is --{now} now: optimiser and schedule are chosen by class"
-        return f"there is no setting {setting}{suggestion(setting, names)}"
+        problem = f"there is no setting {name}" if option else _plain(inner)
+        return problem + suggestion(name, names)
+    if not reasons:
+        return _plain(f"{where}: {inner}" if where else inner)
     no_class = re.search(r"Expected a dot import path string: (.*)", "\n".join(reasons))
     if no_class:
         return f"{where}: {no_class[1]} is no class that is known here; give its dotted path"
@@ -124,14 +127,6 @@ def _kinds(reasons: Iterable[str]) -> list[str]:
 def _given(message: str) -> str:
     value = re.search(r"Given value: (.*)", message)
     return f" (given: {value[1]})" if value and len(value[1]) < 60 else ""
-
-
-def _unknown(problem: str, names: Iterable[str]) -> str:
-    unknown = re.match(
-        r"unrecognized arguments: (--?[\w.-]+)|Subcommand '\w+' does not accept option '([\w.]+)'",
-        problem,
-    )
-    return suggestion(unknown[1] or unknown[2], names) if unknown else ""
 
 
 def _plain(text: str) -> str:

@@ -374,7 +374,7 @@ def test_a_patient_may_be_called_na(work, tiny, phantom_store):
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--model.encodr=x"], "there is no setting model.encodr"),
+        (["--model.encodr=x"], "unrecognized arguments: --model.encodr=x"),
         (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3"),
         (["--config=wrong.yaml"], "there is no setting data.stor"),
         (["--config=broken.yaml"], "broken.yaml is not YAML"),
