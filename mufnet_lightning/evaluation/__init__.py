@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> object:
     """Of `public`, when it is asked for: whoever wants one module of this room loads no other."""
-    if name.startswith("_"):
-        raise AttributeError(name)
-    return getattr(import_module("mufnet_lightning.evaluation.public"), name)
+    if name.startswith("_") or name not in (public := _public()).__all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(public, name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *import_module("mufnet_lightning.evaluation.public").__all__]
+    return [*globals(), *_public().__all__]
+
+
+def _public() -> ModuleType:
+    return import_module("mufnet_lightning.evaluation.public")
