@@ -88,9 +88,9 @@ def _excluded_patients(facts: StudyFacts) -> str:
 
 def _usable(store: CropStore, arm: ArmFacts) -> pd.Series:
     """Which pairs of a store an arm can use."""
-    manifest, data = store.manifest, arm.settings["data"]
-    modalities = store.modalities if data.get("complete_pairs") else data["modalities"]
-    paths = manifest[[f"{modality}_path" for modality in modalities]]
+    complete = arm.settings["data"].get("complete_pairs")
+    modalities = store.modalities if complete else arm.modalities
+    paths = store.manifest[[f"{modality}_path" for modality in modalities]]
     return (paths.notna() & (paths != "")).all(axis=1)
 
 

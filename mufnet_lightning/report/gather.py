@@ -28,7 +28,7 @@ from mufnet_lightning.tracking.runs import (
     finished_folds,
     resolve_artifact,
 )
-from mufnet_lightning.vocabulary import ARM_NAMES, ARMS
+from mufnet_lightning.vocabulary import ARM_NAMES, ARMS, MODALITIES, Modality
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class ArmFacts:
     def title(self) -> str:
         """The name as people read it."""
         return ARM_NAMES.get(self.name, self.name)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """That its network takes."""
+        return tuple(one for one in MODALITIES if self.name in (one, "fused"))
 
     @property
     def is_cv(self) -> bool:
@@ -221,7 +226,7 @@ def _figures(run_id: str) -> dict[str, bytes]:
 
 
 def _store(arm: ArmFacts) -> tuple[CropStore | None, str]:
-    path = Path(arm.settings["data"]["store"])
+    path = Path(arm.settings["data"].get("store") or "not recorded")
     try:
         store = CropStore.open(path)
     except InputFault:  # its name alone: a path may tell of people and machines

@@ -86,8 +86,9 @@ def has_focal_loss(arm: ArmFacts) -> bool:
 
 
 def has_usual_balance(arm: ArmFacts) -> bool:
-    """Whether both its sampler and its loss are ours, which even out the classes."""
-    return has_focal_loss(arm) and not is_own(setting(arm, "data.sampler"))
+    """Whether both its sampler and its loss are known to be ours, which even out the classes."""
+    sampler = setting(arm, "data.sampler")
+    return has_focal_loss(arm) and sampler is not None and not is_own(sampler)
 
 
 def protocol_sentences(arms: Sequence[ArmFacts]) -> list[str]:

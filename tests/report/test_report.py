@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -198,6 +199,17 @@ def test_what_must_be_read_with_care_follows_the_study(facts: StudyFacts, here: 
     finally:
         store.set_tag(run_id, "selection", "validation")
         store.set_tag(run_id, "git_commit", facts.arms[0].commit)
+
+
+def test_data_of_the_authors_own_class_are_reported_too(facts: StudyFacts) -> None:
+    own = [
+        replace(arm, settings={**arm.settings, "data": {"store": arm.settings["data"]["store"]}})
+        for arm in facts.arms
+    ]
+    text = Page(render(replace(facts, arms=own))).text
+    assert "Crops were stored without loss." in text
+    assert "what they do about the imbalance the authors have to say" in text
+    assert "Training images were drawn class by class" in Page(render(facts)).text
 
 
 def test_it_goes_on_without_the_store(
