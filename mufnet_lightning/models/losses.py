@@ -46,7 +46,7 @@ class ClassBalancedFocalLoss(nn.Module):
 
     >>> loss = ClassBalancedFocalLoss([3573, 2720])
     >>> [round(weight, 3) for weight in loss.class_weights.tolist()]
-    [0.883, 1.117]
+    [0.884, 1.116]
     >>> round(float(loss(torch.tensor([[2.0, -2.0]]), torch.tensor([0]))), 5)
     0.00319
 
