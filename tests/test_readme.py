@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 
 from mlflow import MlflowClient
+from readme import verb_lines
 
 from mufnet_lightning.cli import LIGHTNING_VERBS, main
 from mufnet_lightning.tracking.runs import mlflow_client
-
-README = Path(__file__).parents[1] / "README.md"
-
-
-def verb_lines() -> list[str]:
-    blocks: list[str] = re.findall(
-        r"test_readme.py runs these lines -->\n```console\n(.*?)```", README.read_text(), re.S
-    )
-    (block,) = blocks
-    return block.splitlines()
 
 
 def fits() -> list[str]:
