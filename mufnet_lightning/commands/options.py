@@ -151,8 +151,11 @@ class Parser(ArgumentParser):
         names = [*self._option_string_actions, *(action.dest for action in self._actions)]
         needed = re.match(r"the following arguments are required: (.*)", message)
         if needed:
-            called = {action.dest: action.metavar or action.dest for action in self._actions}
-            lacking = " and ".join(str(called.get(name, name)) for name in needed[1].split(", "))
+            called = {
+                action.dest: (action.option_strings or [str(action.metavar)])[0]
+                for action in self._actions
+            }
+            lacking = " and ".join(called.get(name, name) for name in needed[1].split(", "))
             verb = self.prog.removeprefix("mufnet ")
             raise InputFault(f"{verb} needs {lacking}; `{self.prog} --help` tells more") from None
         raise InputFault(one_sentence(message, names)) from None

@@ -155,7 +155,13 @@ def _class_parser(section: str, path: str) -> ArgumentParser:
 
 def _describe_verb(parser: ArgumentParser, classes: list[ArgumentParser]) -> VerbSchema:
     parsers = [parser, *classes]
-    settings = [setting for one in parsers for setting in _settings(one)]
+    links = getattr(parser, "_links_group", None)
+    linked = (
+        {link.target[0].replace(".init_args.", ".") for link in links._group_actions}
+        if links
+        else set()
+    )
+    settings = [setting for one in parsers for setting in _settings(one, linked)]
     groups = [
         action.dest
         for one in parsers
@@ -170,7 +176,7 @@ def _describe_verb(parser: ArgumentParser, classes: list[ArgumentParser]) -> Ver
     )
 
 
-def _settings(parser: ArgumentParser) -> Iterator[Setting]:
+def _settings(parser: ArgumentParser, linked: set[str]) -> Iterator[Setting]:
     for action in parser._actions:
         if action.dest in ("help", "config", "print_config") or not action.option_strings:
             continue
@@ -181,7 +187,7 @@ def _settings(parser: ArgumentParser) -> Iterator[Setting]:
         plain = default is None or isinstance(default, str | int | float | bool | list)
         yield Setting(
             action.dest,
-            description_of(hint),
+            None if action.dest in linked else description_of(hint),  # what is given is overwritten
             default if plain and default != "==SUPPRESS==" else None,
             [flag for flag in action.option_strings if not flag.endswith("+")],
         )
