@@ -56,6 +56,7 @@ def check_optimisation(optimizer: Namespace | None, schedule: Namespace | None) 
         section = "lr_scheduler"
         if schedule is not None:
             steps = instantiate_class(made, schedule.as_dict())
+            made.step(lambda: torch.zeros(()))  # it warns where its optimiser made no step since
             if not isinstance(steps, ReduceLROnPlateau):
                 steps.step()
     except Exception as error:  # each class has its own ways
