@@ -27,7 +27,7 @@ from mufnet_lightning.evaluation.statistics.calibration import (
 from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
 from mufnet_lightning.evaluation.statistics.intervals import mean_t
 from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
-from mufnet_lightning.evaluation.text import interval_text
+from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text
 from mufnet_lightning.vocabulary import THRESHOLD
 
 DPI = 300  # what journals ask of a picture
@@ -95,7 +95,7 @@ def roc_folds_figure(folds: Sequence[tuple[ArrayLike, ArrayLike]], level: float 
         aucs = [float(np.trapezoid(high, low)) for low, high in curves]
         heights = np.stack([_height(grid, *curve) for curve in curves])
         for number, (low, high) in enumerate(curves):
-            label = f"folds: {min(aucs):.3f} to {max(aucs):.3f}" if number == 0 else None
+            label = f"folds: {limits_text((min(aucs), max(aucs)), ' to ')}" if number == 0 else None
             axes.plot(low, high, color="0.55", linewidth=0.6, label=label)
         band = [mean_t(column, level) for column in heights.T]
         low_band, high_band = [limit.low for limit in band], [limit.high for limit in band]
@@ -163,7 +163,7 @@ def reliability_figure(labels: ArrayLike, scores: Mapping[str, ArrayLike], bins:
                 zorder=3,
                 clip_on=False,
             )
-            label = f"{name}: ECE {error:.3f}, Brier {brier:.3f}"
+            label = f"{name}: ECE {number_text(error)}, Brier {number_text(brier)}"
             axes.plot([], [], marker=marker, markersize=3, label=label, **look)
         axes.set(xlabel="Mean score", ylabel="Share of high grade")
         axes.legend(loc="upper left")

@@ -1,7 +1,8 @@
-"""Numbers, intervals and tables as papers print them."""
+"""Numbers, intervals and tables as papers print them, and JSON as programs read it."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -58,6 +59,23 @@ def interval_text(
     if not text:
         return undefined
     return text if limits is None else f"{text} ({limits_text(limits, between)})"
+
+
+def json_text(content: object) -> str:
+    """Strict JSON, as `--format json` and the files have it.
+
+    >>> print(json_text({"auc": 0.5}))
+    {
+      "auc": 0.5
+    }
+
+    Args:
+        content: of numbers, texts, None, lists and dictionaries.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def markdown_table(table: pd.DataFrame) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from mufnet_lightning.evaluation.statistics.characteristics import (
     characteristics_frame,
 )
 from mufnet_lightning.evaluation.statistics.characteristics_rows import CharacteristicsRow
+from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.vocabulary import Kind
 
 OUTCOMES = ("grade", "label")
@@ -67,9 +67,7 @@ def _noted(row: CharacteristicsRow, note: str) -> CharacteristicsRow:
 def printed(rows: Sequence[CharacteristicsRow], form: Literal["table", "csv", "json"]) -> str:
     """The rows as text."""
     if form == "json":
-        return json.dumps(
-            [row.as_json() for row in rows], indent=2, allow_nan=False, ensure_ascii=False
-        )
+        return json_text([row.as_json() for row in rows])
     frame = characteristics_frame(rows)
     return frame.to_csv(index=False).rstrip("\n") if form == "csv" else frame.to_string(index=False)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.text import (
     interval_text,
+    json_text,
     limits_text,
     markdown_table,
     number_text,
@@ -57,7 +57,7 @@ class Comparison:
 
     def json(self) -> str:
         """The same as text."""
-        return json.dumps(self.as_json(), indent=2, allow_nan=False, ensure_ascii=False)
+        return json_text(self.as_json())
 
     def table(self) -> pd.DataFrame:
         """Table 2: a row an arm; each number with its interval."""

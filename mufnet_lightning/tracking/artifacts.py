@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from mufnet_lightning.evaluation.part import arm_numbers, arm_report, paired_num
 from mufnet_lightning.evaluation.part_figures import arm_figures
 from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
 from mufnet_lightning.evaluation.statistics.checks import require_both_classes
+from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 from mufnet_lightning.vocabulary import WEIGHT_NAMES, Part
@@ -70,7 +70,7 @@ def record_part(
 
 def log_json(client: MlflowClient, run_id: str, content: object, name: str) -> None:
     """Write an artifact of strict JSON."""
-    client.log_text(run_id, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False), name)
+    client.log_text(run_id, json_text(content), name)
 
 
 def log_figures(
