@@ -5,11 +5,15 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from readme import verb_lines
 
-from mufnet_lightning.cli import LIGHTNING_VERBS, main
+from mufnet_lightning.cli import main
+from mufnet_lightning.commands.verbs import VERBS
 from mufnet_lightning.tracking.runs import mlflow_client
+
+ELSEWHERE = {"cv", "study", "ui"}  # on less, or only until interrupted: tests/study and tests/commands
 
 
 def fits() -> list[str]:
@@ -19,15 +23,15 @@ def fits() -> list[str]:
     return [run.info.run_id for run in store.search_runs(ids, "tags.verb = 'fit'")]
 
 
+@pytest.mark.slow
 def test_every_verb_has_a_line_and_every_line_works(work: Path) -> None:
     lines = verb_lines()
-    others = {"phantom", "prepare", "cv", "compare", "characteristics", "explain", "report"}
-    assert {line.split()[1] for line in lines} == {*LIGHTNING_VERBS, *others}
+    assert {line.split()[1] for line in lines} == set(VERBS)
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "mufnet"
-        if words[0] == "cv":
-            continue  # tests/study runs it, on less
+        if words[0] in ELSEWHERE:
+            continue
         known = dict(zip(("RUN", "OTHER"), fits(), strict=False)) if "runs:/" in line else {}
         for name, run in known.items():
             words = [word.replace(f"runs:/{name}", f"runs:/{run}") for word in words]
