@@ -161,7 +161,8 @@ def _to_score_with(configuration: Configuration) -> dict[str, Any]:
         if key in composed
     }
     kept["data"]["init_args"].pop("folds_from", None)  # the checkpoint has the table itself
-    kept["tracking"] = Tracking(study=composed["tracking"]["study"])
+    if "tracking" in composed:  # a notebook's training has none
+        kept["tracking"] = Tracking(study=composed["tracking"]["study"])
     return kept
 
 
