@@ -146,9 +146,12 @@ def verb_parser(command: type[Command], verb: str) -> ArgumentParser:
 class Parser(ArgumentParser):
     """Says what is wrong in one sentence, with the nearest name where one is not known."""
 
+    also: Sequence[str] = ()
+    """Names to suggest beside its own."""
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise it as an `InputFault`."""
-        names = [*self._option_string_actions, *(action.dest for action in self._actions)]
+        names = [*self._option_string_actions, *(action.dest for action in self._actions), *self.also]
         needed = re.match(r"the following arguments are required: (.*)", message)
         if needed:
             called = {

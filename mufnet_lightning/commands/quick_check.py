@@ -80,17 +80,11 @@ class _Given:
             return
         self.words.append((setting, f"--{setting}{plus}" + ("" if value is None else f"={value}")))
         if value is not None and not plus:
-            self._set(setting, get_loader("yaml")(value))
+            self._set(setting, _scalar(value))
 
     def add_file(self, file: Path) -> None:
         """A configuration file; one that is no mapping is left to the real parser."""
-        import yaml
-
-        try:
-            content = get_loader("yaml")(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            problem = " ".join(str(error).split())
-            raise InputFault(f"configuration {file} cannot be read: {problem}") from None
+        content = get_loader("yaml")(file.read_text(encoding="utf-8"))
         if isinstance(content, dict):
             settings = dict(self._settings(content))
             self.files.append((file, settings))
@@ -105,6 +99,7 @@ class _Given:
         """
         parser = Parser(prog=f"mufnet {verb}", allow_abbrev=False)
         parser.add_argument("--config", type=str)
+        parser.also = [name for one in self.schema.settings for name in (one.name, *one.flags)]
         for setting in self.schema.settings:
             if setting.type is not None:
                 parser.add_argument(*setting.flags, dest=setting.name, type=type_of(setting.type))
@@ -170,6 +165,15 @@ def _options(words: Sequence[str]) -> Iterator[tuple[str, str | None]]:
             yield name, remaining.pop(0) if remaining and not remaining[0].startswith("--") else None
         else:
             yield name, None
+
+
+def _scalar(text: str) -> Any:
+    import yaml
+
+    try:
+        return get_loader("yaml")(text)
+    except yaml.YAMLError:
+        return text
 
 
 def _without_class(name: str) -> str:

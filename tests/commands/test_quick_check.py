@@ -73,7 +73,7 @@ REFUSED: list[tuple[list[str], str]] = [
     ),
     (["--config=typed.yaml"], "typed.yaml: data.batch_size: Expected a int"),
     (["--config=earlier.yaml"], "earlier.yaml: model.lr is --optimizer"),
-    (["--config=broken.yaml"], "configuration broken.yaml cannot be read"),
+    (["--config=broken.yaml"], "broken.yaml is not YAML"),
     (["--config=gone.yaml"], "configuration gone.yaml is not there"),
     (["--config=fuse"], "configuration fuse is not there; did you mean fused?"),
 ]
