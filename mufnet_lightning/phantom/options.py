@@ -94,5 +94,9 @@ def separations(options: PhantomOptions) -> dict[str, float]:
 
 
 def ceilings(options: PhantomOptions) -> dict[str, float]:
-    """The highest AUC, over patients, that any reader of each arm can expect: Φ(d/√2)."""
+    """The highest AUC, over patients, that any reader of each arm can expect: Φ(d/√2).
+
+    >>> {arm: round(auc, 4) for arm, auc in ceilings(PhantomOptions()).items()}
+    {'bmode': 0.838, 'ceus': 0.845, 'fused': 0.9215}
+    """
     return {arm: NormalDist().cdf(d / math.sqrt(2)) for arm, d in separations(options).items()}

@@ -108,7 +108,10 @@ def test_a_margin_that_is_none(
     margin: str, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["prepare", str(cohort), str(tmp_path / "s"), f"--margin={margin}"]) == 2
-    assert "expected 0 or more" in capsys.readouterr().err
+    assert "margin" in capsys.readouterr().err
+    with pytest.raises(InputFault, match="expected 0 or more"):
+        prepare_store(cohort, tmp_path / "s", margin=float(margin))
+    assert not (tmp_path / "s").exists()
 
 
 def test_one_pane_makes_a_store_of_one_modality(cohort: Path, tmp_path: Path) -> None:
@@ -424,6 +427,7 @@ def wait_for_a_part(partial: Path, process: subprocess.Popen[str], parts: int) -
         time.sleep(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_run_that_was_stopped_is_taken_up_where_it_stopped(
     how: signal.Signals,
@@ -486,6 +490,7 @@ def test_a_finished_clip_whose_crops_got_lost_is_cut_again(
     assert contents(prepare_store(cohort, tmp_path / "store").root) == contents(whole_store)
 
 
+@pytest.mark.slow
 def test_two_runs_do_not_meet_in_one_store(
     long_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

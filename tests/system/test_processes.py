@@ -104,15 +104,15 @@ def test_a_warm_process_has_its_modules_and_a_state_of_its_own(jobs: Path) -> No
         "if __name__ == '__main__':\n"
         "    os.environ['PYTHONPATH'] = os.getcwd()\n"
         "    context = warm_context(['heavy_of_a_test'])\n"
-        "    told = []\n"
+        "    answers = []\n"
         "    for _ in range(2):\n"
         "        ours, theirs = context.Pipe()\n"
         "        process = context.Process(target=tell, args=(theirs,))\n"
         "        process.start()\n"
-        "        told.append(ours.recv())\n"
+        "        answers.append(ours.recv())\n"
         "        process.join()\n"
         "        assert process.exitcode == 0\n"
-        "    (warm, server, first), (also, same, second) = told\n"
+        "    (warm, server, first), (also, same, second) = answers\n"
         "    print(warm, also, server == same, len({server, first, second, os.getpid()}))\n",
     )
     assert (done.stdout, done.stderr) == ("True True True 4\n", "")
