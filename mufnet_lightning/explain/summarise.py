@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mufnet_lightning.evaluation.statistics.attention import PatientMean, by_grade, over_patients
+from mufnet_lightning.evaluation.statistics.intervals import finite
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.text import interval_text
 from mufnet_lightning.explain.summary import (
@@ -66,7 +66,7 @@ def _by_grade(table: pd.DataFrame, modalities: Sequence[str]) -> tuple[GradeRow,
     for column, name in measure_names(modalities).items():
         grades = by_grade(table[column], table["label"].to_numpy(int), table["patient_id"])
         low, high = (
-            Mean(_finite(mean), _pair(interval), patients)
+            Mean(finite(mean), _pair(interval), patients)
             for mean, interval, patients in zip(
                 grades.means, grades.intervals, grades.patients, strict=True
             )
@@ -93,7 +93,7 @@ def _sanity(checks: pd.DataFrame, modalities: Sequence[str]) -> tuple[SanityRow,
     for stage in STAGES:
         for modality in modalities:
             alike = over_patients(checks[f"similarity_{stage}_{modality}"], checks["patient_id"])
-            value, ci = _finite(alike.value), _pair(alike.interval)
+            value, ci = finite(alike.value), _pair(alike.interval)
             rows.append(SanityRow(stage, modality, value, ci, alike.patients))
     return tuple(rows)
 
@@ -103,7 +103,9 @@ def _faithfulness(checks: pd.DataFrame) -> tuple[FaithfulnessRow, ...]:
     for curve, sign in (("deletion", -1), ("insertion", 1)):
         own, random = checks[curve], checks[f"{curve}_random"]
         gain = _gain(over_patients(sign * (own - random), checks["patient_id"]))
-        rows.append(FaithfulnessRow(curve, _finite(own.mean()), _finite(random.mean()), gain))
+        rows.append(
+            FaithfulnessRow(curve, finite(float(own.mean())), finite(float(random.mean())), gain)
+        )
     return tuple(rows)
 
 
@@ -111,7 +113,7 @@ def _pointing(
     table: pd.DataFrame, checks: pd.DataFrame | None, modalities: Sequence[str]
 ) -> tuple[PointingRow, ...]:
     patients = table["patient_id"]
-    chance = _finite(over_patients(table["signal_area"], patients).value)
+    chance = finite(over_patients(table["signal_area"], patients).value)
     rows = []
     for kind in ("energy", "hit"):
         for modality in modalities:
@@ -119,7 +121,7 @@ def _pointing(
             gain = _gain(over_patients(values - table["signal_area"], patients))
             prefix = f"random_{kind}_{modality}_"
             random = None if checks is None else _random_pointing(table, checks, prefix)
-            value = _finite(over_patients(values, patients).value)
+            value = finite(over_patients(values, patients).value)
             rows.append(PointingRow(kind, modality, value, chance, gain, random))
     return tuple(rows)
 
@@ -131,7 +133,7 @@ def _random_pointing(table: pd.DataFrame, checks: pd.DataFrame, prefix: str) -> 
     # a map of zeros only points nowhere
     gains = checks[columns].sub(area, axis=0).mean()
     networks = over_patients(gains, np.arange(len(gains)))
-    return NetworksMean(_finite(networks.value), _pair(networks.interval), networks.patients)
+    return NetworksMean(finite(networks.value), _pair(networks.interval), networks.patients)
 
 
 def _sanity_verdicts(rows: Sequence[SanityRow]) -> list[str]:
@@ -177,14 +179,8 @@ def _faithfulness_verdicts(rows: Sequence[FaithfulnessRow]) -> list[str]:
 
 
 def _gain(mean: PatientMean) -> Gain:
-    return Gain(_finite(mean.value), _pair(mean.interval), mean.patients, mean.p)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    return Gain(finite(mean.value), _pair(mean.interval), mean.patients, mean.p)
 
 
 def _pair(interval: tuple[float, float] | None) -> Interval | None:
-    if interval is None or not np.isfinite(interval).all():
-        return None
-    return float(interval[0]), float(interval[1])
+    return interval if interval is not None and np.isfinite(interval).all() else None

@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.text import limits_text
+from mufnet_lightning.evaluation.text import limits_text, number_text
 from mufnet_lightning.report.cautions import read_with_care
 from mufnet_lightning.report.flow import participants_flow, parts_frames
 from mufnet_lightning.report.gather import ArmFacts, StudyFacts, study_facts
@@ -181,7 +181,7 @@ def _comparisons(facts: StudyFacts) -> tuple[list[Comparison], str]:
 
 def _headline(patients: Comparison | None) -> list[str]:
     return [
-        f"{ARM_NAMES.get(arm.name, arm.name)}: AUC over patients {arm.auc:.3f} "
+        f"{ARM_NAMES.get(arm.name, arm.name)}: AUC over patients {number_text(arm.auc)} "
         f"(95% interval {limits_text(arm.auc_ci, ' to ')})"
         for arm in (patients.result.arms if patients else ())
     ]

@@ -181,9 +181,9 @@ def weights_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
                 {
                     "arm": arm.title,
                     "weight": name,
-                    "all": f"{overall.value:.3f}",
-                    "low grade": f"{grades.means[0]:.3f}",
-                    "high grade": f"{grades.means[1]:.3f}",
+                    "all": number_text(overall.value),
+                    "low grade": number_text(grades.means[0]),
+                    "high grade": number_text(grades.means[1]),
                     "p (Welch, over patients)": p_text(grades.p),
                 }
             )
