@@ -1,9 +1,15 @@
 """Scores to numbers, tables and figures: pure functions on arrays, without torch and MLflow.
 
->>> from mufnet_lightning.evaluation import Scores, compare_arms
->>> scores = Scores.of([0, 0, 1, 1], [0.1, 0.4, 0.3, 0.9], ["a", "b", "c", "d"], ["fused"])
->>> compare_arms(scores, "patient").arms[0].auc
-0.75
+>>> import pandas as pd
+>>> from mufnet_lightning.evaluation import compare_arms, match_predictions, roc_figure
+>>> table = pd.DataFrame({"patient_id": list("abcd"), "label": [0, 0, 1, 1]})
+>>> fused, ceus = table.assign(score=[0.1, 0.4, 0.6, 0.9]), table.assign(score=[0.5, 0.2, 0.4, 0.7])
+>>> scores = match_predictions({"fused": fused, "ceus": ceus})
+>>> [(arm.name, arm.auc) for arm in compare_arms(scores, "patient").arms]
+[('fused', 1.0), ('ceus', 0.75)]
+>>> figure = roc_figure(scores.labels, dict(zip(scores.names, scores.scores)))
+
+`read_predictions` reads such a table from a run's predictions.csv; `Scores.of` takes plain arrays.
 """
 
 from __future__ import annotations

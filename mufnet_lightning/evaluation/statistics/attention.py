@@ -27,6 +27,9 @@ from mufnet_lightning.evaluation.statistics.checks import (
 def lesion_ellipse(height: int, width: int, margin: float = 0.0) -> Flags:
     """Pixels (height, width) inside the ellipse that is inscribed in the box, at the crop's centre.
 
+    >>> lesion_ellipse(4, 4).astype(int).tolist()
+    [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]
+
     Args:
         height, width: of the crop, pixels.
         margin: context around the box on each side, as a share of the box's side.
@@ -43,6 +46,9 @@ def energy_inside(maps: ArrayLike, region: ArrayLike) -> Floats:
 
     The energy-based pointing game: Wang H et al. Score-CAM. CVPR Workshops 2020:111-119. A map that is
     even everywhere has the region's share of the area.
+
+    >>> energy_inside([[[1.0, 3.0], [0.0, 0.0]]], [[False, True], [True, True]]).tolist()
+    [0.75]
 
     Args:
         maps: (N, H, W).
@@ -68,6 +74,9 @@ def hits(maps: ArrayLike, region: ArrayLike) -> Floats:
 
     The pointing game: Zhang J et al. Int J Comput Vis 2018;126:1084-1102. Of equal maxima each counts
     as its share.
+
+    >>> hits([[[1.0, 3.0], [3.0, 0.0]]], [[False, True], [False, False]]).tolist()
+    [0.5]
 
     Args:
         maps: (N, H, W).
@@ -130,6 +139,10 @@ def by_grade(
 ) -> GroupedMean:
     """Compare a number of each image between the grades, with the patient as the unit.
 
+    >>> grades = by_grade([0.2, 0.4, 0.5, 0.8, 0.6], [0, 0, 0, 1, 1], ["a", "a", "b", "c", "d"])
+    >>> grades.patients, [round(mean, 3) for mean in grades.means], f"{grades.difference:.3f}"
+    ((2, 2), [0.4, 0.7], '0.300')
+
     Args:
         values: (N,); NaN is missing.
         labels: (N,) of 0 and 1; a patient's images share one.
@@ -179,6 +192,9 @@ class PatientMean:
 
 def over_patients(values: ArrayLike, patients: ArrayLike, level: float = 0.95) -> PatientMean:
     """The mean of a number of each image, with the patient as the unit.
+
+    >>> round(over_patients([0.2, 0.4, 0.6], ["a", "a", "b"]).value, 3)
+    0.45
 
     Args:
         values: (N,); NaN is missing.

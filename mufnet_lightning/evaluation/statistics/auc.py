@@ -191,7 +191,7 @@ def auc_interval(
     auc, variance = float(estimate.aucs[arm]), float(estimate.covariance[arm, arm])
     if np.isinf(variance):
         return 0.0, 1.0
-    half = float(ndtri((1 + level) / 2)) * np.sqrt(variance)
+    half = float(ndtri((1 + level) / 2) * np.sqrt(variance))
     if scale == "logit" and 0 < auc < 1:
         centre, half = logit(auc), half / (auc * (1 - auc))
         return float(expit(centre - half)), float(expit(centre + half))

@@ -114,6 +114,10 @@ def mean_t(
     coverage is not known (Bengio Y, Grandvalet Y. No unbiased estimator of the variance of K-fold
     cross-validation. JMLR 2004;5:1089-1105).
 
+    >>> interval = mean_t([0.81, 0.86, 0.79, 0.84, 0.88])
+    >>> f"{interval.value:.3f} ({interval.low:.3f}, {interval.high:.3f})"
+    '0.836 (0.791, 0.881)'
+
     Args:
         values: (F,), a metric of each fold.
         level: coverage, between 0 and 1.

@@ -117,6 +117,10 @@ def rate_intervals(
 ) -> dict[str, Estimate]:
     """accuracy, sensitivity, specificity, ppv and npv of one arm, each with its interval.
 
+    >>> rates = rate_intervals([0, 0, 1, 1], [0.1, 0.6, 0.7, 0.9], ["a", "b", "c", "c"])
+    >>> rates["specificity"].value, rates["sensitivity"].note
+    (0.5, 'A single patient: the interval is 0 to 1.')
+
     Args:
         labels, scores: (N,).
         patients: (N,), the patient of each image. With them Wilson's interval takes the design
@@ -203,6 +207,9 @@ def _youden(positive: Flags, scores: Floats) -> Threshold:
 def patient_scores(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> PatientScores:
     """The mean score of each patient's images.
 
+    >>> patient_scores([0, 1, 1], [0.25, 0.5, 1.0], ["a", "b", "b"]).scores.tolist()
+    [[0.25, 0.75]]
+
     Args:
         labels: (N,).
         scores: (N,) or (K, N).
@@ -221,7 +228,15 @@ def patient_scores(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) ->
 
 
 def roc_curve(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats]:
-    """False and true positive rates (T,) at every distinct score, from (0, 0) to (1, 1)."""
+    """False and true positive rates (T,) at every distinct score, from (0, 0) to (1, 1).
+
+    >>> [rates.tolist() for rates in roc_curve([0, 1, 0, 1], [0.1, 0.4, 0.5, 0.9])]
+    [[0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0]]
+
+    Args:
+        labels: (N,), both classes.
+        scores: (N,).
+    """
     positive = as_labels(labels)
     require_both_classes(positive)
     values, place = np.unique(-_one_arm(scores, positive), return_inverse=True)
