@@ -7,6 +7,7 @@ are answered at once.
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import sys
 import traceback
@@ -15,6 +16,8 @@ from collections.abc import Sequence
 from mufnet_lightning import __version__
 from mufnet_lightning.commands.verbs import LIGHTNING_VERBS, VERBS
 from mufnet_lightning.errors import InputFault
+
+log = logging.getLogger(__name__)
 
 DONE, OUR_FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -32,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(list(sys.argv[1:] if argv is None else argv))
     except InputFault as fault:
         for line in fault.faults:
-            print(f"mufnet: {line}", file=sys.stderr)
+            log.error("%s", line)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("mufnet: interrupted; the same command goes on", file=sys.stderr)
+        log.warning("interrupted; the same command goes on")
         return INTERRUPTED
     except BrokenPipeError:  # `mufnet ... | head`: nobody reads on, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

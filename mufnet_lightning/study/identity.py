@@ -34,12 +34,12 @@ def identity(config: Mapping[str, Any], digest: str, folds: str) -> str:
         digest: of the store.
         folds: fold table, CSV.
     """
-    settings = what_trains(config)
+    settings = _what_trains(config)
     what = [settings, digest, folds, _code_digest(_own_files()), _code_digest(_named_files(settings))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
+def _what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that may change a result: not which fold comes first, nor what is told of it."""
     configuration = Configuration.of(json.loads(json.dumps(config)))
     settings = {
@@ -60,7 +60,7 @@ def trains_the_same(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
     A setting that it did not have must be what the class takes unless told.
     """
-    before, after = what_trains(earlier), what_trains(now)
+    before, after = _what_trains(earlier), _what_trains(now)
     defaults = {"model": _defaults(MufNetModule), "data": _defaults(RoiPairDataModule)}
     for section in before.keys() | after.keys():
         old, new = before.get(section), after.get(section)

@@ -237,11 +237,11 @@ def find_runs(
     runs: list[TrackedRun] = []
     page = None
     while True:
-        found = mlflow_client().search_runs(
+        answer = mlflow_client().search_runs(
             [experiment_id], " AND ".join(wanted), max_results=most or 1000, page_token=page
         )
-        runs += [TrackedRun.of(run) for run in found]
-        page = found.token
+        runs += [TrackedRun.of(run) for run in answer]
+        page = answer.token
         if not page or (most and len(runs) >= most):
             return runs[:most]
 

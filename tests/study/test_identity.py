@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mufnet_lightning.study import identity as identities
-from mufnet_lightning.study.identity import identity, trains_the_same, what_trains
+from mufnet_lightning.study.identity import identity, trains_the_same
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,
@@ -119,7 +119,7 @@ def test_a_configuration_of_version_01_is_compared_with_the_defaults_of_what_is_
     assert not trains_the_same(earlier, changed("model.init_args.dropout", 0.5))
 
 
-def test_what_trains_keeps_the_given_configuration_as_it_was():
+def test_identity_keeps_the_given_configuration_as_it_was():
     before = copy.deepcopy(CONFIG)
-    what_trains(CONFIG)
+    identity(CONFIG, "digest", "folds")
     assert before == CONFIG
