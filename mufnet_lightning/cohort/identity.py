@@ -6,11 +6,9 @@ answer it: P001 is in many hospitals. A copy of the folder keeps the id.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import uuid
-from collections.abc import Iterable
 from pathlib import Path
 
 from mufnet_lightning.cohort.faults import Report
@@ -49,11 +47,12 @@ def write_id(folder: Path, cohort_id: str) -> None:
     write_atomic(folder / COHORT, json.dumps({"id": cohort_id}) + "\n")
 
 
-def give_id(folder: Path, patients: Iterable[str]) -> str:
+def give_id(folder: Path) -> str | None:
     """Give a random id to a cohort folder that has none.
 
-    Several processes may ask at once and get the same. Where the folder cannot be written to, the id
-    is derived from the patients' ids, and a warning says what that means.
+    Several processes may ask at once and get the same. None where the folder cannot be written to; a
+    warning says what that means. (An id made from the patients' ids would change when one is added,
+    and say of the same people that they are others.)
 
     Raises:
         InputFault: it has a cohort.json by now, which cannot be read.
@@ -70,9 +69,9 @@ def give_id(folder: Path, patients: Iterable[str]) -> str:
             return cohort_id
     except OSError as error:
         log.warning(
-            "%s cannot be written (%s): the cohort is named after the ids of its patients, so it will "
-            "be taken for another one when patients are added",
+            "%s cannot be written (%s), so nothing names this cohort: whether a patient was in a "
+            "training will be judged by ids and labels",
             path,
             error.strerror,
         )
-        return hashlib.sha256("\n".join(sorted(patients)).encode()).hexdigest()[:32]
+        return None

@@ -13,6 +13,8 @@ from mufnet_lightning.commands.options import option, word
 class Prepare:
     """Check a cohort, cut its paired crops, write a store. Stopped, it goes on where it was.
 
+    A cohort without a cohort.json is given one: its id tells that the cohort is the same when it grows.
+
     Args:
         cohort: folder with the tables
         store: folder to write
@@ -20,7 +22,7 @@ class Prepare:
         without_grades: patients.csv has no grade or label: a store for `mufnet predict` only
     """
 
-    cohort: Annotated[Path, word("COHORT")]
+    cohort: Annotated[Path, word("COHORT", there="cohort folder")]
     store: Annotated[Path, word("STORE")]
     margin: Annotated[float, option("SHARE")] = 0.0
     without_grades: bool = False

@@ -29,8 +29,8 @@ class StoreInfo:
         modalities: those of which there are crops.
         crops: files.
         digest: SHA-256 of all inputs, 64 hexadecimal digits: equal digests, equal crops.
-        cohort: what names the cohort, whatever was added to it and whatever the margin; None in a
-            store of a version that did not note it.
+        cohort: what names the cohort, whatever was added to it and whatever the margin; None where
+            nothing does (see `cohort.identity`), as in a store of a version that did not note it.
     """
 
     mufnet: str

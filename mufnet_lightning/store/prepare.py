@@ -202,7 +202,7 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
     if faults:
         shutil.rmtree(partial)
         return faults
-    cohort_id = tables.id or give_id(tables.folder, tables.patients["patient_id"])
+    cohort_id = tables.id or give_id(tables.folder)
     _finish(partial, rows, digest, cohort_id, settings)
     move_into_place(partial, target)
     return []
@@ -217,7 +217,11 @@ def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
 
 
 def _finish(
-    partial: Path, rows: list[dict[str, Any]], digest: str, cohort_id: str, settings: _Settings
+    partial: Path,
+    rows: list[dict[str, Any]],
+    digest: str,
+    cohort_id: str | None,
+    settings: _Settings,
 ) -> None:
     manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
     manifest.to_csv(partial / "manifest.csv", index=False, lineterminator="\n")

@@ -70,7 +70,7 @@ class CropStore:
 
     @property
     def cohort(self) -> str | None:
-        """What names the cohort, however it grew and whatever the margin; None in older stores."""
+        """What names the cohort, however it grew and whatever the margin; None where nothing does."""
         return self.info.cohort
 
     @property

@@ -252,23 +252,19 @@ def test_the_name_decides_no_pixel_and_no_digest(
     assert CropStore.open(store.root).cohort == "another"
 
 
-def test_a_cohort_that_cannot_be_written_to_is_named_after_its_patients(
-    cohort: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_nothing_names_a_cohort_that_cannot_be_written_to_and_its_store_is_whole(
+    cohort: Path, whole_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (cohort / "cohort.json").unlink()
     (cohort / ".cohort.json.lock").mkdir()  # for root every folder can be written to
-    ids: set[str | None] = set()
-    for name in ("one", "two"):
-        assert main(["prepare", str(cohort), str(tmp_path / name), f"--margin={len(ids)}"]) == 0
-        err = capsys.readouterr().err
-        assert err.startswith(f"mufnet: {cohort / 'cohort.json'} cannot be written (Is a directory)")
-        assert "taken for another one when patients are added" in err
-        ids.add(CropStore.open(tmp_path / name).cohort)
-    assert len(ids) == 1
-    assert not (cohort / "cohort.json").exists()
+    assert main(["prepare", str(cohort), str(tmp_path / "store")]) == 0
+    path = cohort / "cohort.json"
+    err = capsys.readouterr().err
+    assert err.startswith(f"mufnet: {path} cannot be written (Is a directory), so nothing names this")
+    assert not path.exists()
+    store = CropStore.open(tmp_path / "store")
+    assert store.cohort is None
+    assert contents(store.root) == contents(whole_store)
 
 
 def test_a_store_of_the_code_before_has_no_name_and_stays_as_it_is(
