@@ -87,14 +87,21 @@ class RunLogger(MLFlowLogger):
         """Whether there is a run yet; it is created on first use."""
         return self._initialized
 
+    @rank_zero_only
     def describe(self, data: RoiPairDataModule) -> None:
-        """Name and tag a run that is not opened yet, as far as that was left open."""
-        if self.opened or self.resumed:
+        """Name and tag the run, as far as that was left open; Lightning opens it before any data."""
+        if self.resumed:
             return
         arm = arm_name(data.modalities)
         known = {"arm": arm, "fold": str(data.fold), "protocol": data.protocol, **commit_tags()}
-        self.tags = {**known, **(self.tags or {})}
-        self._run_name = self._run_name or f"{arm}-fold{data.fold}"
+        tags = dict(self.tags or {})
+        for name, value in known.items():
+            if name not in tags:
+                self.experiment.set_tag(self.run, name, value)
+        self.tags = {**known, **tags}
+        if self._run_name is None:
+            self._run_name = f"{arm}-fold{data.fold}"
+            self.experiment.update_run(self.run, name=self._run_name)
 
     @rank_zero_only
     def watch_machine(self) -> None:
