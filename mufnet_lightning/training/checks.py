@@ -15,24 +15,21 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import Checkpoint
-from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.vocabulary import METRIC_NAMES
 
 log = logging.getLogger(__name__)
 
 
-def check_selection(selection: SelectedCheckpoint, data: RoiPairDataModule) -> None:
-    """Refuse to select on a part that is not scored."""
-    part, _, name = str(selection.monitor).partition("/")
+def check_selection(monitor: str | None, data: RoiPairDataModule) -> None:
+    """Refuse to select by a number that is not there: of a part that is not scored."""
+    part, _, name = str(monitor).partition("/")
     if part not in ("val", "test_watched") or name not in METRIC_NAMES:
         raise InputFault(
-            f"checkpoint.monitor is {selection.monitor}, expected val/ or test_watched/ "
+            f"checkpoint.monitor is {monitor}, expected val/ or test_watched/ "
             f"and one of {', '.join(METRIC_NAMES)}"
         )
-    if selection.kind == "optimistic" and not data.watch_test:
-        raise InputFault(
-            f"checkpoint.monitor is {selection.monitor}, which needs data.watch_test: true"
-        )
+    if part == "test_watched" and not data.watch_test:
+        raise InputFault(f"checkpoint.monitor is {monitor}, which needs data.watch_test: true")
 
 
 def check_optimisation(optimizer: Namespace | None, schedule: Namespace | None) -> None:

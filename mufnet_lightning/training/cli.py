@@ -59,13 +59,15 @@ class MufnetCLI(ParsedCLI):
             super().instantiate_classes()
         except MisconfigurationException as error:
             raise InputFault(one_sentence(str(error))) from None
-        except ModuleNotFoundError as error:
-            raise InputFault(f"the configuration asks for more than is installed: {error}") from None
         except Exception as error:
-            fault = _fault_behind(error)
-            if fault is None:
-                raise
-            raise fault from None
+            cause = _cause(error)
+            if isinstance(cause, InputFault):
+                raise cause from None
+            if isinstance(cause, ModuleNotFoundError):
+                raise InputFault(
+                    f"the configuration asks for more than is installed: {cause}"
+                ) from None
+            raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's logger and callbacks beside those that were asked for."""
@@ -186,7 +188,7 @@ class MufnetCLI(ParsedCLI):
             InputFault: with what is wrong.
         """
         data = self.datamodule
-        check_selection(self.selection, data)
+        check_selection(self.selection.monitor, data)
         data.prepare_data()
         data.setup("fit")
         self.check_unseen("val", "test")
@@ -267,8 +269,8 @@ def _protocol_of(reference: str) -> str:
         return "from_file"
 
 
-def _fault_behind(error: BaseException | None) -> InputFault | None:
-    """The fault that a class raised when jsonargparse built it, which wraps it in words of its own."""
-    while error is not None and not isinstance(error, InputFault):
+def _cause(error: BaseException | None) -> BaseException | None:
+    """What a class raised when jsonargparse built it, which wraps it in words of its own."""
+    while error is not None and not isinstance(error, InputFault | ModuleNotFoundError):
         error = error.__cause__ or error.__context__
     return error
