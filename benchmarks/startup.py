@@ -2,8 +2,8 @@
 
     python benchmarks/startup.py --before /path/to/older/.venv/bin/python --into docs/startup.md
 
-Each command runs in a folder of its own: once to warm the system's file cache, then `--times` times, of
-which the least counts. With `--into`, the table replaces the one in that file. It wants a quiet machine.
+Each command runs in a folder of its own: once to warm the system's file cache, then `--times` times,
+of which the least counts. With `--into`, the table replaces the one in that file.
 """
 
 from __future__ import annotations

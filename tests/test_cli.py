@@ -114,6 +114,10 @@ def test_a_mistake_is_one_sentence_with_exit_code_2(
         ["compare", "--leve", "patient"],
         ["explain", "--run", "x", "--method", "gram"],
         ["report"],
+        ["prepare", "gone", "store"],
+        ["characteristics", "gone.csv", "--by", "grade"],
+        ["explain", "--run", "x", "--store", "gone"],
+        ["report", "demo", "--cohort", "gone"],
         ["ui", "--port", "x"],
     ],
 )
@@ -132,7 +136,7 @@ def test_what_is_interrupted_ends_with_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mufnet_lightning.commands.prepare.Prepare.run", interrupt)
-    assert main(["prepare", "a", "b"]) == 130
+    assert main(["prepare", ".", "b"]) == 130
     assert capsys.readouterr().err == "mufnet: interrupted; the same command goes on\n"
 
 
@@ -143,7 +147,7 @@ def test_a_fault_of_ours_ends_with_1_and_a_traceback(
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("mufnet_lightning.commands.prepare.Prepare.run", fail)
-    assert main(["prepare", "a", "b"]) == 1
+    assert main(["prepare", ".", "b"]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("Traceback")
     assert printed.endswith("RuntimeError: a bug\n")

@@ -21,7 +21,7 @@ class Ceilings:
         study: MLflow experiment of the runs
     """
 
-    cohort: Annotated[Path, word("COHORT")]
+    cohort: Annotated[Path, word("COHORT", there="cohort folder")]
     study: Annotated[str, option("NAME")] = "demo"
 
     def run(self) -> None:

@@ -23,7 +23,7 @@ class Characteristics:
         format: what is printed
     """
 
-    patients: Annotated[Path, word("PATIENTS.csv")]
+    patients: Annotated[Path, word("PATIENTS.csv", there="file")]
     by: Annotated[str, option("COLUMN")]
     variables: Annotated[tuple[str, ...], several("A,B,...")] = ()
     categories: Annotated[tuple[str, ...], several("A,...")] = ()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from mufnet_lightning.commands.options import again, option
 from mufnet_lightning.explain.options import ExplainOptions, Method, Target
+from mufnet_lightning.store.info import StoreInfo
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,13 @@ class Explain:
     steps: Annotated[int, option("N")] = 10
     store: Annotated[str | None, option("DIR")] = None
     device: str = "auto"
-    phantom: Annotated[Path | None, option("COHORT")] = None
+    phantom: Annotated[Path | None, option("COHORT", there="cohort folder")] = None
     out: Annotated[Path | None, option("DIR")] = None
 
     def run(self) -> None:
         """Print the measures; pictures and tables go into the run, and to `out`."""
+        if self.store:
+            StoreInfo.read(Path(self.store))
         from mufnet_lightning.study.explain_folds import ExplainRequest, explain_run
         from mufnet_lightning.training.messages import quiet_libraries
 

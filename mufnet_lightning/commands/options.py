@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
+from pathlib import Path
 from typing import (
     Any,
     ClassVar,
@@ -62,17 +63,19 @@ class Form:
         way: as one value, or a list by commas, again and again, or as words; or it is for `mufnet fit`.
         dash: whether it is an option.
         called: name of the option where it is not the field's.
+        there: what has to be there under the path that is given.
     """
 
     value: str | None = None
     way: Literal["one", "commas", "again", "words", "fit"] = "one"
     dash: bool = True
     called: str | None = None
+    there: Literal["file", "cohort folder"] | None = None
 
 
-def word(value: str) -> Form:
+def word(value: str, there: Literal["file", "cohort folder"] | None = None) -> Form:
     """A word without a dash; may be left out if the field has a default."""
-    return Form(value, dash=False)
+    return Form(value, dash=False, there=there)
 
 
 def words(value: str, dash: bool = False) -> Form:
@@ -80,9 +83,11 @@ def words(value: str, dash: bool = False) -> Form:
     return Form(value, "words", dash)
 
 
-def option(value: str, called: str | None = None) -> Form:
-    """An option whose value the help calls so; the option is called as the field unless told."""
-    return Form(value, called=called)
+def option(
+    value: str, called: str | None = None, there: Literal["file", "cohort folder"] | None = None
+) -> Form:
+    """An option whose value the help calls so; the option is called as the field unless given."""
+    return Form(value, called=called, there=there)
 
 
 def several(value: str) -> Form:
@@ -104,7 +109,7 @@ def parse(command: type[AnyCommand], verb: str, arguments: Sequence[str]) -> Any
     """Make a verb's options of the words behind it.
 
     Raises:
-        InputFault: an option is not known, or a value is not what it takes.
+        InputFault: an option is not known, a value is not what it takes, or a file is not there.
         SystemExit: the help was asked for, and has been printed.
     """
     given = fields_of(command)
@@ -118,8 +123,14 @@ def parse(command: type[AnyCommand], verb: str, arguments: Sequence[str]) -> Any
             value = read[one.name]
             if one.default is False and not isinstance(value, bool):
                 raise InputFault(f"{one.flag}: expected true or false, got {value!r}")
+            if one.form.there and value is not None and not _is_there(value, one.form.there):
+                raise InputFault(f"there is no {one.form.there} {value}")
             values[one.field] = tuple(value) if isinstance(value, list) else value
     return command(**values)
+
+
+def _is_there(path: Path, what: str) -> bool:
+    return path.is_file() if what == "file" else path.is_dir()
 
 
 def verb_parser(command: type[Command], verb: str) -> ArgumentParser:

@@ -78,9 +78,12 @@ class _Given:
         setting = _without_class(name.removeprefix("--").removesuffix("+"))
         if self._is_whole(setting, value) or not self._is_plain(setting):
             return
-        self.words.append((setting, f"--{setting}{plus}" + ("" if value is None else f"={value}")))
+        read = None if value is None else _scalar(value)
+        if value is None or not self._is_unset(setting, read):
+            text = "" if value is None else f"={value}"
+            self.words.append((setting, f"--{setting}{plus}{text}"))
         if value is not None and not plus:
-            self._set(setting, _scalar(value))
+            self._set(setting, read)
 
     def add_file(self, file: Path) -> None:
         """A configuration file; one that is no mapping is left to the real parser."""
@@ -104,7 +107,11 @@ class _Given:
             if setting.type is not None:
                 parser.add_argument(*setting.flags, dest=setting.name, type=type_of(setting.type))
         for file, settings in self.files:
-            judged = {name: value for name, value in settings.items() if not self._is_opaque(name)}
+            judged = {
+                name: value
+                for name, value in settings.items()
+                if not self._is_opaque(name) and not self._is_unset(name, value)
+            }
             try:
                 parser.parse_object(_nested(judged), defaults=False)
             except InputFault as fault:
@@ -137,6 +144,10 @@ class _Given:
 
     def _is_plain(self, name: str) -> bool:
         return not any(name == one or name.startswith(f"{one}.") for one in self._open)
+
+    def _is_unset(self, name: str, value: Any) -> bool:
+        """The real parser lets null pass for any argument of a class."""
+        return value is None and name.partition(".")[0] in SECTION_CLASSES and name in self.values
 
     def _is_opaque(self, name: str) -> bool:
         section = name.partition(".")[0]

@@ -24,7 +24,7 @@ class Report:
     """
 
     study: Annotated[str, word("STUDY")]
-    cohort: Annotated[Path | None, option("DIR")] = None
+    cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
     out: Annotated[Path | None, option("FILE")] = None
     no_record: bool = False
 

@@ -29,7 +29,7 @@ class Study:
 
     arms: Annotated[tuple[str, ...], words("CONFIG", dash=True)] = ARMS
     config: Annotated[tuple[str, ...], again("FILE")] = ()
-    patients: Annotated[Path | None, option("FILE")] = None
+    patients: Annotated[Path | None, option("FILE", there="file")] = None
     out: Annotated[Path, option("DIR")] = Path("results")
     fit: Annotated[tuple[str, ...], rest()] = ()
 

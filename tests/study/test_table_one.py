@@ -87,7 +87,7 @@ def test_a_table_with_labels_only_and_na_among_numbers(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["nowhere.csv", "--by=grade"], "nowhere.csv cannot be read"),
+        (["nowhere.csv", "--by=grade"], "there is no file nowhere.csv"),
         (["patients.csv", "--by=sex"], "the table has no column sex"),
         (["patients.csv", "--by=patient_id"], "must have two values, but has 100"),
         (["patients.csv", "--by=grade", "--variables=age"], "the table has no column age"),
