@@ -65,7 +65,7 @@ class Configuration:
         return {
             **self.settings,
             **{
-                section: {"class_path": path, "init_args": self.settings[section]}
+                section: {"class_path": path, "init_args": dict(self.settings[section])}
                 for section, path in classes.items()
             },
         }
