@@ -1,6 +1,6 @@
 """`mufnet explain`: where a past run's network looks; a cross-validation is explained fold by fold.
 
-What can be refused without torch is refused before it is imported.
+What can be refused at once is refused before torch and statistics are imported.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.options import ExplainOptions
-from mufnet_lightning.explain.record import record_pooled_explanations
-from mufnet_lightning.explain.tables import printed
 from mufnet_lightning.study.out_folder import make_folder
 from mufnet_lightning.tracking.runs import find_run, finished_folds
 
@@ -66,6 +64,8 @@ def explain_run(request: ExplainRequest) -> None:
     folds = finished_folds(run) if run.is_cv else {}
     if run.is_cv and not folds:
         raise InputFault(f"{request.run}: this cross-validation has no finished fold to explain")
+    from mufnet_lightning.explain.record import record_pooled_explanations
+    from mufnet_lightning.explain.tables import printed
     from mufnet_lightning.inference.trained import load_trained
     from mufnet_lightning.phantom.truth import PhantomTruth
     from mufnet_lightning.study.explain_fold import explain_patients, explain_test_part
