@@ -48,7 +48,7 @@ def test_there_are_ten_names_and_each_is_there() -> None:
     for name in mufnet_lightning.__all__:
         assert getattr(mufnet_lightning, name).__name__ == name
     with pytest.raises(AttributeError, match="has no attribute 'fit'"):
-        _ = mufnet_lightning.fit  # type: ignore[attr-defined]
+        _ = mufnet_lightning.fit
     documented = DOCS.read_text(encoding="utf-8").partition("## The ten names")[2]
     assert all(f"| `{name}" in documented for name in mufnet_lightning.__all__)
 
