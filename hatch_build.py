@@ -12,7 +12,7 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 RELATIVE_LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!\w+:|#)([^)\s]+)\)")
 
 
-class ConfigsInside(BuildHookInterface):
+class ConfigsInside(BuildHookInterface[Any]):
     """configs/ stands once, in the repository: a wheel carries it, an editable install finds it."""
 
     PLUGIN_NAME = "custom"

@@ -119,7 +119,8 @@ def whole_configuration() -> str:
     judge = parser()
     config = judge.parse_args(["fit", "--config=fused"])["fit"]
     (verbs,) = (action.choices for action in judge._actions if action.dest == "subcommand")
-    return yaml.safe_dump(composed_configuration(verbs["fit"], config))
+    text: str = yaml.safe_dump(composed_configuration(verbs["fit"], config))
+    return text
 
 
 def accepts(words: Sequence[str]) -> bool:
