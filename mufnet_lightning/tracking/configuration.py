@@ -6,6 +6,7 @@ reads settings from it does not ask for the classes; `Configuration` has both.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

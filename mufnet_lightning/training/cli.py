@@ -106,7 +106,7 @@ class MufnetCLI(ParsedCLI):
     def _hand_over(self, data: RoiPairDataModule, model: MufNetModule) -> None:
         """What MLflow and the checkpoint know: the folds of the data, the network's first weights."""
         folds_from = data.folds_from
-        protocol = data.protocol
+        protocol: str = data.protocol
         if folds_from is not None:
             data.given_folds = FoldTable(
                 read_folds(resolve_artifact(folds_from, "folds.csv")), folds_from

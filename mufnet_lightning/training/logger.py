@@ -70,7 +70,8 @@ class RunLogger(MLFlowLogger):
                     store.delete_tag(run_id, "reason")  # why it broke off; it goes on
             else:
                 open_study(self._experiment_name)
-        return super().experiment
+        client: MlflowClient = super().experiment
+        return client
 
     @property
     def run(self) -> str:

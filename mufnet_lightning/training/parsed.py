@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from jsonargparse import Namespace
@@ -155,14 +156,16 @@ def lightning_parser() -> LightningArgumentParser:
 def _to_score_with(configuration: Configuration) -> dict[str, Any]:
     """What of a training's configuration counts later: not its machine, nor its run."""
     composed = configuration.composed()
-    kept = {
+    kept: dict[str, Any] = {
         key: composed[key]
         for key in ("seed_everything", "model", "data", "checkpoint", "explain")
         if key in composed
     }
-    kept["data"]["init_args"].pop("folds_from", None)  # the checkpoint has the table itself
+    # the checkpoint has the table itself
+    arguments = {k: v for k, v in composed["data"]["init_args"].items() if k != "folds_from"}
+    kept["data"] = {**composed["data"], "init_args": arguments}
     if "tracking" in composed:  # a notebook's training has none
-        kept["tracking"] = Tracking(study=composed["tracking"]["study"])
+        kept["tracking"] = asdict(Tracking(study=composed["tracking"]["study"]))
     return kept
 
 

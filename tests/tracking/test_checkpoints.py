@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,12 +21,12 @@ CONFIG = {"data": {"store": "s"}, "model": {"encoder": "b3"}}
 COHORT = {"digest": "d1", "cohort": "c1", "patients": {"P1": 0}, "train": ["P1"]}
 
 
-def record(**changes) -> dict:
+def record(**changes: Any) -> dict[str, Any]:
     given = {"config": yaml.safe_dump(CONFIG), "folds": "fold\n", "cohort": COHORT, "before": []}
     return checkpoint_record(**{**given, "run_id": "r1", **changes})
 
 
-def test_what_is_recorded_is_read_again(tmp_path: Path):
+def test_what_is_recorded_is_read_again(tmp_path: Path) -> None:
     content = {"state_dict": {"w": torch.ones(1)}, "hyper_parameters": {"encoder": "b3"}, **record()}
     torch.save(content, tmp_path / "a.ckpt")
     checkpoint = read_checkpoint(str(tmp_path / "a.ckpt"))
@@ -36,21 +37,21 @@ def test_what_is_recorded_is_read_again(tmp_path: Path):
     assert checkpoint.hyper_parameters == {"encoder": "b3"}
 
 
-def test_cohorts_of_the_initial_weights_are_kept_once_and_before_ones_own():
+def test_cohorts_of_the_initial_weights_are_kept_once_and_before_ones_own() -> None:
     other = {"digest": "d0", "patients": {"Q": 1}, "train": ["Q"]}
     assert trained_cohorts(record(before=[other])) == [other, COHORT]
     assert trained_cohorts(record(before=[COHORT, other])) == [other, COHORT]
     assert "mufnet_run" not in record(run_id=None)
 
 
-def test_what_version_01_had_in_its_module_is_no_argument_now():
+def test_what_version_01_had_in_its_module_is_no_argument_now() -> None:
     earlier = {"lr": 0.1, "momentum": 0.9, "encoder": "b3", "_class_path": "x", "lr_step": 4}
     content = {"state_dict": {}, "hyper_parameters": earlier, **record()}
     assert Checkpoint.of(content).hyper_parameters == {"encoder": "b3"}
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1], {"mufnet_config": ""}])
-def test_another_file_is_no_checkpoint_of_ours(tmp_path: Path, content):
+def test_another_file_is_no_checkpoint_of_ours(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "b.ckpt")
     with pytest.raises(InputFault, match="no weights and configuration"):
         read_checkpoint(str(tmp_path / "b.ckpt"))

@@ -22,7 +22,7 @@ def git(folder: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
-def test_an_installed_package_is_not_of_the_repository_that_it_lies_in(tmp_path: Path):
+def test_an_installed_package_is_not_of_the_repository_that_it_lies_in(tmp_path: Path) -> None:
     """As in a virtual environment inside somebody's repository."""
     git(tmp_path, "init", "-q")
     (tmp_path / "notes.txt").write_text("theirs")
@@ -46,7 +46,7 @@ def test_an_installed_package_is_not_of_the_repository_that_it_lies_in(tmp_path:
     assert asked() == git(tmp_path, "rev-parse", "HEAD") + "-dirty"
 
 
-def test_a_clone_has_its_commit():
+def test_a_clone_has_its_commit() -> None:
     commit = git_commit()
     inside = subprocess.run(
         ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"], capture_output=True, text=True

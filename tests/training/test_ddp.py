@@ -46,7 +46,7 @@ def drawn(path: Path) -> dict[int, list[int]]:
     return epochs
 
 
-def test_two_processes_share_the_draws_and_score_every_image_once(work, tiny):
+def test_two_processes_share_the_draws_and_score_every_image_once(work: Path, tiny: list[str]) -> None:
     Path("draw.py").write_text(DRAWN)
     words = [*tiny, "--trainer.max_epochs=2", "--data.batch_size=8"]
     spawn("draw.py", "fit", *words, "--trainer.logger=false", *TWO)

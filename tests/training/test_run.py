@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +53,9 @@ def files(run: Run, folder: str | None = None) -> set[str]:
 
 
 @pytest.mark.parametrize("arm", ["fused", "bmode", "ceus"])
-def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, capsys):
+def test_fit_leaves_a_run_that_explains_itself(
+    work: Path, tiny: list[str], phantom_store: Path, arm: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     tiny[0] = f"--config=configs/{arm}.yaml"
     assert main(["fit", *tiny, "--data.fold=2", "--trainer.max_epochs=2"]) == 0
     printed = capsys.readouterr()
@@ -85,6 +89,7 @@ def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, c
     # parameters, data and the metrics' curves
     assert run.data.params["model.encoder"] == "test_efficientnet"
     assert run.data.params["patients_test"] == "6"
+    assert run.inputs is not None
     (dataset,) = run.inputs.dataset_inputs
     assert CropStore.open(phantom_store).digest.startswith(dataset.dataset.digest)
     curve = mlflow_client().get_metric_history(run.info.run_id, "train/loss")
@@ -102,7 +107,9 @@ def test_fit_leaves_a_run_that_explains_itself(work, tiny, phantom_store, arm, c
     assert "Traceback" not in printed.err
 
 
-def test_predictions_are_the_contract_and_cover_validation_and_test(work, tiny, phantom_store):
+def test_predictions_are_the_contract_and_cover_validation_and_test(
+    work: Path, tiny: list[str], phantom_store: Path
+) -> None:
     assert main(["fit", *tiny]) == 0
     table = predictions(only_run())
     assert ",".join(table.columns) == COLUMNS
@@ -130,7 +137,7 @@ def test_predictions_are_the_contract_and_cover_validation_and_test(work, tiny, 
     assert metrics["test/patient_auc"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_each_part_has_its_clustered_interval_and_its_report(work, tiny):
+def test_each_part_has_its_clustered_interval_and_its_report(work: Path, tiny: list[str]) -> None:
     assert main(["fit", *tiny]) == 0
     run = only_run()
     report = json.loads(resolve_artifact(run.info.run_id, "evaluation/test.json").read_text())
@@ -147,7 +154,9 @@ def test_each_part_has_its_clustered_interval_and_its_report(work, tiny):
     assert metrics["test/brier"] == pytest.approx(np.mean((rows["score"] - rows["label"]) ** 2))
 
 
-def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(work, tiny, capsys):
+def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", "--config=configs/bmode.yaml", *tiny[1:]]) == 0
     baseline = only_run()
     assert main(["fit", *tiny, f"--tracking.baseline=runs:/{baseline.info.run_id}"]) == 0
@@ -169,7 +178,7 @@ def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(work, 
     assert len(all_runs()) == count
 
 
-def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work, tiny):
+def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work: Path, tiny: list[str]) -> None:
     for workers in (0, 0, 2, 2):
         words = [*tiny, "--trainer.max_epochs=2", f"--data.num_workers={workers}"]
         assert main(["fit", *words]) == 0
@@ -183,7 +192,7 @@ def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work, tiny):
         pd.testing.assert_frame_equal(predictions(other), predictions(first), check_exact=True)
 
 
-def test_another_seed_gives_another_network_on_the_same_patients(work, tiny):
+def test_another_seed_gives_another_network_on_the_same_patients(work: Path, tiny: list[str]) -> None:
     assert main(["fit", *tiny]) == 0
     assert main(["fit", *tiny, "--seed_everything=5"]) == 0
     a, b = (predictions(run) for run in all_runs())
@@ -191,7 +200,9 @@ def test_another_seed_gives_another_network_on_the_same_patients(work, tiny):
     assert (a["score"] != b["score"]).any()
 
 
-def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(work, tiny, capsys):
+def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *tiny]) == 0
     trained = only_run()
     before = predictions(trained)
@@ -217,7 +228,9 @@ def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(work, t
     assert len(all_runs()) == 2  # a prediction is no experiment
 
 
-def test_the_next_patient_needs_no_grade(work, tiny, tmp_path, phantom_store):
+def test_the_next_patient_needs_no_grade(
+    work: Path, tiny: list[str], tmp_path: Path, phantom_store: Path
+) -> None:
     assert main(["fit", *tiny]) == 0
     cohort = tmp_path / "new"
     cohort.symlink_to(phantom_store.parent / "cohort")
@@ -256,7 +269,9 @@ def grown(phantom_store: Path, name: str) -> None:
     assert store.manifest["patient_id"].nunique() == 60
 
 
-def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, phantom_store, capsys):
+def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
+    work: Path, tiny: list[str], phantom_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *tiny]) == 0
     trained = only_run()
     before = predictions(trained)
@@ -323,7 +338,9 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(work, tiny, ph
     assert "is not the one that this checkpoint was trained on" in capsys.readouterr().err
 
 
-def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(work, tiny, capsys):
+def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["--data.batch_size=3", "--trainer.limit_test_batches=0.2"]  # one batch of a patient
     assert main(["fit", *tiny, *words]) == 0
     told = " ".join(capsys.readouterr().err.split())  # the progress bar wraps lines
@@ -335,7 +352,9 @@ def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(work,
     assert "val/auc_ci_low" in run.data.metrics
 
 
-def test_no_test_batches_leave_the_rest_and_no_validation_is_told(work, tiny, capsys):
+def test_no_test_batches_leave_the_rest_and_no_validation_is_told(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *tiny, "--trainer.limit_val_batches=0"]) == 2
     assert "validation selects the checkpoint" in capsys.readouterr().err
     assert all_runs() == []
@@ -348,7 +367,7 @@ def test_no_test_batches_leave_the_rest_and_no_validation_is_told(work, tiny, ca
     assert "no epoch was trained" in capsys.readouterr().err
 
 
-def test_a_callback_may_stand_alone_in_the_configuration(work, tiny):
+def test_a_callback_may_stand_alone_in_the_configuration(work: Path, tiny: list[str]) -> None:
     Path("one.yaml").write_text(
         "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.EarlyStopping\n"
         "    init_args:\n      monitor: val/auc\n"
@@ -356,7 +375,7 @@ def test_a_callback_may_stand_alone_in_the_configuration(work, tiny):
     assert main(["fit", *tiny, "--config=one.yaml"]) == 0
 
 
-def test_a_patient_may_be_called_na(work, tiny, phantom_store):
+def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: Path) -> None:
     manifest = CropStore.open(phantom_store).manifest
     first = manifest["patient_id"].iloc[0]
     shutil.copytree(phantom_store, "na", ignore=shutil.ignore_patterns("cache*"))
@@ -417,7 +436,9 @@ def test_a_patient_may_be_called_na(work, tiny, phantom_store):
         (["--trainer.overfit_batches=1"], "trainer.overfit_batches would replace the class-balanced"),
     ],
 )
-def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(work, tiny, capsys, words, expected):
+def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str], words: list[str], expected: str
+) -> None:
     Path("wrong.yaml").write_text("data:\n  stor: x\n")
     Path("broken.yaml").write_text("data: [\n")
     Path("resumes.yaml").write_text("ckpt_path: last.ckpt\n")
@@ -430,7 +451,9 @@ def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(work, tiny, c
     assert all_runs() == []
 
 
-def test_fused_on_a_store_without_ceus_is_told(work, tiny, phantom_store, capsys):
+def test_fused_on_a_store_without_ceus_is_told(
+    work: Path, tiny: list[str], phantom_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clips = pd.read_csv(phantom_store.parent / "cohort" / "clips.csv", dtype=str)
     boxes = pd.read_csv(phantom_store.parent / "cohort" / "boxes.csv", dtype=str)
     Path("one").mkdir()
@@ -447,7 +470,9 @@ def test_fused_on_a_store_without_ceus_is_told(work, tiny, phantom_store, capsys
     assert main(["fit", *tiny, "--data.store=only_bmode", "--data.modalities=[bmode]"]) == 0
 
 
-def test_one_class_in_a_part_is_told(work, tiny, phantom_store, capsys):
+def test_one_class_in_a_part_is_told(
+    work: Path, tiny: list[str], phantom_store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = CropStore.open(phantom_store).manifest
     table = manifest[["patient_id", "label"]].drop_duplicates().reset_index(drop=True)
     low = table["label"] == 0
@@ -458,7 +483,7 @@ def test_one_class_in_a_part_is_told(work, tiny, phantom_store, capsys):
     assert "the test part of fold 0 has no image of high grade" in capsys.readouterr().err
 
 
-def test_folds_are_read_from_a_file_or_a_run(work, tiny):
+def test_folds_are_read_from_a_file_or_a_run(work: Path, tiny: list[str]) -> None:
     assert main(["fit", *tiny, "--data.split_seed=9"]) == 0
     first = only_run()
     assert main(["fit", *tiny, f"--data.folds_from={first.info.run_id}"]) == 0
@@ -469,7 +494,7 @@ def test_folds_are_read_from_a_file_or_a_run(work, tiny):
     assert set(predictions(third)["pair_id"]) != set(predictions(first)["pair_id"])
 
 
-def test_selecting_on_the_test_set_is_possible_and_tagged(work, tiny):
+def test_selecting_on_the_test_set_is_possible_and_tagged(work: Path, tiny: list[str]) -> None:
     words = ["--data.watch_test=true", "--checkpoint.monitor=test_watched/accuracy"]
     assert main(["fit", *tiny, *words]) == 0
     run = only_run()
@@ -477,12 +502,14 @@ def test_selecting_on_the_test_set_is_possible_and_tagged(work, tiny):
     assert run.data.metrics["test_watched/auc"] == run.data.metrics["test/auc"]
 
 
-def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(work, tiny):
+def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(
+    work: Path, tiny: list[str]
+) -> None:
     assert main(["fit", *tiny]) == 0
     source = only_run().info.run_id
     trained = torch.load(resolve_checkpoint(source), weights_only=True)["state_dict"]
 
-    def begun(**options) -> dict[str, torch.Tensor]:
+    def begun(**options: Any) -> dict[str, torch.Tensor]:
         module = MufNetModule(encoder="test_efficientnet", init_from=source, **options)
         module.initial = read_checkpoint(source)
         module.initialise_weights()
@@ -501,7 +528,9 @@ def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(work, tiny
                 torch.testing.assert_close(single[name], value)
 
 
-def test_a_checkpoint_of_another_network_is_refused(work, tiny, capsys):
+def test_a_checkpoint_of_another_network_is_refused(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *tiny]) == 0
     run_id = only_run().info.run_id
     capsys.readouterr()
@@ -513,11 +542,13 @@ def test_a_checkpoint_of_another_network_is_refused(work, tiny, capsys):
 
 
 class _Bomb:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return os.mkdir, ("exploded",)
 
 
-def test_loading_a_checkpoint_runs_no_code_from_it(work, tiny, capsys):
+def test_loading_a_checkpoint_runs_no_code_from_it(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": _Bomb(), "mufnet_config": ""}, "bomb.ckpt")
     for words in (
         ["test", "--ckpt_path=bomb.ckpt"],
@@ -532,8 +563,10 @@ def test_loading_a_checkpoint_runs_no_code_from_it(work, tiny, capsys):
     assert Path("exploded").exists()  # the bomb was live
 
 
-def test_a_run_that_fails_says_so_and_why(work, tiny, monkeypatch):
-    def broken(self, batch, batch_idx):
+def test_a_run_that_fails_says_so_and_why(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: MufNetModule, batch: object, batch_idx: int) -> None:
         raise FloatingPointError("the loss is not a number")
 
     monkeypatch.setattr(MufNetModule, "training_step", broken)
@@ -542,8 +575,10 @@ def test_a_run_that_fails_says_so_and_why(work, tiny, monkeypatch):
     assert only_run().data.tags["reason"] == "FloatingPointError: the loss is not a number"
 
 
-def test_a_run_that_breaks_off_after_training_is_not_finished(work, tiny, monkeypatch):
-    def broken(self, batch, batch_idx):
+def test_a_run_that_breaks_off_after_training_is_not_finished(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: MufNetModule, batch: object, batch_idx: int) -> None:
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(MufNetModule, "test_step", broken)
@@ -553,7 +588,7 @@ def test_a_run_that_breaks_off_after_training_is_not_finished(work, tiny, monkey
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
+def test_a_run_that_is_stopped_says_so_and_can_go_on(work: Path, tiny: list[str], number: int) -> None:
     words = [*tiny, "--trainer.max_epochs=500"]
     process = subprocess.Popen(
         [sys.executable, "-m", "mufnet_lightning", "fit", *words], stderr=subprocess.PIPE, text=True
@@ -590,7 +625,7 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work, tiny, number):
     assert not list(Path("mlruns").glob("checkpoints/*"))
 
 
-def test_a_runs_configuration_given_back_repeats_it(work, tiny):
+def test_a_runs_configuration_given_back_repeats_it(work: Path, tiny: list[str]) -> None:
     words = ["--optimizer=Adam", "--optimizer.lr=0.01", "--data.split_seed=3"]
     assert main(["fit", *tiny, *words]) == 0
     first = only_run()
@@ -605,7 +640,7 @@ def test_a_runs_configuration_given_back_repeats_it(work, tiny):
 
 
 @pytest.mark.parametrize("schedule", ["CosineAnnealingLR", "ReduceLROnPlateau"])
-def test_optimiser_and_schedule_are_chosen_by_class(work, tiny, schedule):
+def test_optimiser_and_schedule_are_chosen_by_class(work: Path, tiny: list[str], schedule: str) -> None:
     own = {
         "CosineAnnealingLR": "--lr_scheduler.T_max=4",
         "ReduceLROnPlateau": "--lr_scheduler.patience=0",
@@ -617,7 +652,9 @@ def test_optimiser_and_schedule_are_chosen_by_class(work, tiny, schedule):
     assert rates[0].value == 0.01
 
 
-def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(work, tiny, capsys):
+def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *tiny, "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]) == 0
     assert only_run().info.status == "FINISHED"
     (table,) = Path("logs").rglob("metrics.csv")
@@ -628,12 +665,16 @@ def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(work, tin
     assert len(all_runs()) == count
 
 
-def test_a_profile_that_was_asked_for_is_printed(work, tiny, capfd):
+def test_a_profile_that_was_asked_for_is_printed(
+    work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     assert main(["fit", *tiny, "--trainer.profiler=simple"]) == 0
-    assert "Profiler Report" in capfd.readouterr().err
+    assert "Profiler Report" in capfd.readouterr().err + caplog.text  # caplog's where pytest logs
 
 
-def test_the_last_checkpoint_that_is_named_counts_and_c_is_config(work, tiny, capsys):
+def test_the_last_checkpoint_that_is_named_counts_and_c_is_config(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["fit", *tiny]) == 0
     run_id = only_run().info.run_id
     assert main(["test", "--ckpt_path=nowhere.ckpt", f"--ckpt_path={run_id}"]) == 0
@@ -646,7 +687,7 @@ def test_the_last_checkpoint_that_is_named_counts_and_c_is_config(work, tiny, ca
         assert "there is no crop store at nowhere" in capsys.readouterr().err
 
 
-def test_one_commands_checkpoint_is_not_the_next_ones(work, tiny):
+def test_one_commands_checkpoint_is_not_the_next_ones(work: Path, tiny: list[str]) -> None:
     """Nothing of a command lives on in the process: two in one process do not know of each other."""
     assert main(["fit", *tiny]) == 0
     scored = MufnetCLI(["test", f"--ckpt_path={only_run().info.run_id}", "--explain.enabled=false"])
@@ -655,13 +696,15 @@ def test_one_commands_checkpoint_is_not_the_next_ones(work, tiny):
     assert scored.checkpoint.digest == scored.datamodule.store.digest
 
 
-def test_what_would_be_run_can_be_had_without_running_it(work, tiny):
+def test_what_would_be_run_can_be_had_without_running_it(work: Path, tiny: list[str]) -> None:
     cli = MufnetCLI(tiny, run=False)
     assert "ckpt_path" not in cli.composed_config()
     assert cli.composed_config()["data"]["init_args"]["image_size"] == 32
 
 
-def test_weights_that_cannot_be_fetched_are_told_and_never_replaced(work, tiny, monkeypatch, capsys):
+def test_weights_that_cannot_be_fetched_are_told_and_never_replaced(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -14,7 +14,7 @@ from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
 from mufnet_lightning.training.callbacks.predictions import part_table
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.vocabulary import METRIC_NAMES, arm_name
+from mufnet_lightning.vocabulary import METRIC_NAMES, Part, arm_name
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Evaluation(Callback):
     def __init__(self, baseline: ScoredArm | None = None) -> None:
         self.baseline = baseline
 
-    def check_baseline(self, data: RoiPairDataModule, *parts: str) -> None:
+    def check_baseline(self, data: RoiPairDataModule, *parts: Part) -> None:
         """Refuse a baseline that was not scored on the images of this run's parts.
 
         Raises:
@@ -55,7 +55,7 @@ class Evaluation(Callback):
         """After `test`."""
         self._record(trainer, pl_module, "test")
 
-    def _record(self, trainer: Trainer, pl_module: LightningModule, part: str) -> None:
+    def _record(self, trainer: Trainer, pl_module: LightningModule, part: Part) -> None:
         logger = trainer.logger
         if not isinstance(logger, RunLogger) or not trainer.is_global_zero:
             return
@@ -71,5 +71,5 @@ class Evaluation(Callback):
         added = {f"{part}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
         logger.log_metrics(added, step=trainer.current_epoch)
 
-    def _matched(self, table: pd.DataFrame, part: str, data: RoiPairDataModule) -> MatchedScores:
+    def _matched(self, table: pd.DataFrame, part: Part, data: RoiPairDataModule) -> MatchedScores:
         return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)
