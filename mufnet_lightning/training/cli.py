@@ -39,7 +39,7 @@ from mufnet_lightning.training.checks import (
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
-from mufnet_lightning.vocabulary import arm_name
+from mufnet_lightning.vocabulary import Part, arm_name
 
 
 class MufnetCLI(ParsedCLI):
@@ -220,7 +220,7 @@ class MufnetCLI(ParsedCLI):
         self._keep(selected)
         self._print("val", "test")
 
-    def _score_again(self, verb: str, part: str, ckpt_path: str) -> None:
+    def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
         with recorded(self.trainer):
             self.check_unseen(part)
             self.evaluation.check_baseline(self.datamodule, part)

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from mlflow.entities import Run
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from torch import Tensor
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.data.datamodule import RoiPairDataModule
@@ -24,22 +26,24 @@ from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 
 
-def runs() -> dict[str, object]:
+def runs() -> dict[str, Run]:
     store = mlflow_client()
     ids = [e.experiment_id for e in store.search_experiments()]
     return {run.info.run_id: run for run in store.search_runs(ids)}
 
 
-def of_verb(verb: str, **tags: str) -> list:
+def of_verb(verb: str, **tags: str) -> list[Run]:
     wanted = {"verb": verb, **tags}
     return [run for run in runs().values() if wanted.items() <= run.data.tags.items()]
 
 
-def artifact(run, name: str) -> pd.DataFrame:
+def artifact(run: Run, name: str) -> pd.DataFrame:
     return pd.read_csv(resolve_artifact(run.info.run_id, name), dtype={"patient_id": str})
 
 
-def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phantom_store, capfd):
+def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(
+    work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     manifest = CropStore.open(phantom_store).manifest
     patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
     split = make_folds(patients, "paper", n_folds=2).query("fold == 0 and part == 'test'")
@@ -123,8 +127,8 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phanto
                 name: [p.value for p in mlflow_client().get_metric_history(child.info.run_id, name)][:3]
                 for name in ("val/auc", "test_watched/accuracy")
             }
-            test = history["test_watched/accuracy"]
-            gains.append(max(test) - test[int(np.argmax(history["val/auc"]))])
+            watched = history["test_watched/accuracy"]
+            gains.append(max(watched) - watched[int(np.argmax(history["val/auc"]))])
     assert len(gains) == one["runs"] == 2
     assert one["metrics"]["accuracy"]["optimism"] == pytest.approx(np.mean(gains))
     assert one["metrics"]["accuracy"]["optimism"] >= 0
@@ -132,7 +136,9 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(work, tiny, phanto
     assert "Optimism of selecting the epoch on the test set" in capfd.readouterr().out
 
 
-def test_a_configuration_that_no_fold_can_run_opens_no_run(work, tiny, capfd):
+def test_a_configuration_that_no_fold_can_run_opens_no_run(
+    work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     assert main(["cv", *tiny, "--data.batch_size=1000"]) == 2
     assert "data.batch_size is 1000" in capfd.readouterr().err
     assert runs() == {}
@@ -149,13 +155,17 @@ def test_a_configuration_that_no_fold_can_run_opens_no_run(work, tiny, capfd):
         "--trainer.limit_val_batches=0.5",
     ],
 )
-def test_what_leaves_nothing_to_pool_is_refused(work, tiny, capfd, word):
+def test_what_leaves_nothing_to_pool_is_refused(
+    work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str], word: str
+) -> None:
     assert main(["cv", *tiny, word]) == 2
     assert f"cv cannot take {word.split('=')[0]}" in capfd.readouterr().err
     assert runs() == {}
 
 
-def test_some_folds_now_and_the_whole_study_later(work, tiny, phantom_store, capfd):
+def test_some_folds_now_and_the_whole_study_later(
+    work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ["cv", *tiny, "--data.n_folds=2", "--data.protocol=nested"]
     assert main([*words, "--fold=0,7"]) == 2
     assert "--fold 7: the folds are 0, 1" in capfd.readouterr().err
@@ -217,7 +227,9 @@ def test_some_folds_now_and_the_whole_study_later(work, tiny, phantom_store, cap
     assert "were scored on different patients" in capfd.readouterr().err
 
 
-def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tiny, monkeypatch, capfd):
+def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     settings = [
         "--data.n_folds=2",
         "--model.dropout=0.5",
@@ -232,7 +244,7 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
 
     train = MufNetModule.training_step
 
-    def dies_in_epoch_2(self, batch, batch_idx):
+    def dies_in_epoch_2(self: MufNetModule, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         if self.current_epoch == 2:
             raise FloatingPointError("the machine is gone")
         return train(self, batch, batch_idx)
@@ -266,8 +278,8 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(work, tin
 
 
 def test_arms_that_cannot_use_the_same_images_are_told_before_training(
-    work, tiny, phantom_store, capfd
-):
+    work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(phantom_store, "some", ignore=shutil.ignore_patterns("cache*"))
     manifest = pd.read_csv("some/manifest.csv", dtype=str, keep_default_na=False)
     manifest.loc[::3, "ceus_path"] = ""
@@ -283,7 +295,9 @@ def test_arms_that_cannot_use_the_same_images_are_told_before_training(
     assert len(data.usable_rows) == 60
 
 
-def test_two_at_once_are_refused_and_a_terminated_one_says_so(work, tiny, capfd):
+def test_two_at_once_are_refused_and_a_terminated_one_says_so(
+    work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
     words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=500"]
     process = subprocess.Popen([sys.executable, "-m", "mufnet_lightning", *words])
     deadline = time.monotonic() + 240

@@ -52,7 +52,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("tracking.parent_run", "r1"),
     ],
 )
-def test_what_changes_no_weight_changes_no_identity(path, value):
+def test_what_changes_no_weight_changes_no_identity(path: str, value: object) -> None:
     assert identity(changed(path, value), "d", "folds") == identity(CONFIG, "d", "folds")
 
 
@@ -68,16 +68,16 @@ def test_what_changes_no_weight_changes_no_identity(path, value):
         ("model.class_path", "my.Model"),
     ],
 )
-def test_what_changes_a_result_changes_the_identity(path, value):
+def test_what_changes_a_result_changes_the_identity(path: str, value: object) -> None:
     assert identity(changed(path, value), "d", "folds") != identity(CONFIG, "d", "folds")
 
 
-def test_data_and_folds_count():
+def test_data_and_folds_count() -> None:
     names = {identity(CONFIG, digest, folds) for digest in "ab" for folds in ("x", "y")}
     assert len(names) == 4
 
 
-def test_code_counts_and_words_in_it_do_not(tmp_path: Path, monkeypatch):
+def test_code_counts_and_words_in_it_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "own_block.py"
     monkeypatch.syspath_prepend(str(tmp_path))
     config = changed("model.init_args.encoder", "own_block.Own")
@@ -93,14 +93,14 @@ def test_code_counts_and_words_in_it_do_not(tmp_path: Path, monkeypatch):
     assert names[0] == names[1] != names[2]
 
 
-def test_every_file_that_is_said_to_train_is_there():
+def test_every_file_that_is_said_to_train_is_there() -> None:
     files = list(identities._own_files())
     assert len(files) > 5
     assert all(file.is_file() for file in files)
     assert not any("report" in file.parts for file in files)
 
 
-def test_a_configuration_of_version_01_is_compared_with_the_defaults_of_what_is_new():
+def test_a_configuration_of_version_01_is_compared_with_the_defaults_of_what_is_new() -> None:
     earlier = {
         "seed_everything": 0,
         "data": {"store": "s", "fold": 0, "num_workers": 4, "image_size": 96, "folds_from": None},
@@ -119,7 +119,7 @@ def test_a_configuration_of_version_01_is_compared_with_the_defaults_of_what_is_
     assert not trains_the_same(earlier, changed("model.init_args.dropout", 0.5))
 
 
-def test_identity_keeps_the_given_configuration_as_it_was():
+def test_identity_keeps_the_given_configuration_as_it_was() -> None:
     before = copy.deepcopy(CONFIG)
     identity(CONFIG, "digest", "folds")
     assert before == CONFIG
