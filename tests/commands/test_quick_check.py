@@ -98,7 +98,6 @@ def folder(work: Path, phantom_store: Path) -> Path:
     for name, content in files.items():
         Path(f"{name}.yaml").write_text(yaml.safe_dump(content))
     Path("broken.yaml").write_text("data: [\n")
-    Path("whole.yaml").write_text(whole_configuration())
     Path("folds.csv").touch()
     return work
 
@@ -132,12 +131,16 @@ def accepts(words: Sequence[str]) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", TAKEN, ids=" ".join)
 def test_what_the_parser_takes_passes(words: list[str], folder: Path) -> None:
+    if "--config=whole.yaml" in words:
+        Path("whole.yaml").write_text(whole_configuration())
     assert accepts(words)
     check_run("fit", [*words, "--data.store=store"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "sentence"), REFUSED, ids=str)
 def test_what_is_refused_here_the_parser_refuses_too(
     words: list[str], sentence: str, folder: Path
@@ -149,6 +152,7 @@ def test_what_is_refused_here_the_parser_refuses_too(
     assert not accepts(words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_configuration_of_ours_passes(file: Path, folder: Path) -> None:
     assert accepts([f"--config={file.stem}"])
@@ -167,6 +171,7 @@ VALUES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_value_that_the_parser_takes_is_refused(data: st.DataObject, folder: Path) -> None:
