@@ -196,6 +196,16 @@ def test_out_has_tables_and_figures_that_open(
         assert (out / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_what_an_earlier_comparison_left_is_gone(arms: dict[str, pd.DataFrame]) -> None:
+    assert main(["compare", *FILES, "--out=out", "--no-record"]) == 0
+    Path("out/selection.csv").write_text("of an earlier call")
+    Path("out/mine.txt").write_text("of somebody else")
+    assert main(["compare", *FILES, "--out=out", "--no-record"]) == 0
+    assert not Path("out/selection.csv").exists()
+    assert Path("out/mine.txt").exists()
+    assert not list(Path("out").glob(".partial*"))
+
+
 def test_arms_can_be_named_and_equal_names_are_told_apart(
     arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,8 +289,10 @@ def test_bootstrap_intervals_are_near_the_analytic_ones(
 
 
 def test_a_comparison_is_recorded_once(
-    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
+    arms: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # somebody may commit meanwhile
+    monkeypatch.setattr("mufnet_lightning.study.compare.git_commit", lambda: "0123456")
     assert main(["compare", *FILES, "--study=mine"]) == 0
     assert main(["compare", *FILES, "--study=mine"]) == 0
     (run,) = find_runs(open_study("mine"))
