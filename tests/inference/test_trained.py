@@ -58,6 +58,7 @@ def train(
     return folder / "selected.ckpt", prediction_table(batches, module.latest["test"], "test")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modalities", [["bmode", "ceus"], ["ceus"]])
 def test_scores_are_those_of_its_training_to_the_bit(
     phantom_store: Path, tmp_path: Path, modalities: list[str]
@@ -71,6 +72,7 @@ def test_scores_are_those_of_its_training_to_the_bit(
     pd.testing.assert_frame_equal(scored(trained, "test"), before, check_exact=True)
 
 
+@pytest.mark.slow
 def test_own_blocks_come_back_by_their_class_paths(
     phantom_store: Path, tmp_path: Path, own_blocks: ModuleType
 ) -> None:
@@ -103,6 +105,7 @@ def test_own_blocks_come_back_by_their_class_paths(
         assert own_blocks.MADE == []
 
 
+@pytest.mark.slow
 def test_it_keeps_its_folds_in_a_store_that_has_grown(
     phantom_store: Path, tmp_path: Path, own_blocks: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:

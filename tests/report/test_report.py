@@ -22,6 +22,8 @@ from mufnet_lightning.report.tripod import ITEMS, checklist
 from mufnet_lightning.study.compare import compare
 from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, resolve_artifact
 
+pytestmark = pytest.mark.slow  # they share runs that are trained first
+
 STUDY = "a <b>bold</b> & brave study"
 VOID = {"meta", "link", "img", "br"}
 

@@ -22,6 +22,7 @@ def leave_run(arm: str, table: pd.DataFrame, study: str = "demo") -> None:
     mlflow_client().set_terminated(run.info.run_id)
 
 
+@pytest.mark.slow
 def test_an_arm_that_knows_the_truth_reaches_it_and_an_older_run_is_not_taken(
     work: Path, phantom_store: Path
 ) -> None:

@@ -41,6 +41,7 @@ def artifact(run: Run, name: str) -> pd.DataFrame:
     return pd.read_csv(resolve_artifact(run.info.run_id, name), dtype={"patient_id": str})
 
 
+@pytest.mark.slow
 def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(
     work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +164,7 @@ def test_what_leaves_nothing_to_pool_is_refused(
     assert runs() == {}
 
 
+@pytest.mark.slow
 def test_some_folds_now_and_the_whole_study_later(
     work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +229,7 @@ def test_some_folds_now_and_the_whole_study_later(
     assert "were scored on different patients" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(
     work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +298,7 @@ def test_arms_that_cannot_use_the_same_images_are_told_before_training(
     assert len(data.usable_rows) == 60
 
 
+@pytest.mark.slow
 def test_two_at_once_are_refused_and_a_terminated_one_says_so(
     work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,8 @@ from mufnet_lightning.tracking.runs import (
     resolve_artifact,
 )
 
+pytestmark = pytest.mark.slow  # they share runs that are trained first
+
 MADE = {"panels.png", "panels.pdf", "images.csv", "checks.csv", "summary.json"}
 IDS = {"pair_id": str, "patient_id": str}
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
@@ -46,6 +47,7 @@ def drawn(path: Path) -> dict[int, list[int]]:
     return epochs
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_draws_and_score_every_image_once(work: Path, tiny: list[str]) -> None:
     Path("draw.py").write_text(DRAWN)
     words = [*tiny, "--trainer.max_epochs=2", "--data.batch_size=8"]

@@ -137,6 +137,7 @@ def test_predictions_are_the_contract_and_cover_validation_and_test(
     assert metrics["test/patient_auc"] == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_each_part_has_its_clustered_interval_and_its_report(work: Path, tiny: list[str]) -> None:
     assert main(["fit", *tiny]) == 0
     run = only_run()
@@ -154,6 +155,7 @@ def test_each_part_has_its_clustered_interval_and_its_report(work: Path, tiny: l
     assert metrics["test/brier"] == pytest.approx(np.mean((rows["score"] - rows["label"]) ** 2))
 
 
+@pytest.mark.slow
 def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -178,6 +180,7 @@ def test_a_named_baseline_is_tested_against_and_must_have_scored_the_same(
     assert len(all_runs()) == count
 
 
+@pytest.mark.slow
 def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work: Path, tiny: list[str]) -> None:
     for workers in (0, 0, 2, 2):
         words = [*tiny, "--trainer.max_epochs=2", f"--data.num_workers={workers}"]
@@ -192,6 +195,7 @@ def test_a_repeated_run_gives_the_same_bits_whatever_the_workers(work: Path, tin
         pd.testing.assert_frame_equal(predictions(other), predictions(first), check_exact=True)
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_network_on_the_same_patients(work: Path, tiny: list[str]) -> None:
     assert main(["fit", *tiny]) == 0
     assert main(["fit", *tiny, "--seed_everything=5"]) == 0
@@ -200,6 +204,7 @@ def test_another_seed_gives_another_network_on_the_same_patients(work: Path, tin
     assert (a["score"] != b["score"]).any()
 
 
+@pytest.mark.slow
 def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +233,7 @@ def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
     assert len(all_runs()) == 2  # a prediction is no experiment
 
 
+@pytest.mark.slow
 def test_the_next_patient_needs_no_grade(
     work: Path, tiny: list[str], tmp_path: Path, phantom_store: Path
 ) -> None:
@@ -269,6 +275,7 @@ def grown(phantom_store: Path, name: str) -> None:
     assert store.manifest["patient_id"].nunique() == 60
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
     work: Path, tiny: list[str], phantom_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -338,6 +345,7 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
     assert "is not the one that this checkpoint was trained on" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -352,6 +360,7 @@ def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(
     assert "val/auc_ci_low" in run.data.metrics
 
 
+@pytest.mark.slow
 def test_no_test_batches_leave_the_rest_and_no_validation_is_told(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -367,6 +376,7 @@ def test_no_test_batches_leave_the_rest_and_no_validation_is_told(
     assert "no epoch was trained" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_callback_may_stand_alone_in_the_configuration(work: Path, tiny: list[str]) -> None:
     Path("one.yaml").write_text(
         "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.EarlyStopping\n"
@@ -375,6 +385,7 @@ def test_a_callback_may_stand_alone_in_the_configuration(work: Path, tiny: list[
     assert main(["fit", *tiny, "--config=one.yaml"]) == 0
 
 
+@pytest.mark.slow
 def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: Path) -> None:
     manifest = CropStore.open(phantom_store).manifest
     first = manifest["patient_id"].iloc[0]
@@ -451,6 +462,7 @@ def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(
     assert all_runs() == []
 
 
+@pytest.mark.slow
 def test_fused_on_a_store_without_ceus_is_told(
     work: Path, tiny: list[str], phantom_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -483,6 +495,7 @@ def test_one_class_in_a_part_is_told(
     assert "the test part of fold 0 has no image of high grade" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_folds_are_read_from_a_file_or_a_run(work: Path, tiny: list[str]) -> None:
     assert main(["fit", *tiny, "--data.split_seed=9"]) == 0
     first = only_run()
@@ -494,6 +507,7 @@ def test_folds_are_read_from_a_file_or_a_run(work: Path, tiny: list[str]) -> Non
     assert set(predictions(third)["pair_id"]) != set(predictions(first)["pair_id"])
 
 
+@pytest.mark.slow
 def test_selecting_on_the_test_set_is_possible_and_tagged(work: Path, tiny: list[str]) -> None:
     words = ["--data.watch_test=true", "--checkpoint.monitor=test_watched/accuracy"]
     assert main(["fit", *tiny, *words]) == 0
@@ -502,6 +516,7 @@ def test_selecting_on_the_test_set_is_possible_and_tagged(work: Path, tiny: list
     assert run.data.metrics["test_watched/auc"] == run.data.metrics["test/auc"]
 
 
+@pytest.mark.slow
 def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(
     work: Path, tiny: list[str]
 ) -> None:
@@ -528,6 +543,7 @@ def test_init_from_takes_the_weights_and_a_new_head_for_other_classes(
                 torch.testing.assert_close(single[name], value)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_is_refused(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -546,6 +562,7 @@ class _Bomb:
         return os.mkdir, ("exploded",)
 
 
+@pytest.mark.slow
 def test_loading_a_checkpoint_runs_no_code_from_it(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -563,6 +580,7 @@ def test_loading_a_checkpoint_runs_no_code_from_it(
     assert Path("exploded").exists()  # the bomb was live
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_says_so_and_why(
     work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -575,6 +593,7 @@ def test_a_run_that_fails_says_so_and_why(
     assert only_run().data.tags["reason"] == "FloatingPointError: the loss is not a number"
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_off_after_training_is_not_finished(
     work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -587,6 +606,7 @@ def test_a_run_that_breaks_off_after_training_is_not_finished(
     assert "val/auc" in only_run().data.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_says_so_and_can_go_on(work: Path, tiny: list[str], number: int) -> None:
     words = [*tiny, "--trainer.max_epochs=500"]
@@ -625,6 +645,7 @@ def test_a_run_that_is_stopped_says_so_and_can_go_on(work: Path, tiny: list[str]
     assert not list(Path("mlruns").glob("checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_a_runs_configuration_given_back_repeats_it(work: Path, tiny: list[str]) -> None:
     words = ["--optimizer=Adam", "--optimizer.lr=0.01", "--data.split_seed=3"]
     assert main(["fit", *tiny, *words]) == 0
@@ -639,6 +660,7 @@ def test_a_runs_configuration_given_back_repeats_it(work: Path, tiny: list[str])
     assert first.data.params["data.split_seed"] == "3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["CosineAnnealingLR", "ReduceLROnPlateau"])
 def test_optimiser_and_schedule_are_chosen_by_class(work: Path, tiny: list[str], schedule: str) -> None:
     own = {
@@ -652,6 +674,7 @@ def test_optimiser_and_schedule_are_chosen_by_class(work: Path, tiny: list[str],
     assert rates[0].value == 0.01
 
 
+@pytest.mark.slow
 def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -665,6 +688,7 @@ def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(
     assert len(all_runs()) == count
 
 
+@pytest.mark.slow
 def test_a_profile_that_was_asked_for_is_printed(
     work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -672,6 +696,7 @@ def test_a_profile_that_was_asked_for_is_printed(
     assert "Profiler Report" in capfd.readouterr().err + caplog.text  # caplog's where pytest logs
 
 
+@pytest.mark.slow
 def test_the_last_checkpoint_that_is_named_counts_and_c_is_config(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -687,6 +712,7 @@ def test_the_last_checkpoint_that_is_named_counts_and_c_is_config(
         assert "there is no crop store at nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_commands_checkpoint_is_not_the_next_ones(work: Path, tiny: list[str]) -> None:
     """Nothing of a command lives on in the process: two in one process do not know of each other."""
     assert main(["fit", *tiny]) == 0
