@@ -3,7 +3,8 @@
     python benchmarks/startup.py --before /path/to/older/.venv/bin/python --into docs/startup.md
 
 Each install runs in a folder of its own, after a `fit --help` that warms the system's file cache and
-describes the parser; each command runs `--times` times, of which the least counts. With `--into`, the table replaces the one in that file.
+describes the parser; each command runs `--times` times, of which the least counts. With `--into`, the
+table replaces the one in that file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def seconds(
     taken = []
     for _ in range(times):
         start = time.perf_counter()
-        command = [python, "-m", "mufnet_lightning", *words]
+        command = [str(python), "-m", "mufnet_lightning", *words]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         taken.append(time.perf_counter() - start)
         if done.returncode != expected:
@@ -65,7 +66,7 @@ def prepare(python: Path, folder: Path, store: Path) -> None:
 
 def table(pythons: list[Path], folder: Path, times: int) -> str:
     """Markdown: a row a command, a column an install."""
-    here = [Path(sys.executable), "-m", "mufnet_lightning"]
+    here = [sys.executable, "-m", "mufnet_lightning"]
     subprocess.run([*here, "phantom", "cohort", *SMALL], cwd=folder, check=True, stdout=sys.stderr)
     subprocess.run([*here, "prepare", "cohort", "store"], cwd=folder, check=True, stdout=sys.stderr)
     folders = [folder / str(number) for number in range(len(pythons))]
