@@ -29,8 +29,8 @@ class Checkpoint:
         folds: the fold table of its training, as CSV text.
         digest: of the store that it was trained on.
         cohort: id of that store's cohort; None in those of version 0.1.
-        trained: the cohorts that trained it, also by way of its `init_from`: each with `digest`, `cohort`
-            (where known), `patients` (label by id) and `train` (ids).
+        trained: the cohorts that trained it, also by way of its `init_from`: each with `digest`,
+            `cohort` (where known), `patients` (label by id) and `train` (ids).
         run_id: of the run that wrote it.
     """
 

@@ -1,12 +1,11 @@
 """A run's composed configuration: read whichever version of this package wrote it.
 
-A configuration names the classes of network and data (`class_path`, `init_args`), as LightningCLI does. What
-reads settings from it does not ask for the classes; `Configuration` has both.
+A configuration names the classes of network and data (`class_path`, `init_args`), as LightningCLI
+does. What reads settings from it does not ask for the classes; `Configuration` has both.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +29,9 @@ class Configuration:
     """What a run was configured with.
 
     Attributes:
-        settings: by section (`data`, `model`, `trainer`, ...) and name; `data` and `model` are the arguments
-            of their classes, `optimizer` and `lr_scheduler` have `class_path` and `init_args`.
+        settings: by section (`data`, `model`, `trainer`, ...) and name; `data` and `model` are the
+            arguments of their classes, `optimizer` and `lr_scheduler` have `class_path` and
+            `init_args`.
         model_class, data_class: dotted names of the classes.
     """
 

@@ -56,7 +56,8 @@ def environment() -> dict[str, str]:
     """Versions of what computes, and on what; nothing that names a machine or a person."""
     import torch
 
-    versions = {"Python": platform.python_version(), "system": f"{platform.system()} {platform.machine()}"}
+    system = f"{platform.system()} {platform.machine()}"
+    versions = {"Python": platform.python_version(), "system": system}
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):  # another build of OpenCV, say
             versions[name] = version(name)
