@@ -92,6 +92,12 @@ def test_every_room_is_in_the_contract_and_has_its_tests() -> None:
     assert tested <= {*rooms(), "legacy"}
 
 
+def test_contributing_lists_the_rooms_in_their_order() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    assert ["__main__", *listed] == rooms()
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_file_fits_on_a_few_screens(name: str) -> None:
     assert len(SOURCES[name].read_text(encoding="utf-8").splitlines()) <= LONGEST
