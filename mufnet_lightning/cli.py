@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             log.error("%s", line)
         return BAD_INPUT
     except KeyboardInterrupt:
-        log.warning("interrupted; the same command goes on")
+        log.warning("interrupted")
         return INTERRUPTED
     except BrokenPipeError:  # `mufnet ... | head`: nobody reads on, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
