@@ -211,7 +211,7 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_checkpoint(verb: str, given: _Given) -> None:
-    reference = given.values["ckpt_path"]
+    reference = given.values.get("ckpt_path")
     if reference is None and verb != "fit":
         raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
     if isinstance(reference, str) and Path(reference).suffix and not Path(reference).is_file():
@@ -225,7 +225,7 @@ def _check_store(verb: str, given: _Given, folds: Sequence[int]) -> None:
         return
     store = Path(str(values["data.store"]))
     StoreInfo.read(store)
-    if verb != "fit" or values["ckpt_path"] is not None or values["data.folds_from"] is not None:
+    if verb != "fit" or values.get("ckpt_path") is not None or values["data.folds_from"] is not None:
         return
     count = _fold_count(values["data.protocol"], values["data.n_folds"], store)
     if count is None:
