@@ -84,11 +84,11 @@ def test_fifteen_lines_train_score_record_and_draw_and_the_command_takes_it_from
     for reference in (str(file), f"runs:/{run.id}"):
         capsys.readouterr()
         assert main(["predict", f"--ckpt_path={reference}", "--output=next.csv"]) == 0
-        told = capsys.readouterr().err
+        printed = " ".join(capsys.readouterr().err.split())
         table = pd.read_csv("next.csv")
         assert len(table) == 90
         train = table.loc[table["split"] == "train", "patient_id"].nunique()
-        assert f"{train} of these patients trained this checkpoint" in " ".join(told.split())
+        assert f"{train} of these patients trained this checkpoint" in printed
         both = table.merge(scores, on="pair_id", suffixes=("", "_then"))
         assert len(both) == len(scores)
         assert (both["score"] - both["score_then"]).abs().max() < 1e-6

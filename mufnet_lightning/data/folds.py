@@ -87,7 +87,7 @@ def read_folds(file: Path | TextIO, name: str | None = None) -> pd.DataFrame:
 
     Args:
         file: a path, or the opened table.
-        name: what messages call it; the path unless told.
+        name: what messages call it; the path unless given.
 
     Raises:
         InputFault: the file is not there or is not such a table.

@@ -65,7 +65,7 @@ def test_a_block_that_is_none_is_one_sentence(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str], option: str, message: str
 ) -> None:
     assert main(["fit", *tiny, option]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert message in told
-    assert "Traceback" not in told
+    printed = " ".join(capsys.readouterr().err.split())
+    assert message in printed
+    assert "Traceback" not in printed
     assert run_ids() == []
