@@ -312,7 +312,7 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
         assert "trained this checkpoint" in capsys.readouterr().err
         assert len(all_runs()) == count
 
-    # one label that was mended since does not make it another cohort; other labels throughout do
+    # a label that was mended since does not make it another cohort; an id of its own does
     manifest = pd.read_csv("grown/manifest.csv", dtype=str, keep_default_na=False)
     for name, share in (("mended", 1), ("foreign", 30)):
         shutil.copytree("grown", name, ignore=shutil.ignore_patterns("cache*"))
@@ -321,10 +321,23 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
         manifest.assign(label=manifest["label"].mask(manifest["patient_id"].isin(ids), turned)).to_csv(
             f"{name}/manifest.csv", index=False
         )
+    about = json.loads(Path("foreign/store.json").read_text())
+    Path("foreign/store.json").write_text(json.dumps({**about, "cohort": "another hospital's"}))
     words = ["fit", *tiny, "--model.init_from=kept.ckpt"]
     assert main([*words, "--data.store=mended"]) == 2
     assert "trained this checkpoint" in capsys.readouterr().err
     assert main([*words, "--data.store=foreign"]) == 0
+
+    # the same ids with the same labels may be the same persons, under another cohort's id too
+    shutil.copytree(phantom_store, "namesakes", ignore=shutil.ignore_patterns("cache*"))
+    about = json.loads(Path("namesakes/store.json").read_text())
+    Path("namesakes/store.json").write_text(
+        json.dumps({**about, "cohort": "another hospital's", "digest": "1" * 64})
+    )
+    capsys.readouterr()
+    words_of_doubt = ["--data.store=namesakes", "--data.folds_from=swapped.csv"]
+    assert main(["test", "--ckpt_path=kept.ckpt", *words_of_doubt]) == 0
+    assert "bear the id and the grade of a patient of another cohort" in capsys.readouterr().err
 
     # what trained the weights that a run began with is remembered as well
     (second,) = [run for run in all_runs() if run.data.params.get("data.store") == "foreign"]
