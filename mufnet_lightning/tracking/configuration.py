@@ -51,7 +51,9 @@ class Configuration:
         classes = {}
         for section, default in (("model", MODEL_CLASS), ("data", DATA_CLASS)):
             values = dict(settings.get(section) or {})
-            classes[section] = values.pop("class_path", default)
+            path = values.pop("class_path", default)
+            short = f"mufnet_lightning.{default.rpartition('.')[2]}"  # as a notebook imports it
+            classes[section] = default if path == short else path
             settings[section] = dict(values["init_args"]) if "init_args" in values else values
         model = settings["model"]
         if "lr" in model:

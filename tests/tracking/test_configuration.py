@@ -43,3 +43,8 @@ def test_reading_changes_nothing_that_was_given() -> None:
     config = yaml.safe_load(EARLIER)
     Configuration.of(config).composed()["data"]["init_args"].clear()
     assert config == yaml.safe_load(EARLIER)
+
+
+def test_a_class_is_the_same_by_its_short_name() -> None:
+    short = {"class_path": "mufnet_lightning.MufNetModule", "init_args": {"encoder": "b3"}}
+    assert Configuration.of({"model": short}).model_class == MODEL_CLASS
