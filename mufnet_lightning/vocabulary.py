@@ -7,6 +7,9 @@ from typing import Literal
 
 Modality = Literal["bmode", "ceus"]
 MODALITIES: tuple[Modality, ...] = ("bmode", "ceus")
+PANES = tuple(f"{name}_pane" for name in MODALITIES)
+PATHS = tuple(f"{name}_path" for name in MODALITIES)
+"""Columns of the tables of a cohort and a store, one for each modality."""
 MODALITY_NAMES = {"bmode": "B-mode", "ceus": "CEUS"}
 WEIGHT_NAMES = {"weight_bmode": "α (B-mode)", "weight_ceus": "β (CEUS)"}
 
@@ -36,6 +39,9 @@ METRIC_NAMES = ("loss", *CURVE_METRICS, *(f"patient_{name}" for name in CURVE_ME
 """What every epoch tells of a part; `patient_...` is over patients, the others over images."""
 FOLD_METRICS = tuple(f"test/{prefix}{name}" for prefix in PREFIXES.values() for name in ("auc", *RATES))
 """What the folds of a cross-validation are summarised by."""
+
+CLASS_BALANCED_FOCAL = "class_balanced_focal"
+"""Name of the paper's loss."""
 
 PREDICTIONS = "predictions.csv"
 STAGES = ("head", "head and last third", "head and last two thirds", "all weights")

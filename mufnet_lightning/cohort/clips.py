@@ -1,4 +1,4 @@
-"""Frames out of a clip (AVI, MP4; DICOM: see `dicom`) or a still image.
+"""Frames out of a clip: AVI and MP4 (DICOM: see `dicom`; images that are cropped already: `stills`).
 
 Video is decoded in order from frame 0: seeking is not exact for every codec, and a box on the wrong
 frame shows other tissue.
@@ -24,7 +24,6 @@ from mufnet_lightning.cohort.faults import ClipFault, too_short
 VIDEO_ENDINGS = (".avi", ".mp4")
 DICOM_ENDINGS = (".dcm", "")  # DICOM media name their files without an ending
 CLIP_ENDINGS = VIDEO_ENDINGS + DICOM_ENDINGS
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
 def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -53,23 +52,6 @@ def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.nda
         yield from _iter_video(path, numbers)
     else:
         yield from iter_dicom(path, numbers)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """A still image as height × width × 3 uint8 RGB.
-
-    Raises:
-        ClipFault: it cannot be decoded.
-    """
-    cv2.utils.logging.setLogLevel(0)
-    try:
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error):
-        image = None
-    if image is None:
-        raise ClipFault(path, "cannot be decoded, expected a whole image file")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def _iter_video(path: Path, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning.cohort.clips import CLIP_ENDINGS, IMAGE_ENDINGS
+from mufnet_lightning.cohort.clips import CLIP_ENDINGS
 from mufnet_lightning.cohort.csv_text import read_texts
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
@@ -28,7 +29,8 @@ from mufnet_lightning.cohort.schemas import (
     patients_schema,
     validate,
 )
-from mufnet_lightning.vocabulary import MODALITIES
+from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
+from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 
 @dataclass(frozen=True)
@@ -110,18 +112,19 @@ def _check_clips(
     for modality in MODALITIES:
         panes = [_pane(text) for text in table[f"{modality}_pane"]]
         table[f"{modality}_pane"] = pd.Series(panes, index=table.index, dtype=object)
-    for row, bmode, ceus in table[["bmode_pane", "ceus_pane"]].itertuples():
-        if not isinstance(bmode, Pane) or not isinstance(ceus, Pane):
-            continue
-        if bmode.overlaps(ceus):
-            report.add("clips.csv", row, f"bmode_pane {bmode} and ceus_pane {ceus} overlap")
-        elif not bmode.same_shape(ceus):
-            report.add(
-                "clips.csv",
-                row,
-                f"bmode_pane {bmode} and ceus_pane {ceus} differ in shape, expected one ratio of "
-                "width to height, as both show the same tissue",
-            )
+    for first, second in combinations(PANES, 2):
+        for row, one, other in table[[first, second]].itertuples():
+            if not isinstance(one, Pane) or not isinstance(other, Pane):
+                continue
+            if one.overlaps(other):
+                report.add("clips.csv", row, f"{first} {one} and {second} {other} overlap")
+            elif not one.same_shape(other):
+                report.add(
+                    "clips.csv",
+                    row,
+                    f"{first} {one} and {second} {other} differ in shape, expected one ratio of "
+                    "width to height, as both show the same tissue",
+                )
     return table
 
 
@@ -155,7 +158,7 @@ def _place_on_panes(boxes: pd.DataFrame, clips: pd.DataFrame, report: Report) ->
     """Round the boxes outward, and find or check the pane on which each was drawn; in place."""
     panes_of: dict[str, dict[str, Pane]] = {
         clip: {name: pane for name, pane in zip(MODALITIES, panes, strict=True) if pane is not None}
-        for _, clip, *panes in clips[["clip_id", "bmode_pane", "ceus_pane"]][::-1].itertuples()
+        for _, clip, *panes in clips[["clip_id", *PANES]][::-1].itertuples()
     }  # reversed: of a clip_id given twice, which is a fault, the first counts
     placed: list[tuple[int, int, int, int, str]] = []
     for row, clip, x, y, width, height, drawn_on in boxes[
@@ -195,11 +198,11 @@ def _check_pairs(
     table = validate("pairs.csv", text, pairs_schema(known), report)
     if table is None:
         return None
-    check_paths("pairs.csv", table, ["bmode_path", "ceus_path"], IMAGE_ENDINGS, folder, report)
-    seen: dict[tuple[str, str], int] = {}
-    for row, bmode, ceus in table[["bmode_path", "ceus_path"]].itertuples():
-        first = seen.setdefault((bmode, ceus), row)
-        if first != row and (bmode or ceus):
+    check_paths("pairs.csv", table, list(PATHS), IMAGE_ENDINGS, folder, report)
+    seen: dict[tuple[str, ...], int] = {}
+    for row, *images in table[list(PATHS)].itertuples():
+        first = seen.setdefault(tuple(images), row)
+        if first != row and any(images):
             report.add("pairs.csv", row, f"the same images are in row {first} already")
     return table.assign(frame=_integers(numbers(table["frame"])))
 

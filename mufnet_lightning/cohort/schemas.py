@@ -13,7 +13,7 @@ import pandera.pandas as pa
 
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import parse_pane
-from mufnet_lightning.vocabulary import MODALITIES
+from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 Cells = pd.Series
 
@@ -26,13 +26,13 @@ NEEDED = {
 }
 OPTIONAL = {
     "patients.csv": ("grade", "label", "center"),
-    "clips.csv": ("bmode_pane", "ceus_pane", "scanner"),
+    "clips.csv": (*PANES, "scanner"),
     "boxes.csv": ("pane", "phase"),
-    "pairs.csv": ("bmode_path", "ceus_path", "clip_id", "frame", "phase"),
+    "pairs.csv": (*PATHS, "clip_id", "frame", "phase"),
 }
 CHOICES = {  # of these columns the file must have at least one
-    "clips.csv": ("bmode_pane", "ceus_pane"),
-    "pairs.csv": ("bmode_path", "ceus_path"),
+    "clips.csv": PANES,
+    "pairs.csv": PATHS,
 }
 CAPITALS = ("pane", "phase")  # words that are understood in capitals too
 FILLED = pa.Check(lambda cells: cells != "", error="expected some text")
@@ -72,12 +72,11 @@ def clips_schema(patients: set[str] | None) -> pa.DataFrameSchema:
             "clip_id": _new_id(),
             "patient_id": _id_of("patients.csv", patients),
             "path": pa.Column(str, FILLED),
-            "bmode_pane": _may_be(_is_pane, pane),
-            "ceus_pane": _may_be(_is_pane, pane),
+            **{name: _may_be(_is_pane, pane) for name in PANES},
         },
         checks=pa.Check(
-            lambda table: (table["bmode_pane"] != "") | (table["ceus_pane"] != ""),
-            error="bmode_pane and ceus_pane are both empty, expected at least one",
+            lambda table: (table[list(PANES)] != "").any(axis=1),
+            error=f"{_all(PANES)} empty, expected at least one",
         ),
     )
 
@@ -110,8 +109,8 @@ def pairs_schema(patients: set[str] | None) -> pa.DataFrameSchema:
         },
         checks=[
             pa.Check(
-                lambda table: (table["bmode_path"] != "") | (table["ceus_path"] != ""),
-                error="bmode_path and ceus_path are both empty, expected at least one",
+                lambda table: (table[list(PATHS)] != "").any(axis=1),
+                error=f"{_all(PATHS)} empty, expected at least one",
             ),
             pa.Check(
                 lambda table: (table["bmode_path"] != table["ceus_path"]) | (table["bmode_path"] == ""),
@@ -234,3 +233,8 @@ def _agree(grade: Cells, label: Cells) -> Cells:
     grades, labels = numbers(grade), numbers(label)
     comparable = grades.isin([1, 2, 3, 4]) & labels.isin([0, 1])
     return ~comparable | ((grades >= 3) == (labels == 1))
+
+
+def _all(columns: tuple[str, ...]) -> str:
+    """`a and b are both`, or `a, b and c are all`."""
+    return f"{', '.join(columns[:-1])} and {columns[-1]} are {'both' if len(columns) == 2 else 'all'}"

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from mufnet_lightning.errors import check_least, check_share
+from mufnet_lightning.vocabulary import MODALITIES
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Augmentation:
         check_least("data.augmentation.rotate", self.rotate, 0)
 
 
+_PLACES = ("image", *MODALITIES[1:])  # what Albumentations calls the crops of a pair, in their order
 _ELASTIC_SIGMA = 0.08  # of the side: how smooth a deformation is
 
 
@@ -106,7 +108,7 @@ class PairTransform(Transform):
                     p=a.elastic,
                 ),
             ],
-            additional_targets={"second": "image"},
+            additional_targets=dict.fromkeys(_PLACES[1:], "image"),
         )
         self._noise = A.Compose(
             [
@@ -120,11 +122,9 @@ class PairTransform(Transform):
         """Augment the crops of one tissue, see `Transform`."""
         names = list(pair)
         self._geometry.set_random_seed(seed)
-        moved = self._geometry(
-            **{key: pair[name] for key, name in zip(("image", "second"), names, strict=False)}
-        )
+        moved = self._geometry(**{key: pair[name] for key, name in zip(_PLACES, names, strict=False)})
         augmented = {}
-        for position, (key, name) in enumerate(zip(("image", "second"), names, strict=False)):
+        for position, (key, name) in enumerate(zip(_PLACES, names, strict=False)):
             noise_seed = np.random.SeedSequence([seed, position]).generate_state(1)[0]
             self._noise.set_random_seed(int(noise_seed))
             augmented[name] = self._noise(image=moved[key])["image"]

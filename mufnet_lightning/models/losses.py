@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mufnet_lightning.models.components import component
-
-CLASS_BALANCED_FOCAL = "class_balanced_focal"
+from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL
 
 
 def make_loss(

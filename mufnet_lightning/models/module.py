@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from mufnet_lightning.errors import InputFault, check_least, check_share
 from mufnet_lightning.evaluation.part import part_numbers
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
-from mufnet_lightning.models.losses import CLASS_BALANCED_FOCAL, make_loss
+from mufnet_lightning.models.losses import make_loss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.schedules import StoppedSchedules
 from mufnet_lightning.models.scores import PartScores, curve_numbers, part_means
+from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL
 
 
 class InitialWeights(Protocol):

@@ -49,7 +49,7 @@ from mufnet_lightning.study.compare import compare
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.provenance import commit_tags
-from mufnet_lightning.tracking.runs import find_runs, mlflow_client, new_run
+from mufnet_lightning.tracking.runs import NOTE, find_runs, mlflow_client, new_run
 from mufnet_lightning.vocabulary import ARM_NAMES, Level
 
 PAGE = "report.html"
@@ -218,7 +218,7 @@ def _record(facts: StudyFacts, html: str) -> str:
         "study": facts.name,
         "reports": reported,
         **commit_tags(),
-        "mlflow.note.content": f"The study's report: artifact `{PAGE}`.",
+        NOTE: f"The study's report: artifact `{PAGE}`.",
     }
     with new_run(facts.experiment_id, "report", tags) as run_id:
         client.log_text(run_id, html, PAGE)

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from mufnet_lightning.report.gather import ArmFacts
+from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL
 
 NETWORK = {  # what of the configuration is shown, and how it is called
     "model.encoder": "encoder (timm)",
@@ -46,7 +47,6 @@ TRAINING = {
     "data.split_seed": "seed of the split",
     "seed_everything": "seed of training",
 }
-FOCAL_LOSS = "class_balanced_focal"
 
 
 def settings_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
@@ -82,7 +82,7 @@ def is_own(value: Any) -> bool:
 
 def has_focal_loss(arm: ArmFacts) -> bool:
     """Whether it was trained with the class-balanced focal loss, as all of version 0.1 were."""
-    return setting(arm, "model.loss") in (None, FOCAL_LOSS)
+    return setting(arm, "model.loss") in (None, CLASS_BALANCED_FOCAL)
 
 
 def has_usual_balance(arm: ArmFacts) -> bool:

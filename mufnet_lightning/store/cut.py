@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mufnet_lightning.cohort.clips import iter_frames, read_image
+from mufnet_lightning.cohort.clips import iter_frames
 from mufnet_lightning.cohort.faults import ClipFault
 from mufnet_lightning.cohort.geometry import Box, Pane, crop
+from mufnet_lightning.cohort.stills import read_image
 from mufnet_lightning.system.files import write_atomic
 
 

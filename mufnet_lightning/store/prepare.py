@@ -32,7 +32,7 @@ from mufnet_lightning.store.store import COLUMNS, CropStore
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
-from mufnet_lightning.vocabulary import MODALITIES
+from mufnet_lightning.vocabulary import MODALITIES, PATHS
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def _owners(tables: Cohort) -> dict[str, str]:
     if tables.pairs is None:
         table, columns = tables.clips, ["path"]
     else:
-        table, columns = tables.pairs, ["bmode_path", "ceus_path"]
+        table, columns = tables.pairs, list(PATHS)
     assert table is not None
     return {
         path: patient

@@ -20,7 +20,7 @@ import pandas as pd
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import CropCache, open_cache
 from mufnet_lightning.store.info import StoreInfo
-from mufnet_lightning.vocabulary import Modality
+from mufnet_lightning.vocabulary import PATHS, Modality
 
 COLUMNS = {
     "pair_id": "str",
@@ -36,8 +36,7 @@ COLUMNS = {
     "box_width": "Int64",
     "box_height": "Int64",
     "box_pane": "str",
-    "bmode_path": "str",
-    "ceus_path": "str",
+    **dict.fromkeys(PATHS, "str"),
 }
 
 

@@ -28,7 +28,7 @@ from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import log_figures, log_json
 from mufnet_lightning.tracking.provenance import commit_tags, git_commit
-from mufnet_lightning.tracking.runs import Tracking, find_runs, mlflow_client, new_run, open_study
+from mufnet_lightning.tracking.runs import NOTE, Tracking, find_runs, mlflow_client, new_run, open_study
 from mufnet_lightning.vocabulary import THRESHOLD, Level, Method, ThresholdRule
 
 
@@ -130,7 +130,7 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
             store.log_text(run_id, table, file)
         log_json(store, run_id, content, "compare.json")
         log_figures(store, run_id, comparison.figures)
-        store.set_tag(run_id, "mlflow.note.content", comparison.note())
+        store.set_tag(run_id, NOTE, comparison.note())
     return run_id
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
-from mufnet_lightning.study.fold_process import run_fold
+from mufnet_lightning.study.engines import run_fold
 from mufnet_lightning.study.identity import identity, trains_the_same
 from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, record_pooled
 from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted

@@ -19,7 +19,7 @@ from mufnet_lightning.tracking.artifacts import (
     log_json,
     record_part,
 )
-from mufnet_lightning.tracking.runs import TrackedRun, mlflow_client, resolve_artifact
+from mufnet_lightning.tracking.runs import NOTE, TrackedRun, mlflow_client, resolve_artifact
 from mufnet_lightning.vocabulary import FOLD_METRICS, PREDICTIONS, Part
 
 PRINTED = tuple(
@@ -82,7 +82,7 @@ def record_pooled(
         log_figures(store, run_id, {"test_roc_folds": figure})
     for name, value in numbers.items():
         store.log_metric(run_id, name, value)
-    store.set_tag(run_id, "mlflow.note.content", _note(parent.arm, table, pooled, numbers))
+    store.set_tag(run_id, NOTE, _note(parent.arm, table, pooled, numbers))
     log_json(store, run_id, {str(fold): run.id for fold, run in runs.items()}, "folds.json")
     return table
 

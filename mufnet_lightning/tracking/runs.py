@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 
 STORE_FOLDER = Path("mlruns")
+NOTE = "mlflow.note.content"
+PARENT_RUN = "mlflow.parentRunId"
+"""MLflow's own tags: the description that its UI shows, and the run that one belongs to."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ class TrackedRun:
     @property
     def parent_id(self) -> str | None:
         """The cross-validation that it is a fold of."""
-        return self.tags.get("mlflow.parentRunId")
+        return self.tags.get(PARENT_RUN)
 
     @property
     def protocol(self) -> str:
@@ -230,7 +233,7 @@ def find_runs(
         most: no more than these.
         tags: of the runs, as `verb="fit"`; `parent` is the tag of the parent run.
     """
-    names = {"parent": "mlflow.parentRunId"}
+    names = {"parent": PARENT_RUN}
     wanted = [f"tags.`{names.get(name, name)}` = '{value}'" for name, value in tags.items()]
     if finished is not None:
         wanted.append(f"attributes.status {'=' if finished else '!='} 'FINISHED'")

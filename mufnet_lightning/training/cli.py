@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,22 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.checkpoints import (
-    CHECKPOINT,
     read_checkpoint,
 )
 from mufnet_lightning.tracking.provenance import commit_tags
-from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, tracking_uri
+from mufnet_lightning.tracking.runs import (
+    PARENT_RUN,
+    Tracking,
+    find_run,
+    resolve_artifact,
+    tracking_uri,
+)
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
-from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
+from mufnet_lightning.training.callbacks.checkpoint import (
+    LastCheckpoint,
+    SelectedCheckpoint,
+    keep_selected,
+)
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
@@ -146,7 +154,7 @@ class MufnetCLI(ParsedCLI):
         if where.baseline:
             tags["baseline"] = where.baseline
         if where.parent_run:
-            tags["mlflow.parentRunId"] = where.parent_run
+            tags[PARENT_RUN] = where.parent_run
         name = f"{tags['arm']}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
         return [RunLogger(where, name, tags, self.resumed_run), *others]
 
@@ -217,7 +225,7 @@ class MufnetCLI(ParsedCLI):
             )
         self._score("validate", str(selected))
         self._score("test", str(selected))
-        self._keep(selected)
+        keep_selected(self.trainer, selected)
         self._print("val", "test")
 
     def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
@@ -238,15 +246,6 @@ class MufnetCLI(ParsedCLI):
             weights_only=True,
             ckpt_path=ckpt_path,
         )
-
-    def _keep(self, selected: Path) -> None:
-        """The selected checkpoint becomes an artifact; what was there to go on from is removed."""
-        logger = self.trainer.logger
-        if isinstance(logger, RunLogger) and self.trainer.is_global_zero:
-            folder, _, name = CHECKPOINT.rpartition("/")
-            assert selected.name == name
-            logger.experiment.log_artifact(logger.run, str(selected), folder)
-            shutil.rmtree(str(self.selection.dirpath))
 
     def _print(self, *parts: str) -> None:
         if not self.trainer.is_global_zero:

@@ -12,8 +12,9 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
-from mufnet_lightning.cohort.clips import iter_frames, read_image
+from mufnet_lightning.cohort.clips import iter_frames
 from mufnet_lightning.cohort.faults import ClipFault
+from mufnet_lightning.cohort.stills import read_image
 
 LENGTH = 12
 

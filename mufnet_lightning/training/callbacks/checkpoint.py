@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mufnet_lightning.tracking.checkpoints import checkpoint_folder
+from mufnet_lightning.tracking.checkpoints import CHECKPOINT, checkpoint_folder
 from mufnet_lightning.training.logger import RunLogger
 
 
@@ -65,3 +66,13 @@ class SelectedCheckpoint(_RunCheckpoint):
     def selected(self) -> Path | None:
         """The selected checkpoint's file, if an epoch has been scored."""
         return Path(self.best_model_path) if self.best_model_path else None
+
+
+def keep_selected(trainer: Trainer, selected: Path) -> None:
+    """Make the selected checkpoint an artifact of the run; what was there to go on from is removed."""
+    logger = trainer.logger
+    if isinstance(logger, RunLogger) and trainer.is_global_zero:
+        folder, _, name = CHECKPOINT.rpartition("/")
+        assert selected.name == name
+        logger.experiment.log_artifact(logger.run, str(selected), folder)
+        shutil.rmtree(checkpoint_folder(logger.run))

@@ -1,4 +1,4 @@
-"""A fold in a process of its own, started from a warm one: it costs its training and no imports.
+"""Where a fold runs: in a process of its own, started from a warm one, so that it costs its training.
 
 A fold leaves nothing behind for the next one to start from, and one that fails takes nobody with it.
 """
