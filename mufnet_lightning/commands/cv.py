@@ -7,6 +7,7 @@ from typing import Annotated
 
 from mufnet_lightning.commands.options import option, rest, several
 from mufnet_lightning.commands.quick_check import check_run
+from mufnet_lightning.errors import InputFault
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Cv:
 
     def run(self) -> None:
         """Run the folds that are not done yet."""
+        if any(argument.partition("=")[0] == "--ckpt_path" for argument in self.fit):
+            raise InputFault("cv cannot take --ckpt_path: a stopped cv goes on by itself")
         check_run("fit", self.fit, self.fold)
         from mufnet_lightning.study.cross_validate import cross_validate
 

@@ -67,8 +67,6 @@ def cross_validate(
     from mufnet_lightning.training.cli import MufnetCLI
     from mufnet_lightning.training.messages import quiet_libraries
 
-    if any(word.partition("=")[0] == "--ckpt_path" for word in arguments):
-        raise InputFault("cv cannot take --ckpt_path: a stopped cv goes on by itself")
     if folds_from is not None:
         arguments = [*arguments, f"--data.folds_from={folds_from}"]
     with quiet_libraries():
