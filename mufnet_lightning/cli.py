@@ -43,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `mufnet ... | head`: nobody reads on, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except SystemExit as stop:  # a parser has printed its help
-        return stop.code if isinstance(stop.code, int) else DONE
+        if stop.code is None or isinstance(stop.code, int):
+            return stop.code or DONE
+        log.error("%s", stop.code)
+        return OUR_FAULT
     except Exception:
         traceback.print_exc()
         return OUR_FAULT

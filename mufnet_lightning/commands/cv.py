@@ -32,7 +32,8 @@ class Cv:
         """Run the folds that are not done yet."""
         if any(argument.partition("=")[0] == "--ckpt_path" for argument in self.fit):
             raise InputFault("cv cannot take --ckpt_path: a stopped cv goes on by itself")
-        check_run("fit", self.fit, self.fold)
+        # a table from elsewhere has folds of its own
+        check_run("fit", self.fit, () if self.folds_from else self.fold)
         from mufnet_lightning.study.cross_validate import cross_validate
 
         cross_validate(self.fit, self.restart, self.fold or None, self.folds_from)

@@ -51,6 +51,8 @@ def check_run(verb: str, words: Sequence[str], folds: Sequence[int] = ()) -> Non
         elif not name.startswith("-"):
             given.add_word(name)
     given.check(verb)
+    if any(name.startswith("--print_config") for name, _ in options):
+        return  # whatever is to be printed, nothing is run
     _check_checkpoint(verb, given)
     if "data" not in given.opaque:
         _check_store(verb, given, folds)

@@ -6,10 +6,10 @@ and two cohorts may use the same ids for different people, so first it is decide
 are the same:
 
 - equal digests or equal cohort ids: the same patients, whatever was added or mended since;
-- two cohort ids that differ: other patients, as far as anybody can say; one who bears the same id and
-  the same label in both may still be the same person, which is worth a warning;
-- an older store or checkpoint without an id: the same where nine in ten of the shared patients have
-  the same label, or where no label is known.
+- else, and also with ids that differ (a cohort that was exported anew gets another): the same where
+  nine in ten of the shared patients have the same label, or where no label is known;
+- of two cohorts whose ids differ and that share fewer than ten patients, or agree less, one who bears
+  the same id and the same label in both may still be the same person, which is worth a warning.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from mufnet_lightning.store.store import CropStore
 
 SAME_COHORT = 0.9
-"""Share of equal labels from which two cohorts without ids are taken for the same."""
+"""Share of equal labels from which two cohorts are taken for the same."""
+ENOUGH_SHARED = 10
+"""Patients that two cohorts of different ids must share for their labels to say anything."""
 
 
 @dataclass(frozen=True)
@@ -116,11 +118,14 @@ def _same_cohort(cohort: Mapping[str, Any], store: StoreCohort) -> bool:
     if cohort["digest"] == store.digest:
         return True
     own = cohort.get("cohort")
-    if own is not None and store.cohort is not None:
-        return bool(own == store.cohort)
+    differ = own is not None and store.cohort is not None
+    if differ and own == store.cohort:
+        return True
     labels: Mapping[str, int | None] = cohort["patients"]
     graded = [p for p in labels.keys() & store.labels.keys() if store.labels[p] is not None]
     if not graded:
         return True  # an ungraded store cannot contradict
+    if differ and len(graded) < ENOUGH_SHARED:
+        return False
     agree = sum(store.labels[patient] == labels[patient] for patient in graded)
     return agree / len(graded) >= SAME_COHORT

@@ -119,6 +119,7 @@ class MufNetModule(LightningModule):
         """Take the class counts from the training fold and, to train afresh, the initial weights."""
         if stage == "fit":
             if self.trainer.ckpt_path is None:
+                self._schedules = StoppedSchedules()  # another checkpoint may have been scored before
                 self.initialise_weights()
             self.loss = self._make_loss(self.trainer.datamodule.class_counts).to(self.device)  # type: ignore[attr-defined]
 

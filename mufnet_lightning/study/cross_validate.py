@@ -46,6 +46,9 @@ def cross_validate(
 ) -> str:
     """Run the folds that are not done yet; when all are, record and print what they give together.
 
+    Folds run in processes of their own, so a script that calls this needs
+    `if __name__ == "__main__":`.
+
     The parent run then has, as `test/...`, the numbers of the pooled test scores (see
     `pool_predictions`), and for each metric mean, SD and t interval over the folds.
 
@@ -116,6 +119,7 @@ def _run(
                     _listed(folds),
                     ", from its last epoch" if last else "",
                 )
+                _close_killed(parent, fold)
                 run_fold(fold, _fold_arguments(arguments, fold, parent.id, last), lock)
         done = finished_folds(parent)
         table = fold_results(done)
@@ -228,6 +232,13 @@ def _broken_folds(parent: TrackedRun) -> dict[int, Path]:
         if not run.is_finished and run.fold not in broken and _readable(last):
             broken[run.fold] = last
     return broken
+
+
+def _close_killed(parent: TrackedRun, fold: int) -> None:
+    """Runs of a fold that nobody closed; the lock says that none of them is still at work here."""
+    for run in children_of(parent):
+        if run.fold == fold and run.status == "RUNNING":
+            mlflow_client().set_terminated(run.id, "KILLED")
 
 
 def _readable(checkpoint: Path) -> bool:

@@ -11,7 +11,9 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
+import mufnet_lightning
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.locks import Lock
 from mufnet_lightning.system.log import start_logging
@@ -49,10 +51,12 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
             faults = None
         process.join()
     except KeyboardInterrupt:
-        process.join(SECONDS_TO_CLOSE)  # the terminal has interrupted it too; it closes its run
-        if process.is_alive():
-            process.terminate()
-        process.join()
+        try:
+            process.join(SECONDS_TO_CLOSE)  # the terminal has interrupted it too; it closes its run
+        finally:  # interrupted again
+            if process.is_alive():
+                process.terminate()
+            process.join()
         raise
     if faults:
         raise InputFault([f"fold {fold}: {fault}" for fault in faults])
@@ -71,7 +75,8 @@ def _fit(
     os.environ.update(environment)  # the warm process was started in an earlier one
     sys.stdout.flush()
     os.dup2(sys.stderr.fileno(), 1)
-    sys.argv[1:] = ["fit", *arguments]  # Lightning starts further processes of a fold with them
+    # Lightning starts further processes of a fold with these words
+    sys.argv = [str(Path(mufnet_lightning.__file__).with_name("__main__.py")), "fit", *arguments]
     start_logging()
     from mufnet_lightning.training.run import run_lightning
 

@@ -1,4 +1,7 @@
-"""What makes two cross-validations the same: all that may change a trained weight, and nothing else."""
+"""What makes two cross-validations the same: what may change a kept weight, and nothing else.
+
+Of somebody's own classes their files count, not what those import.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,13 @@ from mufnet_lightning.models.components import component_class
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.configuration import Configuration
 
-TRAINS = ("models", "data/dataset.py", "data/sampler.py", "data/transforms.py", "data/datamodule.py")
-"""Code of this package that a trained weight depends on; the folds are compared as a table."""
+TRAINS = (
+    "models",
+    *(f"data/{name}.py" for name in ("dataset", "sampler", "transforms", "datamodule")),
+    "store/cache.py",
+    "training/callbacks/checkpoint.py",
+)
+"""Code of this package that a kept weight depends on; the folds are compared as a table."""
 _ELSEWHERE = {
     "data": ("fold", "folds_from", "store", "num_workers"),  # folds and digest are compared themselves
     "trainer": ("logger", "enable_progress_bar", "profiler", "log_every_n_steps", "default_root_dir"),

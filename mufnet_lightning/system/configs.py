@@ -57,7 +57,7 @@ def config_layers(name: str) -> list[Path]:
     layers: list[Path] = [find_config(name)]
     while below := _extended(layers[0]):
         beside = layers[0].parent / below
-        file = beside if beside.is_file() else find_config(below)
+        file = beside if beside.is_file() else find_config(below.removesuffix(".yaml"))
         if file in layers:
             raise InputFault(f"configuration {name}: {file} extends itself")
         layers.insert(0, file)

@@ -51,15 +51,18 @@ class Checkpoint:
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Checkpoint:
         """Of what was loaded from a file."""
+        configuration = Configuration.parse(content[_CONFIG])
+        # only version 0.1 had them in the module, and it had no other module
+        moved = _MOVED if configuration.is_earlier else ()
         parameters = {
             name: value
             for name, value in content.get("hyper_parameters", {}).items()
-            if not name.startswith("_") and name not in _MOVED
+            if not name.startswith("_") and name not in moved
         }
         return cls(
             content["state_dict"],
             parameters,
-            Configuration.parse(content[_CONFIG]),
+            configuration,
             content.get(_FOLDS),
             content.get(_DIGEST),
             content.get(_COHORT),

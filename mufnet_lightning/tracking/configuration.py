@@ -33,11 +33,13 @@ class Configuration:
             arguments of their classes, `optimizer` and `lr_scheduler` have `class_path` and
             `init_args`.
         model_class, data_class: dotted names of the classes.
+        is_earlier: whether version 0.1 wrote it.
     """
 
     settings: dict[str, Any]
     model_class: str = MODEL_CLASS
     data_class: str = DATA_CLASS
+    is_earlier: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Configuration:
@@ -56,11 +58,12 @@ class Configuration:
             classes[section] = default if path == short else path
             settings[section] = dict(values["init_args"]) if "init_args" in values else values
         model = settings["model"]
-        if "lr" in model:
+        is_earlier = "lr" in model and "class_path" not in config["model"]  # 0.1 named no classes
+        if is_earlier:
             settings["optimizer"] = _moved(model, "torch.optim.SGD", _OPTIMIZER)
             settings["lr_scheduler"] = _moved(model, "torch.optim.lr_scheduler.StepLR", _SCHEDULER)
         settings.pop("output", None)
-        return cls(settings, classes["model"], classes["data"])
+        return cls(settings, classes["model"], classes["data"], is_earlier)
 
     def composed(self) -> dict[str, Any]:
         """As the parser takes it: with the classes of network and data."""

@@ -50,9 +50,16 @@ def check_optimisation(optimizer: Namespace | None, schedule: Namespace | None) 
     try:
         made = instantiate_class([nn.Parameter(torch.zeros(1))], optimizer.as_dict())
         made.step(lambda: torch.zeros(()))
+        for group in made.param_groups:
+            if float(group["lr"]) <= 0:
+                raise ValueError(f"lr is {group['lr']}, expected more than 0")
+            if group.get("momentum", 0) >= 1:
+                raise ValueError(f"momentum is {group['momentum']}, expected less than 1")
         section = "lr_scheduler"
         if schedule is not None:
             steps = instantiate_class(made, schedule.as_dict())
+            if getattr(steps, "gamma", 1) <= 0:
+                raise ValueError(f"gamma is {steps.gamma}, expected more than 0")
             made.step(lambda: torch.zeros(()))  # it warns where its optimiser made no step since
             if not isinstance(steps, ReduceLROnPlateau):
                 steps.step()

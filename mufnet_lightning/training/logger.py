@@ -53,7 +53,7 @@ class RunLogger(MLFlowLogger):
             experiment_name=where.study,
             run_name=where.run_name or run_name,
             tracking_uri=tracking_uri(),
-            tags={"study": where.study, "verb": "fit", "selection": "validation", **(tags or {})},
+            tags={"study": where.study, "verb": "fit", **(tags or {})},
             run_id=resumed_run,
         )
         self.resumed = resumed_run is not None
@@ -89,13 +89,15 @@ class RunLogger(MLFlowLogger):
         return self._initialized
 
     @rank_zero_only
-    def describe(self, data: RoiPairDataModule) -> None:
+    def describe(self, data: RoiPairDataModule, selection: str = "validation") -> None:
         """Name and tag the run, as far as that was left open; Lightning opens it before any data."""
         if self.resumed:
             return
         arm = arm_name(data.modalities)
-        known = {"arm": arm, "fold": str(data.fold), "protocol": data.protocol, **commit_tags()}
+        known = {"arm": arm, "fold": str(data.fold), "protocol": data.protocol, "selection": selection}
         tags = dict(self.tags or {})
+        if not known.keys() <= tags.keys():
+            known |= commit_tags()
         for name, value in known.items():
             if name not in tags:
                 self.experiment.set_tag(self.run, name, value)
@@ -140,7 +142,7 @@ class RunLogger(MLFlowLogger):
     ) -> None:
         if error is None:
             self.close("FINISHED")
-        elif isinstance(error, KeyboardInterrupt | SIGTERMException):
+        elif isinstance(error, KeyboardInterrupt | SIGTERMException | SystemExit):  # Lightning exits
             self.close("KILLED", "interrupted")
         else:
             self.close("FAILED", f"{type(error).__name__}: {error}")

@@ -34,3 +34,4 @@ class _NamedConfig(ActionConfigFile):
     def apply_config(parser: Any, cfg: Namespace, dest: str, value: str) -> None:
         for layer in config_layers(value):
             ActionConfigFile.apply_config(parser, cfg, dest, str(layer))
+        cfg[EXTENDS] = None  # they are applied: what is printed or kept can be given back as it is

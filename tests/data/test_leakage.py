@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import (
+    ENOUGH_SHARED,
     SAME_COHORT,
     StoreCohort,
     TrainedPatients,
@@ -77,12 +78,33 @@ def test_two_cohort_ids_leave_doubt_about_those_whose_label_does_not_contradict(
     cohort: dict[str, Any], store: StoreCohort
 ) -> None:
     known = cohort.get("cohort") is not None and store.cohort is not None
-    if known and cohort["cohort"] != store.cohort and cohort["digest"] != store.digest:
+    shared = store.labels.keys() & cohort["patients"].keys()
+    graded = [patient for patient in shared if store.labels[patient] is not None]
+    few = 0 < len(graded) < ENOUGH_SHARED
+    if known and few and cohort["cohort"] != store.cohort and cohort["digest"] != store.digest:
         seen = trained_patients([cohort], store)
-        assert seen.certain == frozenset()
+        assert not seen.certain
         for patient in store.labels.keys() & set(cohort["train"]):
             alike = store.labels[patient] in (None, cohort["patients"][patient])
             assert (patient in seen.doubtful) == alike
+
+
+@pytest.mark.parametrize(
+    ("shared", "mended", "certain"), [(9, 0, 0), (10, 0, 10), (10, 1, 10), (10, 2, 0)]
+)
+def test_a_cohort_that_was_exported_anew_is_known_by_its_patients(
+    shared: int, mended: int, certain: int
+) -> None:
+    patients = {f"P{number}": number % 2 for number in range(shared)}
+    cohort = {"digest": "d1", "cohort": "a", "patients": patients, "train": list(patients)}
+    labels: dict[str, int | None] = dict(patients)
+    labels |= {f"P{number}": 1 - number % 2 for number in range(mended)}
+    seen = trained_patients([cohort], StoreCohort("d2", "b", labels))
+    assert len(seen.certain) == certain
+    assert len(seen.doubtful) == (0 if certain else shared - mended)
+    # who has no grade cannot contradict
+    ungraded = StoreCohort("d2", "b", dict.fromkeys(patients))
+    assert trained_patients([cohort], ungraded).certain == set(patients)
 
 
 @given(trained_cohorts(), STORES)

@@ -252,6 +252,9 @@ def test_the_next_patient_needs_no_grade(
     assert main(["predict", f"--ckpt_path={run_id}", "--data.store=ungraded"]) == 0
     table = pd.read_csv("predictions.csv")
     assert table["label"].isna().all()
+    folds = pd.read_csv(resolve_artifact(run_id, "folds.csv"), dtype={"patient_id": str})
+    own = set(folds.query("fold == 0 and part == 'train'")["patient_id"])
+    assert set(table.loc[table["split"] == "train", "patient_id"]) == own  # known again, ungraded too
     assert table["score"].between(0, 1).all()
     assert main(["fit", *tiny, "--data.store=ungraded"]) == 2
 
@@ -328,16 +331,16 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
     assert "trained this checkpoint" in capsys.readouterr().err
     assert main([*words, "--data.store=foreign"]) == 0
 
-    # the same ids with the same labels may be the same persons, under another cohort's id too
+    # the same ids with the same labels are the same persons, under another cohort's id too
     shutil.copytree(phantom_store, "namesakes", ignore=shutil.ignore_patterns("cache*"))
     about = json.loads(Path("namesakes/store.json").read_text())
     Path("namesakes/store.json").write_text(
         json.dumps({**about, "cohort": "another hospital's", "digest": "1" * 64})
     )
     capsys.readouterr()
-    words_of_doubt = ["--data.store=namesakes", "--data.folds_from=swapped.csv"]
-    assert main(["test", "--ckpt_path=kept.ckpt", *words_of_doubt]) == 0
-    assert "bear the id and the grade of a patient of another cohort" in capsys.readouterr().err
+    exported = ["--data.store=namesakes", "--data.folds_from=swapped.csv"]
+    assert main(["test", "--ckpt_path=kept.ckpt", *exported]) == 2
+    assert "trained this checkpoint" in capsys.readouterr().err
 
     # what trained the weights that a run began with is remembered as well
     (second,) = [run for run in all_runs() if run.data.params.get("data.store") == "foreign"]
@@ -446,6 +449,8 @@ def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: 
         (["--model.dropout=2"], "model.dropout is 2.0, expected 0 up to, but not, 1"),
         (["--optimizer.lr=-1"], "optimizer cannot be used as given: Invalid learning rate: -1.0"),
         (["--optimizer.lr=.nan"], "optimizer.lr is nan, expected a number"),
+        (["--optimizer.lr=0"], "lr is 0.0, expected more than 0"),
+        (["--lr_scheduler.gamma=0"], "gamma is 0.0, expected more than 0"),
         (["--optimizer.momentum=-0.5"], "Invalid momentum value: -0.5"),
         (["--optimizer.weight_decay=-1"], "Invalid weight_decay value: -1.0"),
         (["--lr_scheduler.step_size=0"], "lr_scheduler cannot be used as given"),

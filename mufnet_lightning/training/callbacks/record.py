@@ -19,6 +19,7 @@ from mufnet_lightning.tracking.artifacts import log_json
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.provenance import environment
+from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.logger import RunLogger
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class RunRecord(SaveConfigCallback):
     """Records, as soon as a run starts: config.yaml, folds.csv, environment.json, data digest.
 
     A checkpoint gets what it needs to be run again, and whom it was trained on. `config.yaml`, given
-    back to the command, repeats the run.
+    back to the command, repeats the run; that of a notebook has its data, network and epochs only.
 
     Args:
         parser, config: of LightningCLI. Without a parser `config` is a configuration as plain values;
@@ -63,13 +64,15 @@ class RunRecord(SaveConfigCallback):
             }
             for name, part in sections.items()
         }
-        return {**configuration, "seed_everything": data.seed}
+        return {**configuration, "trainer": {"max_epochs": trainer.max_epochs}}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Record, once a run."""
         logger = trainer.logger
         if isinstance(logger, RunLogger):
-            logger.describe(trainer.datamodule)  # type: ignore[attr-defined]
+            selecting = [c for c in trainer.checkpoint_callbacks if isinstance(c, SelectedCheckpoint)]
+            selection = selecting[0].kind if selecting else "validation"
+            logger.describe(trainer.datamodule, selection)  # type: ignore[attr-defined]
             super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
