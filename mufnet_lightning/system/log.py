@@ -26,7 +26,7 @@ def start_logging() -> None:
 
 @cache
 def console() -> Console:
-    """The one console on standard error: what is logged goes above a progress bar, not through it."""
+    """The console of our bars and lines: what is logged goes above a progress bar, not through it."""
     from rich.console import Console  # `mufnet --help` needs none
 
     return Console(stderr=True)  # asks for sys.stderr at each use

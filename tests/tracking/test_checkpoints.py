@@ -46,8 +46,15 @@ def test_cohorts_of_the_initial_weights_are_kept_once_and_before_ones_own() -> N
 
 def test_what_version_01_had_in_its_module_is_no_argument_now() -> None:
     earlier = {"lr": 0.1, "momentum": 0.9, "encoder": "b3", "_class_path": "x", "lr_step": 4}
-    content = {"state_dict": {}, "hyper_parameters": earlier, **record()}
+    config = yaml.safe_dump({"data": {}, "model": {"encoder": "b3", "lr": 0.1}})
+    content = {"state_dict": {}, "hyper_parameters": earlier, **record(config=config)}
     assert Checkpoint.of(content).hyper_parameters == {"encoder": "b3"}
+    # an own module's are its own
+    own = yaml.safe_dump({"model": {"class_path": "my.Module", "init_args": {"lr": 0.1}}, "data": {}})
+    content = {"state_dict": {}, "hyper_parameters": {"lr": 0.1}, **record(config=own)}
+    checkpoint = Checkpoint.of(content)
+    assert checkpoint.hyper_parameters == {"lr": 0.1}
+    assert "optimizer" not in checkpoint.config
 
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, [1], {"mufnet_config": ""}])

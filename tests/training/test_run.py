@@ -692,6 +692,52 @@ def test_optimiser_and_schedule_are_chosen_by_class(work: Path, tiny: list[str],
     assert rates[0].value == 0.01
 
 
+OWN_CLASSES = """
+from mufnet_lightning import MufNetModule, RoiPairDataModule
+
+class Own(MufNetModule):
+    def __init__(self, lr: float = 0.5, **arguments):
+        super().__init__(**arguments)
+        self.save_hyperparameters("lr", logger=False)
+
+class OwnData(RoiPairDataModule):
+    def __init__(self, remark: str = "", **arguments):
+        super().__init__(**arguments)
+        self.remark = remark
+"""
+
+
+@pytest.mark.slow
+def test_an_own_module_and_data_are_a_line_in_a_configuration(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own_classes.py").write_text(OWN_CLASSES)
+    monkeypatch.syspath_prepend(str(work))
+    words = ["--model=own_classes.Own", "--model.lr=0.25", "--data=own_classes.OwnData"]
+    assert main(["fit", *words, *tiny, "--data.remark=mine"]) == 0
+    trained = only_run()
+    assert (trained.data.params["model.lr"], trained.data.params["optimizer.init_args.lr"]) == (
+        "0.25",
+        "0.05",
+    )
+    assert main(["test", f"--ckpt_path={trained.info.run_id}"]) == 0
+    tested = next(run for run in all_runs() if run.info.run_id != trained.info.run_id)
+    assert tested.data.params["data.remark"] == "mine"
+    assert tested.data.metrics["test/auc"] == trained.data.metrics["test/auc"]
+
+
+@pytest.mark.slow
+def test_a_printed_configuration_can_be_given_back(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "--config=fused", "--print_config"]) == 0
+    printed = capsys.readouterr().out
+    Path("elsewhere").mkdir()
+    Path("elsewhere/mine.yaml").write_text(printed)
+    assert yaml.safe_load(printed)["trainer"]["max_epochs"] == 100
+    assert main(["fit", "--config=elsewhere/mine.yaml", *tiny[1:]]) == 0
+
+
 @pytest.mark.slow
 def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
