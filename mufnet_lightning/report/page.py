@@ -48,8 +48,7 @@ from mufnet_lightning.report.tripod import checklist
 from mufnet_lightning.study.compare import compare
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import write_atomic
-from mufnet_lightning.tracking.provenance import commit_tags
-from mufnet_lightning.tracking.runs import NOTE, find_runs, mlflow_client, new_run
+from mufnet_lightning.tracking.runs import find_runs, mlflow_client, new_run, run_tags
 from mufnet_lightning.vocabulary import ARM_NAMES, Level
 
 PAGE = "report.html"
@@ -213,13 +212,8 @@ def _record(facts: StudyFacts, html: str) -> str:
     for run in find_runs(facts.experiment_id, finished=True, most=1, reports=reported):
         client.log_text(run.id, html, PAGE)
         return run.id
-    tags = {
-        "verb": "report",
-        "study": facts.name,
-        "reports": reported,
-        **commit_tags(),
-        NOTE: f"The study's report: artifact `{PAGE}`.",
-    }
+    note = f"The study's report: artifact `{PAGE}`."
+    tags = run_tags("report", facts.name, reports=reported, note=note)
     with new_run(facts.experiment_id, "report", tags) as run_id:
         client.log_text(run_id, html, PAGE)
     return run_id

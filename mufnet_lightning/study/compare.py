@@ -27,8 +27,16 @@ from mufnet_lightning.study.selection import selection_optimism
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import log_figures, log_json
-from mufnet_lightning.tracking.provenance import commit_tags, git_commit
-from mufnet_lightning.tracking.runs import NOTE, Tracking, find_runs, mlflow_client, new_run, open_study
+from mufnet_lightning.tracking.provenance import git_commit
+from mufnet_lightning.tracking.runs import (
+    NOTE,
+    Tracking,
+    find_runs,
+    mlflow_client,
+    new_run,
+    open_study,
+    run_tags,
+)
 from mufnet_lightning.vocabulary import THRESHOLD, Level, Method, ThresholdRule
 
 
@@ -108,15 +116,14 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
     for same in find_runs(experiment_id, finished=True, most=1, compare_key=key):
         return same.id
-    tags = {
-        "compare_key": key,
-        "verb": "compare",
-        "study": study,
-        "level": result.level,
-        "method": result.method,
-        "compares": ",".join(run.id for run in runs.values()),
-        **commit_tags(),
-    }
+    tags = run_tags(
+        "compare",
+        study,
+        compare_key=key,
+        level=result.level,
+        method=result.method,
+        compares=",".join(run.id for run in runs.values()),
+    )
     name = "-".join([f"compare-{result.level}s", *(arm.name for arm in comparison.arms)])
     with new_run(experiment_id, name, tags) as run_id:
         names = _metric_names([arm.name for arm in result.arms])

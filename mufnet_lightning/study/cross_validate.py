@@ -18,7 +18,6 @@ from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, 
 from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted
 from mufnet_lightning.tracking.artifacts import beside_baseline
 from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
-from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
@@ -28,6 +27,7 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     open_study,
     resolve_artifact,
+    run_tags,
     tracking_uri,
 )
 from mufnet_lightning.vocabulary import arm_name
@@ -191,17 +191,15 @@ def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
                 arm,
                 run.id,
             )
-    tags = {
-        "arm": arm,
-        "protocol": cli.protocol,
-        "study": study,
-        "verb": "cv",
-        "cv_key": key,
-        "selection": cli.selection.kind,
-        **commit_tags(),
-    }
-    if config["tracking"]["baseline"]:
-        tags["baseline"] = config["tracking"]["baseline"]
+    tags = run_tags(
+        "cv",
+        study,
+        arm=arm,
+        protocol=cli.protocol,
+        cv_key=key,
+        selection=cli.selection.kind,
+        baseline=config["tracking"]["baseline"],
+    )
     client = mlflow_client()
     created = TrackedRun.of(client.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv"))
     client.log_text(created.id, yaml.safe_dump(config, sort_keys=False), "config.yaml")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.provenance import commit_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -271,6 +272,27 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
         raise InputFault(
             f"{reference}: run {run.name} has no {artifact} (status {run.status})"
         ) from None
+
+
+def run_tags(
+    verb: str,
+    study: str,
+    *,
+    note: str | None = None,
+    parent: str | None = None,
+    **more: str | None,
+) -> dict[str, str]:
+    """The tags of a run that begins, as `TrackedRun` reads them; those that are None are left out.
+
+    Args:
+        verb: what makes it.
+        study: that it is filed in.
+        note: what the MLflow UI shows as its description.
+        parent: id of the run that it belongs to.
+        more: `arm`, `fold`, `protocol`, `selection` and what else a verb knows it again by.
+    """
+    tags = {"verb": verb, "study": study, NOTE: note, PARENT_RUN: parent, **more, **commit_tags()}
+    return {name: value for name, value in tags.items() if value is not None}
 
 
 @contextmanager

@@ -21,14 +21,7 @@ from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.checkpoints import (
     read_checkpoint,
 )
-from mufnet_lightning.tracking.provenance import commit_tags
-from mufnet_lightning.tracking.runs import (
-    PARENT_RUN,
-    Tracking,
-    find_run,
-    resolve_artifact,
-    tracking_uri,
-)
+from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, run_tags, tracking_uri
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
 from mufnet_lightning.training.callbacks.checkpoint import (
     LastCheckpoint,
@@ -142,19 +135,16 @@ class MufnetCLI(ParsedCLI):
         others = list(others) if isinstance(others, Sequence) else [others]
         where: Tracking = self._get(self.config_init, "tracking")
         data = self.datamodule
-        tags = {
-            "arm": arm_name(data.modalities),
-            "fold": str(data.fold),
-            "protocol": self.protocol,
-            "study": where.study,
-            "verb": verb,
-            "selection": self.selection.kind,
-            **commit_tags(),
-        }
-        if where.baseline:
-            tags["baseline"] = where.baseline
-        if where.parent_run:
-            tags[PARENT_RUN] = where.parent_run
+        tags = run_tags(
+            verb,
+            where.study,
+            parent=where.parent_run,
+            arm=arm_name(data.modalities),
+            fold=str(data.fold),
+            protocol=self.protocol,
+            selection=self.selection.kind,
+            baseline=where.baseline,
+        )
         name = f"{tags['arm']}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
         return [RunLogger(where, name, tags, self.resumed_run), *others]
 

@@ -12,8 +12,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mufnet_lightning.tracking.provenance import commit_tags
-from mufnet_lightning.tracking.runs import Tracking, open_study, tracking_uri
+from mufnet_lightning.tracking.runs import Tracking, open_study, run_tags, tracking_uri
 from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class RunLogger(MLFlowLogger):
             experiment_name=where.study,
             run_name=where.run_name or run_name,
             tracking_uri=tracking_uri(),
-            tags={"study": where.study, "verb": "fit", **(tags or {})},
+            tags={**run_tags("fit", where.study), **(tags or {})},
             run_id=resumed_run,
         )
         self.resumed = resumed_run is not None
@@ -96,8 +95,6 @@ class RunLogger(MLFlowLogger):
         arm = arm_name(data.modalities)
         known = {"arm": arm, "fold": str(data.fold), "protocol": data.protocol, "selection": selection}
         tags = dict(self.tags or {})
-        if not known.keys() <= tags.keys():
-            known |= commit_tags()
         for name, value in known.items():
             if name not in tags:
                 self.experiment.set_tag(self.run, name, value)
