@@ -28,6 +28,7 @@ def test_the_package_alone_loads_nothing() -> None:
     assert loaded_by("import mufnet_lightning; dir(mufnet_lightning)") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "without"),
     [

@@ -23,6 +23,7 @@ def cohort(rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paper", "nested", "center"])
 def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol: Protocol) -> None:
     for seed in range(200):
@@ -33,6 +34,7 @@ def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol: Protoc
             assert set(fold["part"]) == set(PARTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paper", "nested"])
 def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol: Protocol) -> None:
     for seed in range(200):

@@ -55,6 +55,7 @@ def drawn(labels: np.ndarray, scores: dict[str, np.ndarray]) -> dict[str, Figure
     }
 
 
+@pytest.mark.slow
 def test_png_and_pdf_are_the_same_each_time_and_fit_a_column(
     labels: np.ndarray, scores: dict[str, np.ndarray]
 ) -> None:

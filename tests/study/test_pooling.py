@@ -60,6 +60,7 @@ def parent(work: object) -> TrackedRun:
     return find_run(parent_id)
 
 
+@pytest.mark.slow
 def test_the_parent_has_the_ensembles_numbers_and_the_means_over_folds(parent: TrackedRun) -> None:
     folds = finished_folds(parent)
     table = record_pooled(parent, fold_results(folds), folds, None)
@@ -81,6 +82,7 @@ def test_the_parent_has_the_ensembles_numbers_and_the_means_over_folds(parent: T
     assert f"| mean | {mean.value:.3f} |" in note
 
 
+@pytest.mark.slow
 def test_the_comparison_of_a_cross_validation_has_its_means_over_folds(parent: TrackedRun) -> None:
     folds = finished_folds(parent)
     record_pooled(parent, fold_results(folds), folds, None)

@@ -52,6 +52,7 @@ def files(run: Run, folder: str | None = None) -> set[str]:
     return {entry.path for entry in mlflow_client().list_artifacts(run.info.run_id, folder)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["fused", "bmode", "ceus"])
 def test_fit_leaves_a_run_that_explains_itself(
     work: Path, tiny: list[str], phantom_store: Path, arm: str, capsys: pytest.CaptureFixture[str]
@@ -107,6 +108,7 @@ def test_fit_leaves_a_run_that_explains_itself(
     assert "Traceback" not in printed.err
 
 
+@pytest.mark.slow
 def test_predictions_are_the_contract_and_cover_validation_and_test(
     work: Path, tiny: list[str], phantom_store: Path
 ) -> None:
