@@ -695,6 +695,7 @@ def test_optimiser_and_schedule_are_chosen_by_class(work: Path, tiny: list[str],
 
 
 OWN_CLASSES = """
+import torch
 from mufnet_lightning import MufNetModule, RoiPairDataModule
 
 class Own(MufNetModule):
@@ -706,6 +707,18 @@ class OwnData(RoiPairDataModule):
     def __init__(self, remark: str = "", **arguments):
         super().__init__(**arguments)
         self.remark = remark
+
+class OwnOptimizer(torch.optim.SGD):
+    def __init__(self, params, lr: float = 0.1, halve: bool = False):
+        super().__init__(params, lr=lr / 2 if halve else lr)
+
+class OwnSchedule(torch.optim.lr_scheduler.LRScheduler):
+    def __init__(self, optimizer, factor: float = 0.5):
+        self.factor = factor
+        super().__init__(optimizer)
+
+    def get_lr(self):
+        return [rate * self.factor**self.last_epoch for rate in self.base_lrs]
 """
 
 
@@ -726,6 +739,21 @@ def test_an_own_module_and_data_are_a_line_in_a_configuration(
     tested = next(run for run in all_runs() if run.info.run_id != trained.info.run_id)
     assert tested.data.params["data.remark"] == "mine"
     assert tested.data.metrics["test/auc"] == trained.data.metrics["test/auc"]
+
+
+@pytest.mark.slow
+def test_an_own_optimiser_and_schedule_are_taken_by_class_path(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own_classes.py").write_text(OWN_CLASSES)
+    monkeypatch.syspath_prepend(str(work))
+    words = ["--optimizer=own_classes.OwnOptimizer", "--optimizer.lr=0.02", "--optimizer.halve=true"]
+    words += ["--lr_scheduler=own_classes.OwnSchedule", "--lr_scheduler.factor=0.25"]
+    assert main(["fit", *tiny, *words, "--trainer.max_epochs=2"]) == 0
+    run = only_run()
+    assert run.data.params["optimizer.class_path"] == "own_classes.OwnOptimizer"
+    rates = mlflow_client().get_metric_history(run.info.run_id, "lr-OwnOptimizer")
+    assert [point.value for point in rates] == pytest.approx([0.01, 0.0025])
 
 
 @pytest.mark.slow
