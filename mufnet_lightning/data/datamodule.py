@@ -100,6 +100,9 @@ class RoiPairDataModule(LightningDataModule):
         self.complete_pairs = complete_pairs
         self.given_folds: FoldTable | None = None
         """The split to take, set by whoever has one: that of a checkpoint, or of an MLflow run."""
+        self.missing_allowed = False
+        """Whether pairs that lack a modality are usable too; set, before anything is read, by whoever
+        has a network that grades them. Batches then also have `present`, (N, M) bool."""
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise InputFault(f"data.modalities is {list(modalities)}: name one, or two that differ")
         check_least("data.image_size", image_size, 1)
@@ -158,9 +161,8 @@ class RoiPairDataModule(LightningDataModule):
     def usable_rows(self) -> np.ndarray:
         """Manifest rows that have every asked modality; with `complete_pairs`, every one there is."""
         modalities = self.store.modalities if self.complete_pairs else self.modalities
-        paths = self.store.manifest[[f"{modality}_path" for modality in modalities]]
-        present = (paths.notna() & (paths != "")).all(axis=1)
-        return np.flatnonzero(present.to_numpy())
+        present = np.stack(list(self._present(modalities).values()))
+        return np.flatnonzero(present.any(axis=0) if self.missing_allowed else present.all(axis=0))
 
     @cached_property
     def folds(self) -> pd.DataFrame:
@@ -264,7 +266,15 @@ class RoiPairDataModule(LightningDataModule):
         return component(self.sampler, Sampler, setting="data.sampler", **options)
 
     def _part_loader(self, rows: np.ndarray) -> DataLoader[Any]:
-        return self._loader(RoiPairDataset(self._caches(), rows, self.labels[rows]))
+        present = None
+        if self.missing_allowed:
+            present = {name: there[rows] for name, there in self._present(self.modalities).items()}
+        return self._loader(RoiPairDataset(self._caches(), rows, self.labels[rows], present=present))
+
+    def _present(self, modalities: Sequence[str]) -> dict[str, np.ndarray]:
+        """Which pairs of the store have each modality, (pairs,) bool."""
+        paths = {name: self.store.manifest[f"{name}_path"] for name in modalities}
+        return {name: (path.notna() & (path != "")).to_numpy() for name, path in paths.items()}
 
     def _loader(
         self, dataset: RoiPairDataset, sampler: Sampler[Any] | None = None, drop_last: bool = False
@@ -281,11 +291,14 @@ class RoiPairDataModule(LightningDataModule):
         )
 
     def _caches(self) -> dict[str, CropCache]:
-        return {m: self.store.cache(m, self.image_size) for m in self.modalities}
+        return {m: self.store.cache(m, self.image_size) for m in self._checked_modalities()}
 
     def _checked_modalities(self) -> tuple[Modality, ...]:
+        there = tuple(m for m in self.modalities if m in self.store.modalities)
+        if self.missing_allowed and there:
+            return there
         for modality in self.modalities:
-            if modality not in self.store.modalities:
+            if modality not in there:
                 raise InputFault(
                     f"{self.store_path}: this store has no {modality} crops, only "
                     f"{', '.join(self.store.modalities)}; set data.modalities to what it has"

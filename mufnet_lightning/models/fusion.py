@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mufnet_lightning.models.components import component
 
@@ -18,7 +20,8 @@ def make_fusion(spec: str | dict[str, Any], num_features: int) -> nn.Module:
     Args:
         spec: how `AdaptiveWeightFusion` normalises its weights, or the class path of an own
             `nn.Module` (see `components`): it is made with `num_features`, and maps features
-            (N, M, F) of M modalities to fused features (N, F) and weights (N, M).
+            (N, M, F) of M modalities to fused features (N, F) and weights (N, M). If it also takes
+            `present`, (N, M) bool, patients who lack a modality can be graded.
         num_features: F.
 
     Raises:
@@ -28,6 +31,21 @@ def make_fusion(spec: str | dict[str, Any], num_features: int) -> nn.Module:
         if spec == normalize:
             return AdaptiveWeightFusion(num_features, normalize=normalize)
     return component(spec, nn.Module, num_features, setting="model.fusion", names=NORMALIZATIONS)
+
+
+def takes_present(fusion: nn.Module) -> bool:
+    """Whether a fusion block can be told which modalities are there."""
+    return "present" in inspect.signature(fusion.forward).parameters
+
+
+def drop_modalities(count: int, modalities: int, share: float, device: torch.device) -> Tensor:
+    """Which modalities stay there when a share of the pairs lose one: (count, modalities) bool.
+
+    Drawn from torch's stream: each pair loses one with probability `share`, each as likely.
+    """
+    loses = torch.rand(count, device=device) < share
+    which = torch.randint(modalities, (count,), device=device)
+    return ~(functional.one_hot(which, modalities).bool() & loses[:, None])
 
 
 class AdaptiveWeightFusion(nn.Module):
@@ -54,15 +72,21 @@ class AdaptiveWeightFusion(nn.Module):
         self.attention = nn.Sequential(nn.Linear(num_features, hidden), nn.ReLU(), nn.Linear(hidden, 1))
         self.normalize = normalize
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Fuse.
 
+        A modality that is not there has weight 0; with `softmax` the weights of the others sum to 1
+        all the same, with `sigmoid` they are what they would be beside it.
+
         Args:
-            features: (N, M, F), M modalities.
+            features: (N, M, F), M modalities; of one that is not there any finite numbers.
+            present: (N, M) bool, which modalities are there, at least one of each; all unless given.
 
         Returns:
             Fused features (N, F) and weights (N, M), each within 0 to 1.
         """
         scores = self.attention(features).squeeze(-1)
+        if present is not None:
+            scores = scores.masked_fill(~present, -torch.inf)
         weights = scores.softmax(dim=1) if self.normalize == "softmax" else scores.sigmoid()
         return torch.einsum("nm,nmf->nf", weights, features), weights

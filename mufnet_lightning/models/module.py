@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mufnet_lightning.errors import InputFault, check_least, check_share
 from mufnet_lightning.evaluation.part import part_numbers
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.models.fusion import drop_modalities
 from mufnet_lightning.models.losses import make_loss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.schedules import StoppedSchedules
@@ -48,6 +49,9 @@ class MufNetModule(LightningModule):
         loss: `class_balanced_focal`, or an own class (see `make_loss`). The class counts are the
             training fold's, taken from the datamodule.
         beta, gamma, activation, normalize: see `ClassBalancedFocalLoss`.
+        modality_dropout: share of the training pairs that lose one of their modalities, drawn at
+            random, before the fusion. A network trained so also grades patients who have only one. A
+            single arm has none to lose.
         init_from: checkpoint file or MLflow run to take the weights from; a head that was made for
             other classes is not taken. Outside the command, set `initial` to what it holds.
         classes: names of the two classes, the positive one last.
@@ -67,6 +71,7 @@ class MufNetModule(LightningModule):
         loss: str | dict[str, Any] = CLASS_BALANCED_FOCAL,
         beta: float = 0.9999,
         gamma: float = 2.0,
+        modality_dropout: float = 0.0,
         activation: Literal["sigmoid", "softmax"] = "sigmoid",
         normalize: bool = True,
         init_from: str | None = None,
@@ -75,13 +80,21 @@ class MufNetModule(LightningModule):
         super().__init__()
         if len(classes) != 2:
             raise InputFault(f"model.classes must name two classes, got {list(classes)}")
-        for name, share in (("dropout", dropout), ("beta", beta)):
+        shares = {"dropout": dropout, "beta": beta, "modality_dropout": modality_dropout}
+        for name, share in shares.items():
             check_share(f"model.{name}", share, one=False)
         check_least("model.gamma", gamma, 0)
         self.save_hyperparameters(logger=False)
         # a checkpoint is read without running code, so it holds plain lists only
         self.hparams["modalities"], self.hparams["classes"] = list(modalities), list(classes)
         self.net = MufNet(modalities, encoder, share_encoder, fusion, dropout, len(classes))
+        self.grades_with_one = modality_dropout > 0 and len(modalities) > 1
+        """Whether it was trained to grade pairs that lack a modality."""
+        if self.grades_with_one and not self.net.takes_present:
+            raise InputFault(
+                f"model.modality_dropout is {modality_dropout}, but model.fusion is a "
+                f"{type(self.net.fusion).__name__} without `present`, which tells what is missing"
+            )
         self.loss = self._make_loss([1, 1])
         self.scores = nn.ModuleDict({part: PartScores() for part in _PREFIXES})
         self.latest: dict[str, dict[str, Tensor]] = {}
@@ -130,6 +143,10 @@ class MufNetModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The mean class-balanced focal loss of a batch."""
+        if self.grades_with_one:
+            share, modalities = self.hparams["modality_dropout"], self.net.modalities
+            drawn = drop_modalities(len(batch["label"]), len(modalities), share, self.device)
+            batch = {**batch, "present": drawn}
         loss: Tensor = self.loss(self(batch).logits.float(), batch["label"], reduction="mean")
         size = len(batch["label"])
         self.log("train/loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=size)

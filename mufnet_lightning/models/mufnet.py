@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.encoder import Encoder, make_encoder
-from mufnet_lightning.models.fusion import make_fusion
+from mufnet_lightning.models.fusion import make_fusion, takes_present
 
 
 class MufNetOutput(NamedTuple):
@@ -88,17 +88,33 @@ class MufNet(nn.Module):
         """Score a batch.
 
         Args:
-            images: for each modality (N, 3, H, W), 0 to 255; other keys are not looked at.
+            images: for each modality (N, 3, H, W), 0 to 255, and, where some pairs lack a modality,
+                `present`, (N, M) bool: which of them are there, at least one of each pair (the
+                picture of one that is not may hold anything). Other keys are not looked at.
 
         Raises:
-            KeyError: a modality is not there.
+            KeyError: a modality has no pictures at all.
+            InputFault: pairs lack a modality, and the fusion block cannot be told so.
         """
         features = self.encode(images)
+        present = images.get("present")
         if self.fusion is None:
             fused, weights = features[:, 0], features.new_ones(len(features), 1)
-        else:
+        elif present is None:
             fused, weights = self.fusion(features)
+        elif self.takes_present:
+            fused, weights = self.fusion(features, present=present)
+        else:
+            raise InputFault(
+                f"model.fusion {type(self.fusion).__name__} takes no `present`, so it cannot grade who "
+                "lacks a modality"
+            )
         return MufNetOutput(self.head(self.dropout(fused)), weights)
+
+    @property
+    def takes_present(self) -> bool:
+        """Whether pairs may lack a modality: the fusion block can be told so."""
+        return self.fusion is not None and takes_present(self.fusion)
 
     def encode(self, images: Mapping[str, Tensor]) -> Tensor:
         """Pooled features of each modality, (N, M, F).

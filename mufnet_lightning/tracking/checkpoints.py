@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
 
 CHECKPOINT = "checkpoints/selected.ckpt"
-_CONFIG, _FOLDS, _DIGEST, _COHORT, _TRAINED, _RUN = (
-    f"mufnet_{name}" for name in ("config", "folds", "digest", "cohort", "trained", "run")
+_CONFIG, _FOLDS, _DIGEST, _COHORT, _TRAINED, _RUN, _MARGIN, _CENTERS = (
+    f"mufnet_{name}"
+    for name in ("config", "folds", "digest", "cohort", "trained", "run", "margin", "centers")
 )
 _MOVED = ("lr", "momentum", "weight_decay", "lr_step", "lr_factor")  # to the optimiser, after 0.1
 
@@ -32,6 +33,9 @@ class Checkpoint:
         trained: the cohorts that trained it, also by way of its `init_from`: each with `digest`,
             `cohort` (where known), `patients` (label by id) and `train` (ids).
         run_id: of the run that wrote it.
+        margin: context around the boxes of the crops that trained it, as a share of their sides; None
+            where nobody noted it.
+        centers: names of the centres of the patients who trained it, where they are known.
     """
 
     state_dict: Mapping[str, Any]
@@ -42,6 +46,8 @@ class Checkpoint:
     cohort: str | None = None
     trained: list[dict[str, Any]] = field(default_factory=list)
     run_id: str | None = None
+    margin: float | None = None
+    centers: tuple[str, ...] = ()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -68,11 +74,19 @@ class Checkpoint:
             content.get(_COHORT),
             list(content.get(_TRAINED, [])),
             content.get(_RUN),
+            content.get(_MARGIN),
+            tuple(content.get(_CENTERS, ())),
         )
 
 
 def checkpoint_record(
-    config: str, folds: str, cohort: Mapping[str, Any], before: list[dict[str, Any]], run_id: str | None
+    config: str,
+    folds: str,
+    cohort: Mapping[str, Any],
+    before: list[dict[str, Any]],
+    run_id: str | None,
+    margin: float,
+    centers: Sequence[str],
 ) -> dict[str, Any]:
     """What a checkpoint says beside Lightning's own content: how to run it, whom it was trained on.
 
@@ -82,6 +96,7 @@ def checkpoint_record(
         cohort: that trains it now (see `Checkpoint.trained`).
         before: cohorts that its initial weights were trained on.
         run_id: of the run that writes it; None where none is recorded.
+        margin, centers: see `Checkpoint`.
     """
     own = dict(cohort)
     record = {
@@ -90,6 +105,8 @@ def checkpoint_record(
         _DIGEST: own["digest"],
         _COHORT: own.get("cohort"),
         _TRAINED: [*(other for other in before if other != own), own],
+        _MARGIN: margin,
+        _CENTERS: list(centers),
     }
     return record if run_id is None else {**record, _RUN: run_id}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ from mufnet_lightning.data.sampler import ClassBalancedSampler, Draw
 from mufnet_lightning.data.transforms import Augmentation
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import resized
+from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.configs import find_config
 
@@ -129,8 +131,6 @@ def test_class_counts_are_the_training_folds(phantom_store: Path) -> None:
 def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(
     phantom_store: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     shutil.copytree(phantom_store, tmp_path / "store", ignore=shutil.ignore_patterns("cache"))
     manifest = CropStore.open(tmp_path / "store").manifest.copy()
     row = int(datamodule(phantom_store).part_rows("test")[0])
@@ -140,6 +140,48 @@ def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(
     assert row not in fused.part_rows("test")
     assert row in datamodule(tmp_path / "store", modalities=["bmode"]).part_rows("test")
     assert fused.folds.equals(datamodule(phantom_store).folds)
+
+
+def test_pairs_that_lack_a_modality_say_so_where_they_are_allowed(
+    phantom_store: Path, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(phantom_store, store, ignore=shutil.ignore_patterns("cache"))
+    manifest = pd.read_csv(store / "manifest.csv", keep_default_na=False)
+    manifest.loc[:1, "ceus_path"] = ""
+    manifest.loc[2, "bmode_path"] = ""
+    manifest.loc[3, ["bmode_path", "ceus_path"]] = ""
+    manifest.to_csv(store / "manifest.csv", index=False)
+    data = RoiPairDataModule(str(store), image_size=32, batch_size=8, num_workers=0)
+    data.missing_allowed = True
+    assert data.usable_rows.tolist() == [row for row in range(len(manifest)) if row != 3]
+    first = next(iter(data.rows_dataloader(data.usable_rows)))
+    assert first["present"].tolist() == [[True, False]] * 2 + [[False, True]] + [[True, True]] * 5
+    assert (first["ceus"][:2] == 0).all()
+    assert (first["bmode"][2] == 0).all()
+    np.testing.assert_array_equal(first["bmode"][0].permute(1, 2, 0), read(data.store, 0, "bmode", 32))
+    data = RoiPairDataModule(str(store), image_size=32, num_workers=0)
+    assert "present" not in next(iter(data.rows_dataloader(data.usable_rows)))
+
+
+def test_a_store_of_one_modality_serves_where_the_other_may_lack(
+    files: ModuleType, tmp_path: Path
+) -> None:
+    tables = files.cohort_tables()
+    for clip in tables["clips"]:
+        clip["bmode_pane"] = ""
+    prepare_store(files.write_cohort(tmp_path / "cohort", tables), tmp_path / "store")
+    data = RoiPairDataModule(str(tmp_path / "store"), image_size=32, num_workers=0)
+    with pytest.raises(InputFault, match="no bmode crops"):
+        data.prepare_data()
+    data.missing_allowed = True
+    data.prepare_data()
+    batch = next(iter(data.rows_dataloader(data.usable_rows)))
+    assert batch["bmode"].shape == batch["ceus"].shape
+    assert not batch["bmode"].any()
+    assert batch["ceus"].any()
+    assert not batch["present"][:, 0].any()
+    assert batch["present"][:, 1].all()
 
 
 def test_a_folds_file_of_other_patients_is_refused(phantom_store: Path, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ import torch
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.encoder import Encoder
-from mufnet_lightning.models.fusion import AdaptiveWeightFusion
+from mufnet_lightning.models.ensemble import Ensemble
+from mufnet_lightning.models.fusion import AdaptiveWeightFusion, drop_modalities
 from mufnet_lightning.models.mufnet import MufNet
 
 TINY = "test_efficientnet"
@@ -107,3 +108,44 @@ def test_an_unknown_encoder_is_told_with_what_there_is() -> None:
 def test_a_missing_modality_is_an_error() -> None:
     with pytest.raises(KeyError):
         MufNet(encoder=TINY)({"bmode": images()["bmode"]})
+
+
+@pytest.mark.parametrize("normalize", ["softmax", "sigmoid"])
+def test_a_modality_that_is_not_there_counts_for_nothing(normalize: str) -> None:
+    net = MufNet(encoder=TINY, fusion=normalize).eval()
+    batch = images()
+    batch["present"] = torch.tensor([[True, False]] * 2 + [[True, True]] * (len(batch["bmode"]) - 2))
+    with torch.inference_mode():
+        lacking = net(batch)
+        assert (lacking.weights[:2, 1] == 0).all()
+        if normalize == "softmax":
+            torch.testing.assert_close(lacking.weights.sum(1), torch.ones(len(lacking.weights)))
+        other = {**batch, "ceus": batch["ceus"].clone()}
+        other["ceus"][:2] = 7
+        torch.testing.assert_close(net(other).logits, lacking.logits)
+        del batch["present"]
+        torch.testing.assert_close(net(batch).logits[2:], lacking.logits[2:])
+        assert not torch.allclose(net(batch).logits[:2], lacking.logits[:2])
+
+
+def test_each_modality_is_lost_as_often() -> None:
+    torch.manual_seed(0)
+    present = drop_modalities(20_000, 2, 0.3, torch.device("cpu"))
+    assert present.any(dim=1).all()
+    shares = (~present).double().mean(dim=0)
+    torch.testing.assert_close(shares, torch.full((2,), 0.15, dtype=torch.double), atol=0.01, rtol=0)
+    assert drop_modalities(100, 2, 0.0, torch.device("cpu")).all()
+
+
+def test_an_ensemble_says_what_each_of_its_networks_says() -> None:
+    nets = [MufNet(encoder=TINY) for _ in range(3)]
+    batch = images()
+    ensemble = Ensemble(nets).eval()
+    with torch.inference_mode():
+        output = ensemble(batch)
+        for k, net in enumerate(nets):
+            alone = net(batch)
+            torch.testing.assert_close(output.scores[k], alone.logits.softmax(1)[:, 1])
+            torch.testing.assert_close(output.weights[k], alone.weights)
+    with pytest.raises(ValueError, match="kinds"):
+        Ensemble([MufNet(encoder=TINY), MufNet(("bmode",), TINY)])

@@ -103,6 +103,8 @@ class RunRecord(SaveConfigCallback):
             training_cohort(data),
             pl_module.trained_before,  # type: ignore[arg-type]
             run_id,
+            data.store.info.margin,
+            _centers(data),
         )
 
     def on_load_checkpoint(
@@ -116,6 +118,12 @@ def composed_configuration(parser: LightningArgumentParser, config: Namespace) -
     """A parsed configuration as plain values, every default in it; what is of one call is left out."""
     text = parser.dump(config, skip_link_targets=False, skip_none=False)
     return {name: value for name, value in yaml.safe_load(text).items() if name not in _OF_THIS_CALL}
+
+
+def _centers(data: RoiPairDataModule) -> list[str]:
+    """Of the patients who train."""
+    named = data.store.manifest["center"].iloc[data.part_rows("train")]
+    return sorted(str(center) for center in named.unique() if center)
 
 
 def _plain(values: Any) -> Any:
