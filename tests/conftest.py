@@ -15,7 +15,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's ba
     # an ignored signal is ignored in every process below, and some tests interrupt one
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["cohort_files"]  # small cohorts of real files
+pytest_plugins = ["cohort_files", "trained_models"]  # small cohorts of real files; networks
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 OWN = Path(__file__).parent / "own"

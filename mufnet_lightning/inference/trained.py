@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.system.processes import cores
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
+from mufnet_lightning.tracking.configuration import DATA_CLASS
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,21 @@ def load_trained(reference: str, store: str | None = None, device: str = "auto")
     """
     checkpoint = read_checkpoint(reference)
     data = _data(checkpoint, store)
+    net = module_of(checkpoint, reference).net.eval().to(find_device(device))
+    if checkpoint.digest not in (None, data.store.digest):
+        log.warning(
+            "%s is not the store that this was trained on (has it grown?); its crops must be cut alike",
+            data.store.root,
+        )
+    return Trained(net, data, checkpoint.config)
+
+
+def module_of(checkpoint: Checkpoint, reference: str) -> MufNetModule:
+    """The module of a checkpoint with its weights, on the CPU.
+
+    Raises:
+        InputFault: a class of its configuration is not there.
+    """
     module = component(
         {
             "class_path": checkpoint.configuration.model_class,
@@ -64,35 +82,47 @@ def load_trained(reference: str, store: str | None = None, device: str = "auto")
         setting=f"{reference}: model",
     )
     module.load_state_dict(dict(checkpoint.state_dict))
-    net = module.net.eval().to(_device(device))
-    if checkpoint.digest not in (None, data.store.digest):
-        log.warning(
-            "%s is not the store that this was trained on (has it grown?); its crops must be cut alike",
-            data.store.root,
-        )
-    return Trained(net, data, checkpoint.config)
+    return module
+
+
+def data_to_look_at(
+    settings: Mapping[str, Any], store: str | Path, data_class: str = DATA_CLASS
+) -> RoiPairDataModule:
+    """A store as a trained network was given its own, to be looked at and not trained on.
+
+    Args:
+        settings: of the datamodule in training.
+        store: the crop store's folder.
+        data_class: of the datamodule.
+    """
+    changed = {
+        **settings,
+        "store": str(store),
+        "folds_from": None,
+        "augmentation": Augmentation(**settings["augmentation"]),
+        "num_workers": min(settings["num_workers"], cores() - 1),
+    }
+    # these are of training: whoever only looks need not have their classes
+    for_training = {"sampler": "class_balanced", "transform": None}
+    changed |= {name: value for name, value in for_training.items() if name in settings}
+    return component(data_class, RoiPairDataModule, setting="data", **changed)
 
 
 def _data(checkpoint: Checkpoint, store: str | None) -> RoiPairDataModule:
     trained = checkpoint.config["data"]
-    settings = {
-        **trained,
-        "store": store or trained["store"],
-        "folds_from": None,
-        "augmentation": Augmentation(**trained["augmentation"]),
-        "num_workers": min(trained["num_workers"], cores() - 1),
-    }
-    # these are of training: whoever only looks need not have their classes
-    for_training = {"sampler": "class_balanced", "transform": None}
-    settings |= {name: value for name, value in for_training.items() if name in trained}
-    data = component(checkpoint.configuration.data_class, RoiPairDataModule, setting="data", **settings)
+    data = data_to_look_at(trained, store or trained["store"], checkpoint.configuration.data_class)
     if checkpoint.folds is not None:
         source = "the checkpoint"
         data.given_folds = FoldTable(read_folds(io.StringIO(checkpoint.folds), source), source)
     return data
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """The device that `--device` names; `auto`: a GPU where there is one.
+
+    Raises:
+        InputFault: there is no such device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

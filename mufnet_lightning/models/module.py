@@ -20,7 +20,7 @@ from mufnet_lightning.models.losses import make_loss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.schedules import StoppedSchedules
 from mufnet_lightning.models.scores import PartScores, curve_numbers, part_means
-from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL
+from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL, SELECTED
 
 
 class InitialWeights(Protocol):
@@ -103,6 +103,8 @@ class MufNetModule(LightningModule):
         """Metrics of the last pass over each part, as they are logged."""
         self.initial: InitialWeights | None = None
         """What `init_from` names, read by whoever knows where it is; set before training."""
+        self.weights_epoch = 0
+        """The epoch (from 0) that the weights are of: the checkpoint's, or the last one trained."""
         self.trained_before: list[dict[str, Any]] = []
         """Cohorts that the initial weights were trained on, as checkpoints keep them."""
         self._initialised = False
@@ -174,8 +176,9 @@ class MufNetModule(LightningModule):
         self._schedules.save(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the schedules are behind with."""
+        """What the schedules are behind with, and which epoch the weights are of."""
         self._schedules.load(checkpoint)
+        self.weights_epoch = int(checkpoint["epoch"])
 
     def lr_scheduler_step(self, scheduler: LRSchedulerTypeUnion, metric: Any | None) -> None:
         """Step a schedule, and note for which epoch."""
@@ -195,6 +198,7 @@ class MufNetModule(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Epochs are the curves' axis."""
+        self.weights_epoch = self.current_epoch
         self.log("step", float(self.current_epoch))
 
     def on_validation_epoch_end(self) -> None:
@@ -206,6 +210,14 @@ class MufNetModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the numbers of the test part."""
         self._log_part("test")
+
+    def metric_prefix(self, part: str) -> str:
+        """What the names of a part's metrics begin with.
+
+        `val/...` are the curves of training; what is scored after it would be a point too many there.
+        """
+        trained = self.trainer.state.fn != "fit" and self.trainer.current_epoch > 0
+        return SELECTED if part == "val" and trained else part
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The paper's: SGD with 0.05 (momentum 0.9 is ours), halved every 10 epochs.
@@ -242,8 +254,9 @@ class MufNetModule(LightningModule):
         dtype = torch.float32 if fitting or self.device.type == "mps" else torch.float64
         for name, value in numbers.items():
             number = torch.tensor(value, dtype=dtype, device=self.device)
-            self.log(f"{part}/{name}", number, prog_bar=name in on_bar, sync_dist=False)
-        self.log("step", float(self.current_epoch))
+            name_of = f"{self.metric_prefix(part)}/{name}"
+            self.log(name_of, number, prog_bar=name in on_bar, sync_dist=False)
+        self.log("step", float(self.current_epoch if fitting else self.weights_epoch))
 
     def _scores(self, part: str) -> PartScores:
         return cast(PartScores, self.scores[part])

@@ -55,7 +55,15 @@ class MufNet(nn.Module):
         num_classes: int = 2,
     ) -> None:
         super().__init__()
-        self._arguments = (tuple(modalities), encoder, share_encoder, fusion, dropout, num_classes)
+        self.arguments: dict[str, Any] = {
+            "modalities": list(modalities),
+            "encoder": encoder,
+            "share_encoder": share_encoder,
+            "fusion": fusion,
+            "dropout": dropout,
+            "num_classes": num_classes,
+        }
+        """What it was made with, as plain data."""
         self.modalities = tuple(modalities)
         self.share_encoder = share_encoder
         count = 1 if share_encoder else len(self.modalities)
@@ -67,7 +75,7 @@ class MufNet(nn.Module):
 
     def fresh(self) -> MufNet:
         """A network made as this one was, on the CPU, with weights drawn anew from torch's stream."""
-        return MufNet(*self._arguments)
+        return MufNet(**self.arguments)
 
     def load_pretrained(self) -> None:
         """Load published weights into every encoder (see `Encoder.load_pretrained`).

@@ -1,0 +1,178 @@
+"""A model by its name: a checkpoint, a run, a cross-validation, a registered model, a folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.predictions import read_predictions
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.rates import youden_threshold
+from mufnet_lightning.inference.card import ModelCard
+from mufnet_lightning.inference.grader import Grader
+from mufnet_lightning.inference.trained import find_device, module_of
+from mufnet_lightning.models.ensemble import Ensemble
+from mufnet_lightning.models.mufnet import MufNet
+from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
+from mufnet_lightning.tracking.runs import (
+    TrackedRun,
+    find_run,
+    finished_folds,
+    resolve_artifact,
+    tracking_uri,
+)
+from mufnet_lightning.vocabulary import PREDICTIONS, THRESHOLD, ThresholdRule
+
+CARD = "card.json"
+log = logging.getLogger(__name__)
+
+
+def load_grader(reference: str, device: str = "auto") -> Grader:
+    """Load a trained model to grade with.
+
+        grader = load_grader("runs:/4f2c...")          # a fit, or a cross-validation's folds together
+        grades = grader.grade_pictures([{"bmode": bmode, "ceus": ceus}])
+        print(grader.card.called(grades.score[0]), grades.score[0], grades.spread[0])
+
+    Args:
+        reference: a checkpoint file; `runs:/ID` or `ID` of a run; of a cross-validation's parent run,
+            whose folds then grade together; `models:/NAME/VERSION` of MLflow's registry, or
+            `models:/ID` of a logged model; or a folder that `save_grader` wrote.
+        device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+
+    Raises:
+        InputFault: there is no such model, it is not whole, a class of its configuration is not there,
+            or there is no such device.
+    """
+    where = find_device(device)
+    if reference.startswith("models:/"):
+        return read_grader(_downloaded(reference), device)
+    if Path(reference).is_dir():
+        return read_grader(Path(reference), device)
+    if Path(reference).is_file():
+        checkpoint = read_checkpoint(reference)
+        return _grader([checkpoint], _run_of(checkpoint), Path(reference).name, where)
+    run = find_run(reference)
+    if not run.is_cv:
+        return _grader([read_checkpoint(run.id)], run, run.name, where)
+    folds = finished_folds(run)
+    if not folds or not run.is_finished:
+        done = ", ".join(map(str, folds)) or "none"
+        raise InputFault(
+            f"{reference}: this cross-validation has not come to its end (folds that have: {done}); "
+            "run the same `mufnet cv` again, or name the run of one fold"
+        )
+    return _grader([read_checkpoint(fold.id) for fold in folds.values()], run, run.name, where)
+
+
+def save_grader(grader: Grader, folder: Path) -> None:
+    """Write a model into a folder, which is made: card.json, and the weights of each network.
+
+    No patient is named in it, so who trained it cannot be told of it either.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, net in enumerate(grader.ensemble.members):
+        state = {name: value.cpu() for name, value in net.state_dict().items()}
+        torch.save({"arguments": net.arguments, "state_dict": state}, folder / _member(number))
+    write_atomic(folder / CARD, json.dumps(grader.card.as_json(), indent=2) + "\n")
+
+
+def read_grader(folder: Path, device: str = "auto") -> Grader:
+    """Read what `save_grader` wrote; no code in it is run.
+
+    Raises:
+        InputFault: it is not there, or not whole.
+    """
+    file = folder / CARD
+    if not file.is_file():
+        raise InputFault(f"{folder}: not a model of mufnet: it has no {CARD}")
+    try:
+        card = ModelCard.from_json(json.loads(file.read_text(encoding="utf-8")))
+        members = [
+            torch.load(folder / _member(number), map_location="cpu", weights_only=True)
+            for number in range(card.members)
+        ]
+        nets = [MufNet(**member["arguments"]) for member in members]
+        for net, member in zip(nets, members, strict=True):
+            net.load_state_dict(member["state_dict"])
+    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise InputFault(f"{folder}: the model is damaged: {str(error).splitlines()[0]}") from None
+    where = find_device(device)
+    return Grader(card, Ensemble(nets).eval().to(where), where)
+
+
+def _grader(
+    checkpoints: Sequence[Checkpoint], run: TrackedRun | None, name: str, device: torch.device
+) -> Grader:
+    modules = [module_of(checkpoint, name) for checkpoint in checkpoints]
+    ensemble = Ensemble(module.net for module in modules).eval().to(device)
+    first = checkpoints[0]
+    # where it lay on the machine of the training is nobody's business
+    elsewhere = ("store", "folds_from")
+    data = {name: value for name, value in first.config["data"].items() if name not in elsewhere}
+    threshold, rule = _threshold(run)
+    trained = [cohort for checkpoint in checkpoints for cohort in checkpoint.trained]
+    own = [checkpoint.trained[-1]["train"] for checkpoint in checkpoints if checkpoint.trained]
+    margins = {checkpoint.margin for checkpoint in checkpoints}
+    card = ModelCard(
+        name=name,
+        modalities=ensemble.modalities,
+        classes=tuple(modules[0].hparams["classes"]),
+        image_size=int(data["image_size"]),
+        members=len(checkpoints),
+        patients=len(set().union(*own)) if own else None,
+        centers=tuple(sorted({name for checkpoint in checkpoints for name in checkpoint.centers})),
+        margin=margins.pop() if len(margins) == 1 else None,
+        threshold=threshold,
+        threshold_rule=rule,
+        takes_missing=all(module.grades_with_one for module in modules),
+        run_id=run.id if run else first.run_id,
+        study=run.study if run else None,
+        data={"class_path": first.configuration.data_class, "init_args": data},
+    )
+    return Grader(card, ensemble, device, trained)
+
+
+def _threshold(run: TrackedRun | None) -> tuple[float, ThresholdRule]:
+    """Youden's over the validation patients of a run, each the mean of its images; or 0.5."""
+    if run is None:
+        return THRESHOLD, "0.5"
+    try:
+        table = read_predictions(resolve_artifact(run.id, PREDICTIONS))
+        rows = table[table["split"] == "val"]
+        by_patient = rows.groupby("patient_id").agg({"label": "first", "score": "mean"})
+        found = youden_threshold(by_patient["label"], by_patient["score"])
+    except (InputFault, EvaluationError, KeyError):  # a run that was not scored, or one class alone
+        return THRESHOLD, "0.5"
+    return (THRESHOLD, "0.5") if found.note else (found.value, "youden")
+
+
+def _run_of(checkpoint: Checkpoint) -> TrackedRun | None:
+    try:
+        return find_run(checkpoint.run_id) if checkpoint.run_id else None
+    except InputFault:
+        return None
+
+
+def _downloaded(reference: str) -> Path:
+    """The folder of a logged or registered model."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        folder = Path(download_artifacts(artifact_uri=reference, tracking_uri=tracking_uri()))
+    except (MlflowException, OSError) as error:
+        raise InputFault(f"{reference}: {str(error).splitlines()[0]}") from None
+    cards = sorted(folder.rglob(CARD))
+    return cards[0].parent if cards else folder
+
+
+def _member(number: int) -> str:
+    return f"member_{number}.pt"
