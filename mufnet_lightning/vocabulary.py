@@ -37,6 +37,8 @@ RATES = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
 CURVE_METRICS = ("auc", "accuracy", "sensitivity", "specificity")
 METRIC_NAMES = ("loss", *CURVE_METRICS, *(f"patient_{name}" for name in CURVE_METRICS))
 """What every epoch tells of a part; `patient_...` is over patients, the others over images."""
+SELECTED = "val_selected"
+"""What the names of the selected epoch's validation numbers begin with; `val/...` are the curves."""
 FOLD_METRICS = tuple(f"test/{prefix}{name}" for prefix in PREFIXES.values() for name in ("auc", *RATES))
 """What the folds of a cross-validation are summarised by."""
 

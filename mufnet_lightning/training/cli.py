@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -30,6 +30,7 @@ from mufnet_lightning.training.callbacks.checkpoint import (
 )
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
+from mufnet_lightning.training.callbacks.learning_rate import LearningRate
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
 from mufnet_lightning.training.checks import (
     check_optimisation,
@@ -99,7 +100,7 @@ class MufnetCLI(ParsedCLI):
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
         if verb == "fit":
             callbacks += [BatchPlot()]
-            callbacks += [LearningRateMonitor("epoch")] if loggers else []
+            callbacks += [LearningRate()] if loggers else []
             if config.get("enable_checkpointing") is not False:
                 callbacks += [self.selection, LastCheckpoint()]  # the last one saves the other's state
         return self._instantiate_trainer(settings, callbacks)

@@ -68,8 +68,9 @@ class Evaluation(Callback):
             return
         numbers = record_part(logger.experiment, logger.run, part, arms, table)
         # the module has logged the others
-        added = {f"{part}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
-        logger.log_metrics(added, step=trainer.current_epoch)
+        prefix = pl_module.metric_prefix(part)  # type: ignore[operator]
+        added = {f"{prefix}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
+        logger.log_metrics(added, step=pl_module.weights_epoch)  # type: ignore[arg-type]
 
     def _matched(self, table: pd.DataFrame, part: Part, data: RoiPairDataModule) -> MatchedScores:
         return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)
