@@ -71,7 +71,28 @@ def read_cohort(folder: Path, with_grades: bool = True) -> Cohort:
     """
     folder = Path(folder)
     report = Report()
-    texts = read_texts(folder, report)
+    return check_cohort(read_texts(folder, report), folder, with_grades, report)
+
+
+def check_cohort(
+    texts: Mapping[str, pd.DataFrame | None],
+    folder: Path,
+    with_grades: bool = True,
+    report: Report | None = None,
+) -> Cohort:
+    """Check the tables of a cohort, wherever their text is from.
+
+    Args:
+        texts: by the name of the table, cells as text, indexed by row; patients.csv with either
+            clips.csv and boxes.csv, or pairs.csv. None for one that could not be read.
+        folder: where the paths in the tables start.
+        with_grades: see `read_cohort`.
+        report: with what was wrong already.
+
+    Raises:
+        InputFault: with every fault of every table, a sentence each.
+    """
+    report = report or Report()
     patients = _check_patients(texts["patients.csv"], with_grades, report)
     clips = boxes = pairs = None
     if "pairs.csv" in texts:

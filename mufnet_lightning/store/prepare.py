@@ -14,25 +14,22 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-from mufnet_lightning import __version__
 from mufnet_lightning.cohort.faults import raise_faults
 from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.read import Cohort, read_cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
-from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
+from mufnet_lightning.store.finish import finish_store
+from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.plan import plan_crops
-from mufnet_lightning.store.store import COLUMNS, CropStore
+from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
-from mufnet_lightning.vocabulary import MODALITIES, PATHS
+from mufnet_lightning.vocabulary import PATHS
 
 log = logging.getLogger(__name__)
 
@@ -202,8 +199,15 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
     if faults:
         shutil.rmtree(partial)
         return faults
-    cohort_id = tables.id or give_id(tables.folder)
-    _finish(partial, rows, digest, cohort_id, settings)
+    finish_store(
+        partial,
+        rows,
+        digest=digest,
+        cohort=tables.id or give_id(tables.folder),
+        margin=settings.margin,
+        with_grades=settings.with_grades,
+    )
+    shutil.rmtree(parts)
     move_into_place(partial, target)
     return []
 
@@ -214,36 +218,6 @@ def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
         return False
     paths = [crops / name for name in job.finished.read_text(encoding="utf-8").split()]
     return all(path.is_file() and path.stat().st_size > 0 for path in paths)
-
-
-def _finish(
-    partial: Path,
-    rows: list[dict[str, Any]],
-    digest: str,
-    cohort_id: str | None,
-    settings: _Settings,
-) -> None:
-    manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
-    manifest.to_csv(partial / "manifest.csv", index=False, lineterminator="\n")
-    patients = manifest.drop_duplicates("patient_id")
-    there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}
-    info = StoreInfo(
-        mufnet=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        margin=settings.margin,
-        with_grades=settings.with_grades,
-        pairs=len(manifest),
-        patients=len(patients),
-        low=int((patients["label"] == 0).sum()),
-        high=int((patients["label"] == 1).sum()),
-        modalities=tuple(name for name in MODALITIES if there[name]),
-        crops=sum(there.values()),
-        digest=digest,
-        cohort=cohort_id,
-    )
-    text = json.dumps(info.as_json(), indent=2) + "\n"
-    (partial / "store.json").write_text(text, encoding="utf-8", newline="\n")
-    shutil.rmtree(partial / "parts")
 
 
 def _warn(message: str) -> None:

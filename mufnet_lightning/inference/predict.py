@@ -1,0 +1,143 @@
+"""A model over a crop store: a row an image, a row a patient, and who could not be graded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.card import ModelCard
+from mufnet_lightning.inference.grader import Grader, ImageGrades, spread
+from mufnet_lightning.store.cut_apart import LeftOut
+from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES
+
+IDS = ["pair_id", "patient_id", "clip_id", "frame", "label"]
+
+
+@dataclass(frozen=True, eq=False)
+class StorePredictions:
+    """What a model says of a store.
+
+    Attributes:
+        table: a row an image: `pair_id, patient_id, clip_id, frame, label, score, weight_bmode,
+            weight_ceus, fold, split, spread, missing`; `split` is `train` for patients who trained the
+            model, else `predict`; a weight is empty for a modality that is not there or not looked at;
+            `missing` names what was not there.
+        patients: a row a patient: `patient_id, label, images, score` (the mean of the images'), `spread`
+            (SD over the networks of that mean), `class, threshold, weight_bmode, weight_ceus, missing,
+            trained` (`yes`, `perhaps` or empty).
+        ungraded: who, or of whom some images, could not be graded.
+    """
+
+    table: pd.DataFrame
+    patients: pd.DataFrame
+    ungraded: Sequence[LeftOut] = ()
+
+
+def predict_store(grader: Grader, data: RoiPairDataModule) -> StorePredictions:
+    """Grade every pair of a store that the model can grade.
+
+    Args:
+        grader: the model.
+        data: of `Grader.open_store`.
+
+    Raises:
+        InputFault: there is no such pair, with the reasons; or the networks give no number.
+    """
+    ungraded = lacking_modalities(grader.card, data)
+    if not len(data.usable_rows):
+        raise InputFault([str(one) for one in ungraded])
+    seen = trained_patients(grader.trained, StoreCohort.of(data.store))
+    grades = grader.grade_rows(data, data.usable_rows)
+    table = image_table(grader.card, data, data.usable_rows, grades, seen)
+    return StorePredictions(table, patient_table(grader.card, table, grades.members, seen), ungraded)
+
+
+def lacking_modalities(card: ModelCard, data: RoiPairDataModule) -> list[LeftOut]:
+    """Pairs of a store that a model cannot grade, since they lack a modality; by patient."""
+    manifest = data.store.manifest
+    unusable = manifest.drop(index=manifest.index[data.usable_rows])
+    rows = []
+    for name in card.modalities:
+        lacks = unusable[unusable[f"{name}_path"] == ""]
+        rows += [
+            (patient, pair, name)
+            for patient, pair in zip(lacks["patient_id"], lacks["pair_id"], strict=True)
+        ]
+    kinds = pd.DataFrame(rows, columns=["patient", "pair", "name"])
+    by_pair = kinds.groupby(["patient", "pair"], sort=False)["name"].agg(tuple).reset_index()
+    way = "" if card.takes_missing else "; one trained with model.modality_dropout grades without it"
+    return [
+        LeftOut(
+            str(patient),
+            len(pairs),
+            f"no {' and no '.join(MODALITY_NAMES.get(n, n) for n in names)} picture, which "
+            f"{card.name} needs{way}",
+        )
+        for (patient, names), pairs in by_pair.groupby(["patient", "name"], sort=False)
+    ]
+
+
+def image_table(
+    card: ModelCard,
+    data: RoiPairDataModule,
+    rows: NDArray[np.int64],
+    grades: ImageGrades,
+    seen: TrainedPatients,
+) -> pd.DataFrame:
+    """A row an image, see `StorePredictions`; `rows` (N,) are of the manifest."""
+    table = data.store.manifest.iloc[rows][IDS].reset_index(drop=True)
+    table["score"] = grades.score
+    for name in MODALITIES:
+        table[f"weight_{name}"] = np.nan
+        if name in card.modalities:
+            place = card.modalities.index(name)
+            there = grades.present[:, place]
+            table[f"weight_{name}"] = np.where(there, grades.weights[:, place], np.nan)
+    table["fold"] = pd.NA
+    table["split"] = np.where(table["patient_id"].isin(seen.certain), "train", "predict")
+    table["spread"] = grades.spread
+    table["missing"] = _missing(card, grades.present)
+    return table
+
+
+def patient_table(
+    card: ModelCard, table: pd.DataFrame, members: NDArray[np.float64], seen: TrainedPatients
+) -> pd.DataFrame:
+    """A row a patient, see `StorePredictions`.
+
+    Args:
+        card: of the model.
+        table: of `image_table`.
+        members: (K, N), each network's scores of its images.
+        seen: who trained the model.
+    """
+    groups = table.groupby("patient_id", sort=False)
+    means = np.stack(
+        [pd.Series(one).groupby(table["patient_id"], sort=False).mean() for one in members]
+    )
+    patients = groups.agg(label=("label", "first"), images=("score", "size")).reset_index()
+    patients["score"] = means.mean(axis=0)
+    patients["spread"] = spread(means)
+    patients["class"] = [card.called(score) for score in patients["score"]]
+    patients["threshold"] = card.threshold
+    for name in MODALITIES:
+        patients[f"weight_{name}"] = groups[f"weight_{name}"].mean().to_numpy()
+    said = groups["missing"].agg(lambda words: " or ".join(sorted({w for w in words if w})))
+    patients["missing"] = said.to_numpy()
+    known = {**dict.fromkeys(seen.doubtful, "perhaps"), **dict.fromkeys(seen.certain, "yes")}
+    patients["trained"] = [known.get(patient, "") for patient in patients["patient_id"]]
+    return patients
+
+
+def _missing(card: ModelCard, present: NDArray[np.bool_]) -> list[str]:
+    return [
+        " and ".join(name for name, there in zip(card.modalities, of_pair, strict=True) if not there)
+        for of_pair in present
+    ]

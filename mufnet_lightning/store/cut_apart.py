@@ -1,0 +1,119 @@
+"""A store of what can be cut of a cohort: to grade whom one can, and to name the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from mufnet_lightning.cohort.read import Cohort
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
+from mufnet_lightning.store.finish import finish_store
+from mufnet_lightning.store.plan import plan_crops
+from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.system.processes import in_processes
+from mufnet_lightning.vocabulary import MODALITIES
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Pairs that are not in a store, or cannot be graded.
+
+    Attributes:
+        patient: id.
+        pairs: how many of the patient's pairs; 0 where it is not known how many there would be.
+        reason: a sentence without the patient.
+    """
+
+    patient: str
+    pairs: int
+    reason: str
+
+    def __str__(self) -> str:
+        many = f" ({self.pairs} image{'s' * (self.pairs != 1)})" if self.pairs else ""
+        return f"patient {self.patient}{many}: {self.reason}"
+
+
+def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, list[LeftOut]]:
+    """Cut every clip and copy every image that can be read; a clip that cannot is left out whole.
+
+    Args:
+        tables: checked, with grades or without.
+        margin: context on each side of a box, as a share of its side.
+        folder: to make the store in.
+
+    Returns:
+        The store, and who is not in it, or not with all pairs.
+
+    Raises:
+        InputFault: nothing can be read; with every reason.
+    """
+    (folder / "crops").mkdir(parents=True)
+    (folder / "parts").mkdir()
+    left_out = _without_pairs(tables)
+    rows, jobs = plan_crops(tables, margin, folder)
+    work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
+    # starting processes for one clip takes longer than the clip
+    faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting")
+    lost: dict[Path, str] = {}
+    for job, of_job in zip(jobs, faults, strict=True):
+        lost |= _lost(job, of_job)
+    kept = []
+    for row in rows:
+        crops = [folder / row[f"{name}_path"] for name in MODALITIES if row[f"{name}_path"]]
+        reasons = [lost[crop] for crop in crops if crop in lost]
+        if reasons:
+            left_out.append(LeftOut(str(row["patient_id"]), 1, reasons[0]))
+        else:
+            kept.append(row)
+    together = _together(left_out)
+    if not kept:
+        raise InputFault([str(one) for one in together] or f"{tables.folder}: no pair in it")
+    finish_store(
+        folder, kept, digest=uuid4().hex * 2, cohort=tables.id, margin=margin, with_grades=False
+    )
+    return CropStore.open(folder), together
+
+
+def _lost(job: ClipJob | ImageJob, faults: Sequence[str]) -> dict[Path, str]:
+    """The crop files that a job did not write, with the reason."""
+    if not faults:
+        return {}
+    if isinstance(job, ClipJob):
+        return {path: faults[0] for cut in job.cuts for path in cut.crops.values()}
+    reasons = {}
+    for where, _, target in job.images:
+        own = [fault for fault in faults if fault.startswith(f"{where} ")]
+        if own:
+            reasons[target] = own[0]
+    return reasons
+
+
+def _without_pairs(tables: Cohort) -> list[LeftOut]:
+    """Patients of whom no pair is planned."""
+    if tables.pairs is not None:
+        with_any, what = set(tables.pairs["patient_id"]), "pairs.csv has no pair"
+    else:
+        assert tables.clips is not None
+        assert tables.boxes is not None
+        boxed = tables.clips["clip_id"].isin(tables.boxes["clip_id"])
+        with_any, what = set(tables.clips.loc[boxed, "patient_id"]), "no clip with a box"
+    every = dict.fromkeys(str(patient) for patient in tables.patients["patient_id"])
+    return [
+        LeftOut(patient, 0, f"{what} of this patient") for patient in every if patient not in with_any
+    ]
+
+
+def _together(left_out: Sequence[LeftOut]) -> list[LeftOut]:
+    """One for each patient and reason."""
+    counts: dict[tuple[str, str], int] = {}
+    for one in left_out:
+        key = one.patient, one.reason
+        counts[key] = counts.get(key, 0) + one.pairs
+    return [LeftOut(patient, pairs, reason) for (patient, reason), pairs in counts.items()]

@@ -1,0 +1,54 @@
+"""The last step of making a store: its manifest, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mufnet_lightning import __version__
+from mufnet_lightning.store.info import StoreInfo
+from mufnet_lightning.store.store import COLUMNS
+from mufnet_lightning.vocabulary import MODALITIES
+
+
+def finish_store(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    digest: str,
+    cohort: str | None,
+    margin: float,
+    with_grades: bool,
+) -> None:
+    """Write manifest.csv and store.json into a folder that has the crops.
+
+    Args:
+        folder: of the store.
+        rows: of the manifest.
+        digest, cohort, margin, with_grades: see `StoreInfo`.
+    """
+    manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    manifest.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+    patients = manifest.drop_duplicates("patient_id")
+    there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}
+    info = StoreInfo(
+        mufnet=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        margin=margin,
+        with_grades=with_grades,
+        pairs=len(manifest),
+        patients=len(patients),
+        low=int((patients["label"] == 0).sum()),
+        high=int((patients["label"] == 1).sum()),
+        modalities=tuple(name for name in MODALITIES if there[name]),
+        crops=sum(there.values()),
+        digest=digest,
+        cohort=cohort,
+    )
+    text = json.dumps(info.as_json(), indent=2) + "\n"
+    (folder / "store.json").write_text(text, encoding="utf-8", newline="\n")
