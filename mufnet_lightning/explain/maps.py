@@ -61,7 +61,8 @@ def activation_maps(
 
     Args:
         net: with one encoder or one a modality, of one modality or more.
-        images: for each modality (N, 3, H, W), 0 to 255, on the network's device.
+        images: for each modality (N, 3, H, W), 0 to 255, on the network's device; and `present` where
+            some pairs lack a modality (see `MufNet.forward`), whose maps are then 0.
         classes: (N,), the class that each image's map is for; the one that the network says unless
             told.
         method: `gradcam`, `gradcam++` or `layercam`.
@@ -71,11 +72,11 @@ def activation_maps(
         InputFault: the encoder has no such layer, or no feature maps there.
     """
     layers = [_target_layer(encoder, layer) for encoder in net.encoders]
-    size = next(iter(images.values())).shape[-2:]
+    size = images[net.modalities[0]].shape[-2:]
     # a Lightning loop may have switched gradients off, and its tensors cannot have any
     with torch.inference_mode(False), torch.enable_grad(), _left_as_it_was(net):
         stacked = torch.cat([images[modality] for modality in net.modalities]).clone()
-        model = _Stacked(net, layer)
+        model = _Stacked(net, layer, images.get("present"))
         targets = None if classes is None else [ClassifierOutputTarget(int(c)) for c in classes]
         # before and after the library's own hooks, so that it sees a leaf that nothing changes in place
         starts = [module.register_forward_hook(_gradients_start_here) for module in layers]
@@ -110,14 +111,17 @@ def _gradients_start_here(module: nn.Module, inputs: object, output: object) -> 
 class _Stacked(nn.Module):
     """Takes all modalities as one batch, as pytorch-grad-cam gives them."""
 
-    def __init__(self, net: MufNet, layer: str | None) -> None:
+    def __init__(self, net: MufNet, layer: str | None, present: Tensor | None = None) -> None:
         super().__init__()
-        self.net, self.layer = net, layer
+        self.net, self.layer, self.present = net, layer, present
         self.logits = self.weights = torch.empty(0)
 
     def forward(self, stacked: Tensor) -> Tensor:
         parts = stacked.chunk(len(self.net.modalities))
-        output: MufNetOutput = self.net(dict(zip(self.net.modalities, parts, strict=True)))
+        images = dict(zip(self.net.modalities, parts, strict=True))
+        if self.present is not None:
+            images["present"] = self.present.clone()  # made in inference mode, say
+        output: MufNetOutput = self.net(images)
         if not output.logits.requires_grad:
             raise InputFault(
                 f"no score depends on layer {self.layer!r}: choose another layer"

@@ -29,9 +29,9 @@ class StorePredictions:
             weight_ceus, fold, split, spread, missing`; `split` is `train` for patients who trained the
             model, else `predict`; a weight is empty for a modality that is not there or not looked at;
             `missing` names what was not there.
-        patients: a row a patient: `patient_id, label, images, score` (the mean of the images'), `spread`
-            (SD over the networks of that mean), `class, threshold, weight_bmode, weight_ceus, missing,
-            trained` (`yes`, `perhaps` or empty).
+        patients: a row a patient: `patient_id, label, images, score` (the mean of the images'),
+            `spread` (SD over the networks of that mean), `class, threshold, weight_bmode, weight_ceus`
+            (means of the images that have it), `missing`, `trained` (`yes`, `perhaps` or empty).
         ungraded: who, or of whom some images, could not be graded.
     """
 
@@ -66,10 +66,7 @@ def lacking_modalities(card: ModelCard, data: RoiPairDataModule) -> list[LeftOut
     rows = []
     for name in card.modalities:
         lacks = unusable[unusable[f"{name}_path"] == ""]
-        rows += [
-            (patient, pair, name)
-            for patient, pair in zip(lacks["patient_id"], lacks["pair_id"], strict=True)
-        ]
+        rows += [(row.patient_id, row.pair_id, name) for row in lacks.itertuples()]
     kinds = pd.DataFrame(rows, columns=["patient", "pair", "name"])
     by_pair = kinds.groupby(["patient", "pair"], sort=False)["name"].agg(tuple).reset_index()
     way = "" if card.takes_missing else "; one trained with model.modality_dropout grades without it"
@@ -119,9 +116,8 @@ def patient_table(
         seen: who trained the model.
     """
     groups = table.groupby("patient_id", sort=False)
-    means = np.stack(
-        [pd.Series(one).groupby(table["patient_id"], sort=False).mean() for one in members]
-    )
+    ids = table["patient_id"]
+    means = np.stack([pd.Series(one).groupby(ids, sort=False).mean() for one in members])
     patients = groups.agg(label=("label", "first"), images=("score", "size")).reset_index()
     patients["score"] = means.mean(axis=0)
     patients["spread"] = spread(means)
@@ -129,11 +125,20 @@ def patient_table(
     patients["threshold"] = card.threshold
     for name in MODALITIES:
         patients[f"weight_{name}"] = groups[f"weight_{name}"].mean().to_numpy()
-    said = groups["missing"].agg(lambda words: " or ".join(sorted({w for w in words if w})))
-    patients["missing"] = said.to_numpy()
+    patients["missing"] = groups["missing"].agg(_missing_of).to_numpy()
     known = {**dict.fromkeys(seen.doubtful, "perhaps"), **dict.fromkeys(seen.certain, "yes")}
     patients["trained"] = [known.get(patient, "") for patient in patients["patient_id"]]
     return patients
+
+
+def _missing_of(images: pd.Series) -> str:
+    """`ceus`, or of how many images it is missing."""
+    words = []
+    for name in MODALITIES:
+        count = int(images.str.split(" and ").map(lambda names, name=name: name in names).sum())
+        if count:
+            words.append(name if count == len(images) else f"{name} in {count} of {len(images)} images")
+    return ", ".join(words)
 
 
 def _missing(card: ModelCard, present: NDArray[np.bool_]) -> list[str]:

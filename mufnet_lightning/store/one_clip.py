@@ -117,8 +117,8 @@ def _boxes_of(file: Path, clip_id: str, clip: Path) -> pd.DataFrame:
     if own.empty:
         others = ", ".join(sorted(set(table["clip_id"]))[:3])
         raise InputFault(
-            f"{file} has no box of clip {clip_id} ({clip.name}), only of {others}; leave out its column "
-            "clip_id if all of them are this clip's"
+            f"{file} has no box of clip {clip_id} ({clip.name}), only of {others}; leave out its "
+            "column clip_id if all of them are this clip's"
         )
     return own
 
