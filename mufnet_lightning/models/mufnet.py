@@ -107,7 +107,7 @@ class MufNet(nn.Module):
         features = self.encode(images)
         present = images.get("present")
         if self.fusion is None:
-            fused, weights = features[:, 0], features.new_ones(len(features), 1)
+            fused, weights = features[:, 0], features.new_ones(features.shape[0], 1)
         elif present is None:
             fused, weights = self.fusion(features)
         elif self.takes_present:
@@ -133,7 +133,9 @@ class MufNet(nn.Module):
         batches = [images[modality] for modality in self.modalities]
         if self.share_encoder:
             (shared,) = self._encoders
-            return torch.stack(shared.pool(shared(torch.cat(batches))).chunk(len(batches)), dim=1)
+            features = shared.pool(shared(torch.cat(batches)))
+            # not `chunk`, and no `len`: an exported graph takes a batch of any size
+            return torch.stack(features.split([batch.shape[0] for batch in batches]), dim=1)
         return torch.stack(
             [e.pool(e(batch)) for e, batch in zip(self._encoders, batches, strict=True)], dim=1
         )
