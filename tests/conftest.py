@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from working_folder import copy_runs
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs a process a core
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background
@@ -73,6 +74,32 @@ def tiny_options(phantom_store: Path) -> tuple[str, ...]:
 def tiny(tiny_options: tuple[str, ...]) -> list[str]:
     """The same, to be changed."""
     return list(tiny_options)
+
+
+@pytest.fixture(scope="session")
+def fitted_folder(
+    tmp_path_factory: pytest.TempPathFactory, tiny_options: tuple[str, ...], empty_tracking: bytes
+) -> Path:
+    """A working folder in which `fit` ran once, with `tiny_options`; to be copied, never changed."""
+    from mufnet_lightning.cli import main
+
+    folder = tmp_path_factory.mktemp("fitted")
+    (folder / "mlruns").mkdir()
+    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
+    (folder / "configs").symlink_to(CONFIGS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        assert main(["fit", *tiny_options]) == 0
+    return folder
+
+
+@pytest.fixture
+def fitted(work: Path, fitted_folder: Path) -> str:
+    """The id of a finished fit with `tiny`, alone in the working folder: a copy of its own."""
+    copy_runs(fitted_folder, work)
+    (run,) = (work / "mlruns" / "artifacts").iterdir()
+    return run.name
 
 
 @pytest.fixture
