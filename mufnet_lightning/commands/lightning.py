@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mufnet_lightning.commands.options import parse
+from mufnet_lightning.commands.predict import Predict
 from mufnet_lightning.commands.quick_check import check_run
 
 
@@ -15,7 +17,16 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
         KeyboardInterrupt: the run was stopped.
         SystemExit: the help was asked for, and has been printed.
     """
+    if verb == "predict" and _of_ours(arguments):
+        parse(Predict, verb, arguments).run()
+        return
     check_run(verb, arguments)
     from mufnet_lightning.training.run import run_lightning
 
     run_lightning([verb, *arguments])
+
+
+def _of_ours(arguments: Sequence[str]) -> bool:
+    """Whether predict is asked for a run, or for help without a checkpoint."""
+    names = {argument.partition("=")[0] for argument in arguments}
+    return "--run" in names or (bool(names & {"-h", "--help"}) and "--ckpt_path" not in names)

@@ -40,17 +40,20 @@ class StorePredictions:
     ungraded: Sequence[LeftOut] = ()
 
 
-def predict_store(grader: Grader, data: RoiPairDataModule) -> StorePredictions:
+def predict_store(
+    grader: Grader, data: RoiPairDataModule, left_out: Sequence[LeftOut] = ()
+) -> StorePredictions:
     """Grade every pair of a store that the model can grade.
 
     Args:
         grader: the model.
         data: of `Grader.open_store`.
+        left_out: who is not in the store.
 
     Raises:
         InputFault: there is no such pair, with the reasons; or the networks give no number.
     """
-    ungraded = lacking_modalities(grader.card, data)
+    ungraded = [*left_out, *lacking_modalities(grader.card, data)]
     if not len(data.usable_rows):
         raise InputFault([str(one) for one in ungraded])
     seen = trained_patients(grader.trained, StoreCohort.of(data.store))
@@ -59,25 +62,31 @@ def predict_store(grader: Grader, data: RoiPairDataModule) -> StorePredictions:
     return StorePredictions(table, patient_table(grader.card, table, grades.members, seen), ungraded)
 
 
+def printed(found: StorePredictions) -> str:
+    """The patients as a table of text."""
+    shown = found.patients.dropna(axis=1, how="all").drop(columns=["label"], errors="ignore")
+    empty = [name for name in ("missing", "trained") if not shown[name].any()]
+    return str(shown.drop(columns=empty).to_string(index=False, float_format="{:.3f}".format))
+
+
 def lacking_modalities(card: ModelCard, data: RoiPairDataModule) -> list[LeftOut]:
     """Pairs of a store that a model cannot grade, since they lack a modality; by patient."""
     manifest = data.store.manifest
     unusable = manifest.drop(index=manifest.index[data.usable_rows])
-    rows = []
-    for name in card.modalities:
-        lacks = unusable[unusable[f"{name}_path"] == ""]
-        rows += [(row.patient_id, row.pair_id, name) for row in lacks.itertuples()]
-    kinds = pd.DataFrame(rows, columns=["patient", "pair", "name"])
-    by_pair = kinds.groupby(["patient", "pair"], sort=False)["name"].agg(tuple).reset_index()
     way = "" if card.takes_missing else "; one trained with model.modality_dropout grades without it"
+    counts: dict[tuple[str, tuple[str, ...]], int] = {}
+    for row in unusable.to_dict("records"):
+        names = tuple(name for name in card.modalities if not row[f"{name}_path"])
+        key = str(row["patient_id"]), names
+        counts[key] = counts.get(key, 0) + 1
     return [
         LeftOut(
-            str(patient),
-            len(pairs),
+            patient,
+            pairs,
             f"no {' and no '.join(MODALITY_NAMES.get(n, n) for n in names)} picture, which "
             f"{card.name} needs{way}",
         )
-        for (patient, names), pairs in by_pair.groupby(["patient", "name"], sort=False)
+        for (patient, names), pairs in counts.items()
     ]
 
 

@@ -11,10 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.text import limits_text, number_text
+from mufnet_lightning.explain.embedding import embedded, embedded_figure
 from mufnet_lightning.report.cautions import read_with_care
 from mufnet_lightning.report.flow import participants_flow, parts_frames
 from mufnet_lightning.report.gather import ArmFacts, StudyFacts, study_facts
-from mufnet_lightning.report.pictures import arm_pictures, embedded, embedded_figure
+from mufnet_lightning.report.pictures import arm_pictures
 from mufnet_lightning.report.sections import (
     ArmSection,
     ComparedLevel,
@@ -212,7 +213,12 @@ def _record(facts: StudyFacts, html: str) -> str:
     for run in find_runs(facts.experiment_id, finished=True, most=1, reports=reported):
         client.log_text(run.id, html, PAGE)
         return run.id
-    note = f"The study's report: artifact `{PAGE}`."
+    arms = ", ".join(f"**{arm.name}**" for arm in facts.arms)
+    note = (
+        f"The report of study **{facts.name}** on its arms {arms}, one page to be read without MLflow: "
+        f"artifact `{PAGE}`. It holds the tables, figures and what must be read with care; a later "
+        "report on the same runs takes its place."
+    )
     tags = run_tags("report", facts.name, reports=reported, note=note)
     with new_run(facts.experiment_id, "report", tags) as run_id:
         client.log_text(run_id, html, PAGE)

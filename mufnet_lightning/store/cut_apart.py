@@ -62,7 +62,8 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     # starting processes for one clip takes longer than the clip
     faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting")
     lost: dict[Path, str] = {}
-    for job, of_job in zip(jobs, faults, strict=True):
+    every: list[ClipJob | ImageJob] = list(jobs)
+    for job, of_job in zip(every, faults, strict=True):
         lost |= _lost(job, of_job)
     kept = []
     for row in rows:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from trained_models import Models
 
+from mufnet_lightning.cohort.stills import read_image
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.evaluation.statistics.rates import youden_threshold
@@ -42,13 +43,11 @@ def grades(grader: Grader, store: Path, pairs: pd.Index) -> ImageGrades:
 
 
 def pictures(store: Path, pairs: pd.Index) -> list[dict[str, np.ndarray]]:
-    import cv2
-
     manifest = CropStore.open(store).manifest.set_index("pair_id")
     read = []
     for pair in pairs:
-        paths = {name: store / manifest.loc[pair, f"{name}_path"] for name in MODALITIES}
-        read.append({n: cv2.cvtColor(cv2.imread(str(p)), cv2.COLOR_BGR2RGB) for n, p in paths.items()})
+        paths = {str(name): str(manifest.loc[pair, f"{name}_path"]) for name in MODALITIES}
+        read.append({name: read_image(store / path) for name, path in paths.items()})
     return read
 
 

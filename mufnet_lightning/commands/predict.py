@@ -1,0 +1,147 @@
+"""`mufnet predict --run`: new patients, from a clip, a cohort folder or a store to a page.
+
+With `--ckpt_path` in place of `--run`, predict is LightningCLI's (see `lightning`).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from mufnet_lightning.commands.options import option
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.info import StoreInfo
+
+if TYPE_CHECKING:
+    from mufnet_lightning.inference.grader import Grader
+    from mufnet_lightning.store.cut_apart import LeftOut
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Grade new patients: give a clip with its boxes, a cohort folder, or a store.
+
+    Prints a row a patient and writes under `out` predictions.csv (a row an image), patients.csv,
+    result.json and page.html, to print. Patients and images that cannot be graded are named, and the
+    exit code is then 2; the others are graded all the same.
+
+    With --ckpt_path in place of --run the options are LightningCLI's, for a store alone, and
+    `mufnet predict --ckpt_path RUN --help` tells them.
+
+    Args:
+        reference: id of a run or of a cross-validation (its folds together), models:/NAME/VERSION, or a
+            checkpoint
+        clip: of one patient; AVI, MP4 or DICOM
+        boxes: of the clip, as boxes.csv; that beside the clip's clips.csv unless given
+        bmode_pane: of the clip, in pixels of the frame; as clips.csv says unless given
+        ceus_pane: the same
+        patient: id of the clip's patient; as clips.csv says, else the clip's name
+        cohort: folder with the tables; grades need not be known
+        store: that prepare wrote
+        margin: of the crops, where the model does not know its own
+        device: cpu, cuda, or auto
+        out: folder to write
+    """
+
+    reference: Annotated[str, option("RUN", called="run")]
+    clip: Annotated[Path | None, option("FILE")] = None
+    boxes: Annotated[Path | None, option("FILE")] = None
+    bmode_pane: Annotated[str | None, option("X,Y,WIDTH,HEIGHT")] = None
+    ceus_pane: Annotated[str | None, option("X,Y,WIDTH,HEIGHT")] = None
+    patient: Annotated[str | None, option("ID")] = None
+    cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
+    store: Annotated[Path | None, option("DIR")] = None
+    margin: Annotated[float | None, option("SHARE")] = None
+    device: str = "auto"
+    out: Annotated[Path, option("DIR")] = Path("predicted")
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("clip", "cohort", "store") if getattr(self, name) is not None]
+        if len(given) != 1:
+            got = " and ".join(f"--{name}" for name in given) or "none of them"
+            raise InputFault(f"predict --run needs --clip, --cohort or --store, one of them; got {got}")
+        of_clip = ("boxes", "bmode_pane", "ceus_pane", "patient")
+        strange = [name for name in of_clip if getattr(self, name) is not None]
+        if strange and self.clip is None:
+            raise InputFault(f"--{strange[0].replace('_', '-')} goes with --clip alone")
+        if self.margin is not None and not (0 <= self.margin < float("inf")):
+            raise InputFault(f"--margin is {self.margin}, expected 0 or more")
+        if self.margin is not None and self.store is not None:
+            raise InputFault("--margin is of crops that are to be cut; a store has been cut")
+
+    def run(self) -> None:
+        """Grade, print, write.
+
+        Raises:
+            InputFault: nothing can be graded; or not everybody, after the others were.
+        """
+        if self.store is not None:
+            StoreInfo.read(self.store)
+        from mufnet_lightning.inference.load import load_grader
+        from mufnet_lightning.study.out_folder import make_folder
+        from mufnet_lightning.training.messages import quiet_libraries
+
+        with quiet_libraries(), tempfile.TemporaryDirectory(prefix="mufnet-") as scratch:
+            grader = load_grader(self.reference, self.device)
+            make_folder(self.out)
+            store, left_out = self._store(grader, Path(scratch) / "store")
+            faults = self._grade(grader, store, left_out)
+        if faults:
+            raise InputFault([f"not graded: {one}" for one in faults])
+
+    def _store(self, grader: Grader, made: Path) -> tuple[Path, list[LeftOut]]:
+        """The store to grade, cut where there is none yet, and who is not in it."""
+        margin = grader.card.margin
+        if self.store is not None:
+            own = StoreInfo.read(self.store).margin
+            if margin is not None and own != margin:
+                log.warning(
+                    "%s was cut with a margin of %s, what trained %s with %s: the scores mean little",
+                    self.store,
+                    own,
+                    grader.card.name,
+                    margin,
+                )
+            return self.store, []
+        if self.margin is not None and margin not in (None, self.margin):
+            raise InputFault(f"--margin is {self.margin}, but the model was trained with {margin}")
+        margin = self.margin if margin is None else margin
+        if margin is None:
+            raise InputFault(
+                f"{grader.card.name} does not say with which margin its crops were cut (an earlier "
+                "version trained it); give --margin, as it was given to `mufnet prepare`"
+            )
+        from mufnet_lightning.cohort.read import read_cohort
+        from mufnet_lightning.store.cut_apart import cut_apart
+        from mufnet_lightning.store.one_clip import OneClip
+
+        if self.clip is not None:
+            panes = {"bmode": self.bmode_pane, "ceus": self.ceus_pane}
+            given = {name: pane for name, pane in panes.items() if pane is not None}
+            tables = OneClip(self.clip, self.boxes, given, self.patient).cohort()
+        else:
+            assert self.cohort is not None
+            tables = read_cohort(self.cohort, with_grades=False)
+            for warning in tables.warnings:
+                log.warning("warning: %s", warning)
+        store, left_out = cut_apart(tables, margin, made)
+        return store.root, left_out
+
+    def _grade(self, grader: Grader, store: Path, left_out: Sequence[LeftOut]) -> list[LeftOut]:
+        from mufnet_lightning.inference.predict import predict_store, printed
+        from mufnet_lightning.inference.result import PAGE, result_files
+        from mufnet_lightning.study.out_folder import write_files
+
+        data = grader.open_store(store)
+        found = predict_store(grader, data, left_out)
+        source = self.clip or self.cohort or self.store
+        write_files(result_files(grader, data, found, str(source)), self.out)
+        print(printed(found))
+        print(f"{len(found.table)} images; to read and print: {self.out / PAGE}")
+        return list(found.ungraded)
