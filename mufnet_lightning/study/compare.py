@@ -27,9 +27,9 @@ from mufnet_lightning.study.selection import selection_optimism
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import log_figures, log_json
+from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.provenance import git_commit
 from mufnet_lightning.tracking.runs import (
-    NOTE,
     Tracking,
     find_runs,
     mlflow_client,

@@ -14,7 +14,13 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.study.engines import run_fold
 from mufnet_lightning.study.identity import identity, trains_the_same
-from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, record_pooled
+from mufnet_lightning.study.pooling import (
+    PRINTED,
+    begun_note,
+    fold_results,
+    read_results,
+    record_pooled,
+)
 from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted
 from mufnet_lightning.tracking.artifacts import beside_baseline
 from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
@@ -169,6 +175,8 @@ def _check_every_fold(cli: MufnetCLI) -> list[int]:
 
 def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     """The run to go on with, or a new one."""
+    from mufnet_lightning.training.facts import record_files, record_parameters
+
     config = cli.composed_config()
     study = config["tracking"]["study"]
     experiment_id = open_study(study)
@@ -194,6 +202,7 @@ def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     tags = run_tags(
         "cv",
         study,
+        note=begun_note(arm, data.folds["fold"].nunique(), cli.protocol),
         arm=arm,
         protocol=cli.protocol,
         cv_key=key,
@@ -202,8 +211,8 @@ def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     )
     client = mlflow_client()
     created = TrackedRun.of(client.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv"))
-    client.log_text(created.id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
-    client.log_text(created.id, data.folds.to_csv(index=False), "folds.csv")
+    record_files(client, created.id, config, data)
+    record_parameters(client, created.id, config, data, of_all_folds=True)
     return created
 
 

@@ -19,7 +19,8 @@ from mufnet_lightning.tracking.artifacts import (
     log_json,
     record_part,
 )
-from mufnet_lightning.tracking.runs import NOTE, TrackedRun, mlflow_client, resolve_artifact
+from mufnet_lightning.tracking.notes import NOTE
+from mufnet_lightning.tracking.runs import TrackedRun, mlflow_client, resolve_artifact
 from mufnet_lightning.vocabulary import FOLD_METRICS, PREDICTIONS, Part
 
 PRINTED = tuple(
@@ -82,7 +83,7 @@ def record_pooled(
         log_figures(store, run_id, {"test_roc_folds": figure})
     for name, value in numbers.items():
         store.log_metric(run_id, name, value)
-    store.set_tag(run_id, NOTE, _note(parent.arm, table, pooled, numbers))
+    store.set_tag(run_id, NOTE, _note(parent, table, pooled, numbers))
     log_json(store, run_id, {str(fold): run.id for fold, run in runs.items()}, "folds.json")
     return table
 
@@ -112,8 +113,16 @@ def _record_part(
     return {f"{part}/{name}": value for name, value in numbers.items()}
 
 
+def begun_note(arm: str, folds: int, protocol: str) -> str:
+    """What the MLflow UI shows before the folds are pooled."""
+    return (
+        f"A cross-validation of arm **{arm}**: {folds} folds (protocol `{protocol}`), each a child of "
+        "this run. It has no numbers of its own: some folds are still to be run, or it stopped."
+    )
+
+
 def _note(
-    arm: str, table: pd.DataFrame, pooled: PooledPredictions, numbers: Mapping[str, float]
+    parent: TrackedRun, table: pd.DataFrame, pooled: PooledPredictions, numbers: Mapping[str, float]
 ) -> str:
     """What the MLflow UI shows as the parent run's description."""
 
@@ -121,21 +130,29 @@ def _note(
         limits = numbers[f"{name}_ci_low"], numbers[f"{name}_ci_high"]
         return interval_text(numbers[name], limits, " to ")
 
+    parts = pooled.table.groupby("split")["patient_id"].nunique()
     test = (
-        "the mean score of all folds' models (fold ensemble) on the test patients"
+        f"the mean score of all folds' models (fold ensemble) on the {parts['test']} test patients"
         if pooled.ensemble
-        else "every patient once, by the fold's model that never saw that patient"
+        else f"each of {parts['test']} patients once, by the fold's model that never saw that patient"
     )
+    folds = len(table) - len(SUMMARY)
+    protocol = f" (protocol `{parent.protocol}`)" if parent.protocol else ""
+    chosen = "selected on these very patients"
+    flatters = f"; **each fold's epoch was {chosen}, so these numbers flatter**"
     lines = [
-        f"Cross-validation of arm **{arm}**. `test/...` is pooled: {test}.",
+        f"A cross-validation of arm **{parent.arm}**: {folds} folds{protocol}, each a child of this "
+        "run. The number to look at is `test/patient_auc` with its interval; "
+        f"`test/...` is pooled: {test}{flatters if parent.is_optimistic else ''}.",
         "",
         f"- AUC over patients {with_interval('test/patient_auc')}, DeLong",
         f"- AUC over images {with_interval('test/auc')}, clustered by patient (Obuchowski)",
     ]
     if pooled.out_of_fold:
+        selection = "" if parent.is_optimistic else f"; each fold's epoch was {chosen}"
         lines.append(
-            f"- `val/...` is pooled out of fold: AUC over patients {with_interval('val/patient_auc')}; "
-            "each fold's epoch was selected on these patients"
+            f"- `val/...` is pooled out of fold, over {parts['val']} patients: AUC over patients "
+            f"{with_interval('val/patient_auc')}{selection}"
         )
     shown = table[list(PRINTED)].rename(columns=lambda name: name.removeprefix("test/"))
     texts = shown.map("{:.3f}".format).reset_index()

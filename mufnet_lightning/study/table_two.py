@@ -175,7 +175,14 @@ class Comparison:
 
     def note(self) -> str:
         """As the MLflow UI shows it: Markdown, with links to the runs that are compared."""
-        lines = [self.caption(), "", markdown_table(self.table())]
+        arms = ", ".join(f"**{arm.name}**" for arm in self.arms)
+        told = (
+            f"{arms} on the same test patients and images: each arm's AUC and rates, and below them "
+            "the paired test of each two. "
+            if self.result.tests
+            else f"{arms} on its test patients: AUC and rates. "
+        )
+        lines = [told + self.caption(), "", markdown_table(self.table())]
         if self.result.tests:
             lines += ["", markdown_table(self.tests())]
         selection = self.selection()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.notes import NOTE, study_note
 from mufnet_lightning.tracking.provenance import commit_tags
 
 if TYPE_CHECKING:
@@ -19,9 +20,8 @@ if TYPE_CHECKING:
 
 
 STORE_FOLDER = Path("mlruns")
-NOTE = "mlflow.note.content"
 PARENT_RUN = "mlflow.parentRunId"
-"""MLflow's own tags: the description that its UI shows, and the run that one belongs to."""
+"""MLflow's own tag for the run that one belongs to."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,15 @@ class Tracking:
         parent_run: id of the run that this one is a fold of.
         baseline: an arm to test against after validation and test: a predictions CSV, or a run or
             cross-validation that scored the same images.
+        register: name in MLflow's model registry: the trained model becomes a new version of it; of a
+            cross-validation, the folds together.
     """
 
     study: str = "mufnet"
     run_name: str | None = None
     parent_run: str | None = None
     baseline: str | None = None
+    register: str | None = None
 
 
 def tracking_uri() -> str:
@@ -53,7 +56,7 @@ def _default_uri() -> str:
 
 
 def open_study(study: str) -> str:
-    """The id of a study's MLflow experiment, which is made if it is not there yet.
+    """The id of a study's MLflow experiment, which is made, or described, if it is not yet.
 
     Raises:
         InputFault: somebody deleted it, and MLflow keeps the name.
@@ -65,10 +68,12 @@ def open_study(study: str) -> str:
         own = tracking_uri() == _default_uri()
         location = (STORE_FOLDER / "artifacts").resolve().as_uri() if own else None
         # the UI then opens on the table of runs, not on what it has for language models
-        tags = {"mlflow.experimentKind": "custom_model_development"}
+        tags = {"mlflow.experimentKind": "custom_model_development", NOTE: study_note(study)}
         return store.create_experiment(study, location, tags)
     if experiment.lifecycle_stage == "deleted":
         raise InputFault(f"study {study!r} was deleted in MLflow; restore it, or choose another name")
+    if NOTE not in experiment.tags:
+        store.set_experiment_tag(experiment.experiment_id, NOTE, study_note(study))
     return experiment.experiment_id
 
 

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.runs import Tracking, open_study, run_tags, tracking_uri
 from mufnet_lightning.vocabulary import arm_name
 
@@ -102,6 +103,12 @@ class RunLogger(MLFlowLogger):
         if self._run_name is None:
             self._run_name = f"{arm}-fold{data.fold}"
             self.experiment.update_run(self.run, name=self._run_name)
+
+    @rank_zero_only
+    def note(self, text: str) -> None:
+        """Say what the MLflow UI shows as the run's description, where nobody gave it another one."""
+        if NOTE not in self.tags:
+            self.experiment.set_tag(self.run, NOTE, text)
 
     @rank_zero_only
     def watch_machine(self) -> None:

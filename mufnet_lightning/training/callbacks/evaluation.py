@@ -14,6 +14,7 @@ from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
 from mufnet_lightning.training.callbacks.predictions import part_table
 from mufnet_lightning.training.logger import RunLogger
+from mufnet_lightning.training.notes import run_note, scored_note, weights_note
 from mufnet_lightning.vocabulary import METRIC_NAMES, Part, arm_name
 
 log = logging.getLogger(__name__)
@@ -65,12 +66,28 @@ class Evaluation(Callback):
         except EvaluationError as error:  # a part that was cut short; the training is not lost with it
             logger.experiment.set_tag(logger.run, f"not_evaluated_{part}", str(error)[:5000])
             log.warning("%s is not evaluated: %s", part, error)
+            self._note(trainer, part, f"The {part} part is not evaluated: {error}")
             return
         numbers = record_part(logger.experiment, logger.run, part, arms, table)
         # the module has logged the others
         prefix = pl_module.metric_prefix(part)  # type: ignore[operator]
         added = {f"{prefix}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
         logger.log_metrics(added, step=pl_module.weights_epoch)  # type: ignore[arg-type]
+        scored = scored_note(part, prefix, table, numbers)
+        optimistic = logger.tags.get("selection") == "optimistic"
+        self._note(
+            trainer, part, f"{scored}, scored by {weights_note(trainer, pl_module, part, optimistic)}."
+        )
+
+    def _note(self, trainer: Trainer, part: Part, second: str) -> None:
+        """Say in the run what one is looking at; of a training that is its test."""
+        logger, trained = trainer.logger, trainer.current_epoch > 0
+        assert isinstance(logger, RunLogger)
+        if part == "test" or not trained:
+            data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
+            protocol = logger.tags.get("protocol", data.protocol)
+            first = run_note(data, protocol, None if trained else part)
+            logger.note(f"{first} {second}")
 
     def _matched(self, table: pd.DataFrame, part: Part, data: RoiPairDataModule) -> MatchedScores:
         return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from jsonargparse import Namespace
@@ -15,18 +14,17 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import training_cohort
 from mufnet_lightning.system.configs import EXTENDS
-from mufnet_lightning.tracking.artifacts import log_json
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
-from mufnet_lightning.tracking.configuration import Configuration
-from mufnet_lightning.tracking.provenance import environment
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.training.facts import record_files, record_parameters
 from mufnet_lightning.training.logger import RunLogger
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from mufnet_lightning.training.notes import nothing_yet, run_note
+from mufnet_lightning.vocabulary import Part
 
 _OF_THIS_CALL = ("ckpt_path", "config", "output", EXTENDS)
 """What a configuration says of one call on one machine, and would not repeat the run."""
+
+_SCORED: Mapping[str, Part] = {"validate": "val", "test": "test"}
 
 
 class RunRecord(SaveConfigCallback):
@@ -82,13 +80,12 @@ class RunRecord(SaveConfigCallback):
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
         config = self.composed(trainer, pl_module)
         logger.watch_machine()
-        client, run_id = logger.experiment, logger.run
-        client.log_text(run_id, yaml.safe_dump(config, sort_keys=False), "config.yaml")
-        client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
-        log_json(client, run_id, environment(), "environment.json")
-        if not logger.resumed:  # MLflow's parameters are written once
-            logger.log_hyperparams(dict(_flatten(Configuration.of(config).settings)))
-            _log_dataset(client, run_id, data)
+        part = _SCORED.get(stage)
+        protocol = logger.tags.get("protocol", data.protocol)
+        logger.note(f"{run_note(data, protocol, part)} {nothing_yet()}")
+        record_files(logger.experiment, logger.run, config, data)
+        if not logger.resumed:
+            record_parameters(logger.experiment, logger.run, config, data)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -133,39 +130,3 @@ def _plain(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {str(name): _plain(value) for name, value in values.items()}
     return [_plain(value) for value in values] if isinstance(values, list | tuple) else values
-
-
-def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            rows += _flatten(value, f"{prefix}{key}.")
-        elif value is not None:
-            rows.append((f"{prefix}{key}", value))
-    return rows
-
-
-def _log_dataset(client: MlflowClient, run_id: str, data: RoiPairDataModule) -> None:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    manifest = data.store.manifest
-    profile = {"pairs": len(manifest), "patients": int(manifest["patient_id"].nunique())}
-    client.log_inputs(
-        run_id,
-        [
-            DatasetInput(
-                Dataset(
-                    name=data.store.root.name,
-                    digest=data.store.digest[:36],  # MLflow takes no more
-                    source_type="local",
-                    source=json.dumps({"uri": str(data.store.root)}),
-                    profile=json.dumps(profile),
-                ),
-                [InputTag("mlflow.data.context", "cross-validation")],
-            )
-        ],
-    )
-    for part in ("train", "val", "test"):
-        rows = data.part_rows(part)
-        client.log_param(run_id, f"images_{part}", len(rows))
-        client.log_param(run_id, f"patients_{part}", manifest["patient_id"].iloc[rows].nunique())
