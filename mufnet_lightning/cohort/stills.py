@@ -18,12 +18,20 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         ClipFault: it cannot be decoded.
     """
-    cv2.utils.logging.setLogLevel(0)
     try:
-        data = np.fromfile(path, np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except (OSError, cv2.error):
+        image = decoded(path.read_bytes())
+    except OSError:
         image = None
     if image is None:
         raise ClipFault(path, "cannot be decoded, expected a whole image file")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
+
+
+def decoded(content: bytes) -> np.ndarray | None:
+    """An image file's content as height × width × 3 uint8 RGB; None where it cannot be decoded."""
+    cv2.utils.logging.setLogLevel(0)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    except cv2.error:
+        return None
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,8 +44,9 @@ def load_grader(reference: str, device: str = "auto") -> Grader:
 
     Args:
         reference: a checkpoint file; `runs:/ID` or `ID` of a run; of a cross-validation's parent run,
-            whose folds then grade together; `models:/NAME/VERSION` of MLflow's registry, or
-            `models:/ID` of a logged model; or a folder that `save_grader` wrote.
+            whose folds then grade together; `models:/NAME/VERSION` or `models:/NAME@ALIAS` of
+            MLflow's registry; `models:/ID` or `runs:/ID/model` of a logged model; or a folder that
+            `save_grader` wrote.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
 
     Raises:
@@ -52,16 +54,26 @@ def load_grader(reference: str, device: str = "auto") -> Grader:
             or there is no such device.
     """
     where = find_device(device)
-    if reference.startswith("models:/"):
-        return read_grader(_downloaded(reference), device)
     if Path(reference).is_dir():
         return read_grader(Path(reference), device)
+    if reference.startswith("models:/") or re.fullmatch("runs:/[^/]+/.+", reference):
+        return read_grader(_downloaded(reference), device)
     if Path(reference).is_file():
         checkpoint = read_checkpoint(reference)
         return _grader([checkpoint], _run_of(checkpoint), Path(reference).name, where)
     run = find_run(reference)
     if not run.is_cv:
         return _grader([read_checkpoint(run.id)], run, run.name, where)
+    checkpoints = [read_checkpoint(fold.id) for fold in whole_folds(run, reference).values()]
+    return _grader(checkpoints, run, run.name, where)
+
+
+def whole_folds(run: TrackedRun, reference: str) -> dict[int, TrackedRun]:
+    """The folds of a cross-validation that has come to its end.
+
+    Raises:
+        InputFault: it has not.
+    """
     folds = finished_folds(run)
     if not folds or not run.is_finished:
         done = ", ".join(map(str, folds)) or "none"
@@ -69,7 +81,7 @@ def load_grader(reference: str, device: str = "auto") -> Grader:
             f"{reference}: this cross-validation has not come to its end (folds that have: {done}); "
             "run the same `mufnet cv` again, or name the run of one fold"
         )
-    return _grader([read_checkpoint(fold.id) for fold in folds.values()], run, run.name, where)
+    return folds
 
 
 def save_grader(grader: Grader, folder: Path) -> None:

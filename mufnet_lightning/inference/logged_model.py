@@ -1,0 +1,214 @@
+"""A trained model in MLflow: logged under its run, and a version in the registry."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from mufnet_lightning import __version__
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.card import ModelCard
+from mufnet_lightning.inference.grader import Grader
+from mufnet_lightning.inference.load import load_grader, save_grader
+from mufnet_lightning.inference.serve import input_example, signature
+from mufnet_lightning.tracking.notes import NOTE
+from mufnet_lightning.tracking.runs import TrackedRun, find_run, mlflow_client, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
+NAME = "model"
+"""Of a run's logged model: `runs:/ID/model`."""
+LOADER = "mufnet_lightning.inference.serve"
+_NEEDS = ("torch", "timm", "opencv-python-headless", "numpy", "pandas")
+_METRICS = tuple(
+    f"test/{name}{end}" for name in ("patient_auc", "auc") for end in ("", "_ci_low", "_ci_high")
+)
+log = logging.getLogger(__name__)
+
+
+def log_model(reference: str, register: str | None = None, *, anew: bool = False) -> str | None:
+    """Log the model of a run, or of a cross-validation's folds together, once.
+
+        log_model("runs:/4f2c...", register="kidney-grade")
+
+    What was trained is not lost where that fails: a warning says why, and it can be called again.
+
+    Args:
+        reference: `runs:/ID` or `ID` of a run.
+        register: name in the registry; a model that is a version of it already stays that.
+        anew: the run has been trained further: what was logged of it before is replaced.
+
+    Returns:
+        The logged model's id; None where it could not be logged.
+
+    Raises:
+        InputFault: there is no such run, or it has no model.
+    """
+    from mlflow.exceptions import MlflowException
+
+    run = find_run(reference)
+    try:
+        model = _logged(run)
+        if model is not None and anew:
+            mlflow_client().delete_logged_model(model.model_id)
+            model = None
+        if model is None:
+            model = _log(load_grader(run.id, "cpu"), run)
+        if register is not None:
+            _register(register, model, run)
+    except (MlflowException, OSError) as error:  # the server is too old, or not there; the disk is full
+        log.warning(
+            "%s: its model could not be %s in %s: %s",
+            run.name,
+            f"registered as {register}" if register else "logged",
+            tracking_uri(),
+            str(error).splitlines()[0],
+        )
+        return None
+    return str(model.model_id)
+
+
+def check_registry(name: str) -> None:
+    """Find out before training whether a model can be registered.
+
+    Raises:
+        InputFault: MLflow takes no such name, or the store has no registry that answers.
+    """
+    from mlflow.exceptions import MlflowException
+
+    if not name.strip() or re.search(r"[/:@]", name):
+        raise InputFault(f"tracking.register is {name!r}, expected a name without / : and @")
+    try:
+        mlflow_client().get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return
+        reason = str(error).splitlines()[0]
+        raise InputFault(f"tracking.register {name!r}: the registry refuses: {reason}") from None
+
+
+def _logged(run: TrackedRun) -> LoggedModel | None:
+    """The run's whole model."""
+    found = mlflow_client().search_logged_models(
+        [run.experiment_id], f"source_run_id = '{run.id}' AND name = '{NAME}'"
+    )
+    return next((model for model in found if model.status == "READY"), None)
+
+
+def _log(grader: Grader, run: TrackedRun) -> LoggedModel:
+    from mlflow import pyfunc
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    client, card = mlflow_client(), grader.card
+    model = client.create_logged_model(
+        run.experiment_id, NAME, run.id, tags=_tags(card), params=_facts(card), model_type=card.arm
+    )
+    with _whole_or_failed(client, model), TemporaryDirectory() as scratch:
+        save_grader(grader, Path(scratch) / "weights")
+        pyfunc.save_model(
+            Path(scratch) / NAME,
+            loader_module=LOADER,
+            data_path=str(Path(scratch) / "weights"),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=run.id,
+                model_id=model.model_id,
+            ),
+            signature=signature(card),
+            input_example=input_example(card),
+            pip_requirements=_requirements(),
+            metadata=card.as_json(),
+        )
+        client.log_model_artifacts(model.model_id, str(Path(scratch) / NAME))
+    client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
+    _log_metrics(client, model, run)
+    return client.get_logged_model(model.model_id)
+
+
+@contextlib.contextmanager
+def _whole_or_failed(client: MlflowClient, model: LoggedModel) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Exception):
+            client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    client.finalize_logged_model(model.model_id, "READY")
+
+
+def _log_metrics(client: MlflowClient, model: LoggedModel, run: TrackedRun) -> None:
+    """What the run's test part says of it, so that MLflow's table of models can be sorted by it."""
+    from mlflow.entities import Metric
+
+    known = [name for name in _METRICS if name in find_run(run.id).metrics]
+    points = [client.get_metric_history(run.id, name)[-1] for name in known]
+    metrics = [
+        Metric(p.key, p.value, p.timestamp, p.step, model_id=model.model_id, run_id=run.id)
+        for p in points
+    ]
+    if metrics:
+        client.log_batch(run.id, metrics=metrics)
+
+
+def _register(name: str, model: LoggedModel, run: TrackedRun) -> None:
+    from mlflow.exceptions import MlflowException
+
+    client = mlflow_client()
+    source = f"models:/{model.model_id}"
+    for known in client.search_model_versions(f"name = '{name}'"):
+        if known.source == source:
+            log.info("%s is version %s of %s", run.name, known.version, name)
+            return
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    tags = {key: value for key, value in model.tags.items() if not key.startswith("mlflow.")}
+    made = client.create_model_version(
+        name,
+        source,
+        run.id,
+        tags={**tags, **model.params},
+        description=model.tags.get(NOTE),
+        model_id=model.model_id,
+    )
+    log.info("%s is registered: models:/%s/%s", run.name, name, made.version)
+
+
+def _facts(card: ModelCard) -> dict[str, str]:
+    facts = {
+        "modalities": ", ".join(card.modalities),
+        "members": card.members,
+        "patients": card.patients,
+        "image_size": card.image_size,
+        "margin": card.margin,
+        "threshold": card.threshold,
+        "threshold_rule": card.threshold_rule,
+        "takes_missing": card.takes_missing,
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _tags(card: ModelCard) -> dict[str, str]:
+    tags = {NOTE: card.sentence(), "arm": card.arm, "study": card.study, "mufnet": card.version}
+    return {name: value for name, value in tags.items() if value is not None}
+
+
+def _requirements() -> list[str]:
+    """What loads and runs it, as it is installed here."""
+    needs = [f"mufnet-lightning=={__version__}"]
+    for name in _NEEDS:
+        with contextlib.suppress(PackageNotFoundError):  # another build of OpenCV, say
+            needs.append(f"{name}=={version(name).partition('+')[0]}")
+    return needs
