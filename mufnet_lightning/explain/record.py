@@ -7,11 +7,12 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.statistics.intervals import finite
 from mufnet_lightning.explain.summarise import summarise
 from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.tracking.artifacts import (
@@ -22,6 +23,7 @@ from mufnet_lightning.tracking.artifacts import (
     log_json,
 )
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+from mufnet_lightning.vocabulary import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,7 +39,6 @@ IMAGES, CHECKS, SUMMARY, PANELS = "images.csv", "checks.csv", "summary.json", "p
 MONTAGES = "patients"
 NOT_EXPLAINED = "not_explained"  # a tag: why
 DPI = 150  # of pictures of pixels
-NO_MEASURES = ["target", "frame", "grade", "label", "score", "fold"]
 IDS = {"pair_id": str, "patient_id": str, "clip_id": str}
 
 
@@ -60,7 +61,9 @@ def record_explanation(client: MlflowClient, run_id: str, label: str, explanatio
 
 
 def record_tables(client: MlflowClient, run_id: str, label: str, tables: ExplainedTables) -> None:
-    """Write tables and summary into a run, and their means over patients as metrics `explain/...`.
+    """Write tables and summary into a run, and a handful of their numbers as metrics `explain/...`.
+
+    See `headline`; everything else is in the files.
 
     Args:
         client: of the store.
@@ -73,8 +76,26 @@ def record_tables(client: MlflowClient, run_id: str, label: str, tables: Explain
     if tables.checks is not None:
         client.log_text(run_id, tables.checks.to_csv(index=False), f"{folder}/{CHECKS}")
     log_json(client, run_id, tables.summary.as_json(), f"{folder}/{SUMMARY}")
-    for name, value in _numbers(tables.table, tables.checks).items():
+    for name, value in headline(tables).items():
         client.log_metric(run_id, f"{FOLDER}/{label}/{name}".replace("+", "p"), value)
+
+
+def headline(tables: ExplainedTables) -> dict[str, float]:
+    """The numbers to compare runs by, means over patients; five at most.
+
+    `inside_MODALITY`: share of a map's energy inside the lesion. `similarity_all_weights`: rank
+    correlation with maps of random weights, of the modality where it is largest (near 1, the maps show
+    the image and not what was learned). `deletion_gain`, `insertion_gain`: how much better than random
+    maps they tell what the score depends on (above 0). What is not defined is left out.
+    """
+    summary = tables.summary
+    inside = [f"inside_{modality}" for modality in summary.origin.modalities]
+    means = tables.table.groupby("patient_id")[inside].mean().mean()
+    numbers: dict[str, float | None] = {name: finite(means[name]) for name in inside}
+    alike = [row.value for row in summary.sanity if row.stage == STAGES[-1] and row.value is not None]
+    numbers["similarity_all_weights"] = max(alike, default=None)
+    numbers |= {f"{row.curve}_gain": row.gain.value for row in summary.faithfulness}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def record_montage(client: MlflowClient, run_id: str, label: str, name: str, figure: Figure) -> None:
@@ -144,17 +165,6 @@ def record_pooled_explanations(
         pooled[label] = pool_explanations(folds)
         record_tables(client, parent.id, label, pooled[label])
     return pooled
-
-
-def _numbers(table: pd.DataFrame, checks: pd.DataFrame | None) -> dict[str, float]:
-    frames = [table] if checks is None else [table, checks]
-    numbers: dict[str, Any] = {}
-    for frame in frames:
-        columns = frame.select_dtypes("number").columns.difference(NO_MEASURES)
-        kept = [c for c in columns if not str(c).startswith("weight_")]
-        means = frame.groupby("patient_id")[kept].mean().mean()
-        numbers |= {str(name).replace(" ", "_"): float(v) for name, v in means.dropna().items()}
-    return numbers
 
 
 def _read(run_id: str, artifact: str) -> pd.DataFrame:

@@ -182,6 +182,11 @@ class Comparison:
             if self.result.tests
             else f"{arms} on its test patients: AUC and rates. "
         )
+        flattered = [arm.name for arm in self.arms if arm.run and arm.run.is_optimistic]
+        if flattered:
+            told = (
+                f"**{', '.join(flattered)}: selected on test patients, so the numbers flatter.** {told}"
+            )
         lines = [told + self.caption(), "", markdown_table(self.table())]
         if self.result.tests:
             lines += ["", markdown_table(self.tests())]

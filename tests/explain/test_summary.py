@@ -15,7 +15,7 @@ from scipy import stats
 from mufnet_lightning.evaluation.statistics.attention import by_grade
 from mufnet_lightning.explain.choice import Chosen
 from mufnet_lightning.explain.options import ExplainOptions
-from mufnet_lightning.explain.record import ExplainedTables, pool_explanations
+from mufnet_lightning.explain.record import ExplainedTables, headline, pool_explanations
 from mufnet_lightning.explain.summarise import measure_names, summarise
 from mufnet_lightning.explain.summary import Origin, Summary
 from mufnet_lightning.explain.tables import printed
@@ -260,3 +260,29 @@ def test_folds_of_other_patients_stand_side_by_side() -> None:
     some = pool_explanations({0: folds[0], 1: fold(table[~early], None)})
     assert some.checks is None
     assert some.summary.sanity == ()
+
+
+@pytest.mark.parametrize("modalities", [BOTH, ("ceus",)])
+def test_a_handful_of_numbers_stands_for_an_explanation(modalities: Sequence[str]) -> None:
+    table, checks = tables(modalities=modalities, similar=0.3, better=0.2)
+    told = headline(ExplainedTables(table, checks, summarise(table, checks, origin(modalities))))
+    assert list(told) == [
+        *(f"inside_{modality}" for modality in modalities),
+        "similarity_all_weights",
+        "deletion_gain",
+        "insertion_gain",
+    ]
+    for modality in modalities:
+        of_patients = table.groupby("patient_id")[f"inside_{modality}"].mean()
+        assert told[f"inside_{modality}"] == pytest.approx(of_patients.mean())
+    # the modality whose maps depend least on the weights is told
+    similar = [checks[f"similarity_{STAGES[-1]}_{modality}"].mean() for modality in modalities]
+    assert told["similarity_all_weights"] == pytest.approx(max(similar))
+    # better than random ones, whichever curve
+    assert told["deletion_gain"] == pytest.approx(0.2, abs=0.02)
+    assert told["insertion_gain"] == pytest.approx(0.2, abs=0.02)
+
+    # without the checks, and of maps that are even
+    table["inside_ceus"] = np.nan
+    unchecked = headline(ExplainedTables(table, None, summarise(table, None, origin(modalities))))
+    assert list(unchecked) == [f"inside_{m}" for m in modalities if m != "ceus"]
