@@ -80,6 +80,7 @@ class Grader:
         given = self.card.data
         data = data_to_look_at(given["init_args"], store, given["class_path"])
         data.missing_allowed = self.card.takes_missing
+        data.complete_pairs = False  # who lacks what another arm looks at is graded
         return data
 
     def grade_rows(self, data: RoiPairDataModule, rows: NDArray[np.int64]) -> ImageGrades:

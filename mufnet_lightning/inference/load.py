@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import pickle
 import re
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
 from mufnet_lightning.tracking.runs import (
+    STORE_FOLDER,
     TrackedRun,
     find_run,
     finished_folds,
@@ -167,6 +169,8 @@ def _threshold(run: TrackedRun | None) -> tuple[float, ThresholdRule]:
 
 
 def _run_of(checkpoint: Checkpoint) -> TrackedRun | None:
+    if not os.environ.get("MLFLOW_TRACKING_URI") and not STORE_FOLDER.is_dir():
+        return None  # nothing is recorded here, and nothing need be made for it
     try:
         return find_run(checkpoint.run_id) if checkpoint.run_id else None
     except InputFault:

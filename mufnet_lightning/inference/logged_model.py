@@ -39,41 +39,49 @@ def log_model(reference: str, register: str | None = None, *, anew: bool = False
 
         log_model("runs:/4f2c...", register="kidney-grade")
 
-    What was trained is not lost where that fails: a warning says why, and it can be called again.
-
     Args:
         reference: `runs:/ID` or `ID` of a run.
         register: name in the registry; a model that is a version of it already stays that.
         anew: the run has been trained further: what was logged of it before is replaced.
 
     Returns:
-        The logged model's id; None where it could not be logged.
+        The logged model's id.
 
     Raises:
-        InputFault: there is no such run, or it has no model.
+        InputFault: there is no such run, or it has no whole model.
+        MlflowException: the tracking server is too old (before MLflow 3), or refuses.
+        OSError: it is not there, or the disk is full.
+    """
+    run = find_run(reference)
+    model = _logged(run)
+    if model is not None and anew:
+        mlflow_client().delete_logged_model(model.model_id)
+        model = None
+    if model is None:
+        model = _log(load_grader(run.id, "cpu"), run)
+    if register is not None:
+        _register(register, model, run)
+    return str(model.model_id)
+
+
+def keep_model(run_id: str, register: str | None = None, *, anew: bool = False) -> None:
+    """Log the model of a training that has ended (see `log_model`).
+
+    What was trained is not lost where that fails: a warning says why, and how to do it later.
     """
     from mlflow.exceptions import MlflowException
 
-    run = find_run(reference)
     try:
-        model = _logged(run)
-        if model is not None and anew:
-            mlflow_client().delete_logged_model(model.model_id)
-            model = None
-        if model is None:
-            model = _log(load_grader(run.id, "cpu"), run)
-        if register is not None:
-            _register(register, model, run)
-    except (MlflowException, OSError) as error:  # the server is too old, or not there; the disk is full
+        log_model(run_id, register, anew=anew)
+    except (MlflowException, InputFault, OSError) as error:
         log.warning(
-            "%s: its model could not be %s in %s: %s",
-            run.name,
-            f"registered as {register}" if register else "logged",
+            "the model of run %s could not be logged%s in %s: %s. Its checkpoint is there; `log_model` "
+            "(docs/model.md) does it later",
+            run_id,
+            f" and registered as {register}" if register else "",
             tracking_uri(),
-            str(error).splitlines()[0],
+            str(error).splitlines()[0].rstrip("."),
         )
-        return None
-    return str(model.model_id)
 
 
 def check_registry(name: str) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
+from mufnet_lightning.inference.logged_model import keep_model
 from mufnet_lightning.study.engines import run_fold
 from mufnet_lightning.study.identity import identity, trains_the_same
 from mufnet_lightning.study.pooling import (
@@ -105,8 +106,10 @@ def _run(
     lock: Lock,
 ) -> str:
     done = finished_folds(parent)
+    register = cli.config.tracking.register
     if parent.is_finished and set(done) == set(folds):
         log.info("%s: run %s has all folds", parent.name, parent.id)
+        keep_model(parent.id, register)  # that of an earlier version, or of one killed at its end
         _print(read_results(parent.id), parent)
         return parent.id
     if done:
@@ -142,6 +145,7 @@ def _run(
         log.info("folds %s are still to be run; then the folds are pooled", _listed(left))
     else:
         client.set_terminated(parent.id, "FINISHED")
+        keep_model(parent.id, register)
     _print(table, parent)
     return parent.id
 
@@ -265,6 +269,7 @@ def _fold_arguments(
         f"--data.fold={fold}",
         f"--tracking.parent_run={parent_id}",
         "--tracking.baseline=null",  # the folds together are tested against it
+        "--tracking.register=null",
     ]
     return [*words, f"--ckpt_path={last}"] if last else words
 

@@ -16,6 +16,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import FoldTable, read_folds
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.load import load_grader
+from mufnet_lightning.inference.logged_model import check_registry, keep_model
+from mufnet_lightning.inference.predict import lacking_modalities
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.checkpoints import (
@@ -165,7 +168,11 @@ class MufnetCLI(ParsedCLI):
         self._score_again("test", "test", options["ckpt_path"])
 
     def predict(self, **options: Any) -> None:
-        """Score every pair of a store; write a row an image and print a row a patient."""
+        """Score every pair of a store; write a row an image and print a row a patient.
+
+        Raises:
+            InputFault: it cannot be done; or, after the others were scored, who lacks a modality.
+        """
         if self.trainer.world_size > 1:
             raise InputFault("predict runs in one process; set --trainer.devices to 1")
         output = Path(self._get(self.config, "output"))
@@ -173,12 +180,20 @@ class MufnetCLI(ParsedCLI):
             raise InputFault(f"--output {output} is a folder; name a file in it")
         if not output.parent.is_dir():
             raise InputFault(f"--output {output}: there is no folder {output.parent}")
-        assert self.checkpoint is not None
+        assert self.reference is not None
+        grader = load_grader(self.reference, "cpu")
+        data = self.datamodule
+        data.missing_allowed = grader.card.takes_missing
+        data.prepare_data()
+        if not len(data.usable_rows):
+            raise InputFault([f"not scored: {one}" for one in lacking_modalities(grader.card, data)])
+        passes = []
         with recorded(self.trainer):
-            self.datamodule.prepare_data()
-            self.datamodule.setup("predict")
-            batches = self.trainer.predict(weights_only=True, **options)
-            write_predictions(batches, self.datamodule, self.checkpoint, output)  # type: ignore[arg-type]
+            for file in self.members:
+                passes.append(self.trainer.predict(weights_only=True, **{**options, "ckpt_path": file}))
+            left_out = write_predictions(passes, data, grader, output)  # type: ignore[arg-type]
+        if left_out:
+            raise InputFault([f"not scored: {one}" for one in left_out])
 
     def check_before_training(self) -> None:
         """Find everything that can be wrong before a run is opened.
@@ -188,6 +203,7 @@ class MufnetCLI(ParsedCLI):
         """
         data = self.datamodule
         check_selection(self.selection.monitor, data)
+        self._check_register()
         data.prepare_data()
         data.setup("fit")
         self.check_unseen("val", "test")
@@ -217,7 +233,29 @@ class MufnetCLI(ParsedCLI):
         self._score("validate", str(selected))
         self._score("test", str(selected))
         keep_selected(self.trainer, selected)
+        if self._keeps_model and self.trainer.is_global_zero:
+            where: Tracking = self._get(self.config_init, "tracking")
+            keep_model(self.trainer.logger.run, where.register, anew=True)  # type: ignore[union-attr]
         self._print("val", "test")
+
+    @property
+    def _keeps_model(self) -> bool:
+        """Whether a fit leaves a model; of the folds of a cross-validation their parent has it."""
+        config = self._get(self.config, "trainer")
+        whole = not config["fast_dev_run"] and config["enable_checkpointing"] is not False
+        alone = self._get(self.config_init, "tracking").parent_run is None
+        return whole and alone and isinstance(self.trainer.logger, RunLogger)
+
+    def _check_register(self) -> None:
+        register = self._get(self.config_init, "tracking").register
+        if register is None:
+            return
+        if not self._keeps_model:
+            raise InputFault(
+                "tracking.register needs a run that is recorded with its checkpoint, and no "
+                "tracking.parent_run: only the whole model of a fit or cv is registered"
+            )
+        check_registry(register)
 
     def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
         with recorded(self.trainer):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace
@@ -11,10 +13,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.load import whole_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint, resolve_checkpoint
 from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
-from mufnet_lightning.tracking.runs import Tracking, find_run
+from mufnet_lightning.tracking.runs import Tracking, find_run, finished_folds
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration
@@ -45,6 +48,10 @@ class ParsedCLI(LightningCLI):
 
     def __init__(self, args: Sequence[str], run: bool = True) -> None:
         self.checkpoint: Checkpoint | None = None
+        self.reference: str | None = None
+        """What `ckpt_path` named: a checkpoint file, or a run."""
+        self.members: list[str] = []
+        """The checkpoint's file; of a cross-validation, those of its folds."""
         self.resumed_run: str | None = None
         exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
         super().__init__(
@@ -99,6 +106,8 @@ class ParsedCLI(LightningCLI):
         if verb:
             self._take_checkpoint(parser, verb, args)
         config = self.config[verb] if verb else self.config
+        if verb not in (None, "fit") and config.tracking.register is not None:
+            raise InputFault(f"tracking.register is of fit and cv: {verb} trains nothing")
         seed = config.seed_everything
         if isinstance(seed, int) and not 0 <= seed < _SEEDS:
             raise InputFault(f"seed_everything: {seed} is not in bounds, expected 0 to {_SEEDS - 1}")
@@ -111,11 +120,18 @@ class ParsedCLI(LightningCLI):
                 raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
             return
         going_on = verb == "fit"
-        checkpoint = read_checkpoint(given, going_on)
+        self.reference = given
+        runs = _networks(given, verb)
+        checkpoint = read_checkpoint(runs[0], going_on)
         if not going_on and not config.config:
-            self._subcommand_parsers[verb].set_defaults(_to_score_with(checkpoint.configuration))
+            defaults = _to_score_with(checkpoint.configuration)
+            if verb == "predict" and "complete_pairs" in defaults["data"]["init_args"]:
+                # of arms that are compared; who lacks what another arm looks at is scored
+                defaults["data"]["init_args"]["complete_pairs"] = False
+            self._subcommand_parsers[verb].set_defaults(defaults)
             super().parse_arguments(parser, args)  # options go over it
-        self.config[verb].ckpt_path = str(resolve_checkpoint(given, going_on))
+        self.members = [str(resolve_checkpoint(run, going_on)) for run in runs]
+        self.config[verb].ckpt_path = self.members[0]
         self.checkpoint = checkpoint
         self.resumed_run = _run_to_go_on_with(checkpoint) if going_on else None
 
@@ -167,6 +183,38 @@ def _to_score_with(configuration: Configuration) -> dict[str, Any]:
     if "tracking" in composed:  # a notebook's training has none
         kept["tracking"] = asdict(Tracking(study=composed["tracking"]["study"]))
     return kept
+
+
+def _networks(reference: str, verb: str) -> list[str]:
+    """What is to be read: the checkpoint or run itself; to predict, of a cross-validation its folds.
+
+    Raises:
+        InputFault: it is a model or a cross-validation, and the verb needs a checkpoint.
+    """
+    if re.match("models:/|runs:/[^/]+/.", reference):
+        meant = f"; a logged model grades with `mufnet predict --run {reference} --store DIR`"
+        raise InputFault(
+            f"--ckpt_path {reference}: expected a checkpoint file, or runs:/ID of a run"
+            + (meant if verb == "predict" else "")
+        )
+    try:
+        is_file = Path(reference).exists() or Path(reference).suffix
+        run = None if is_file else find_run(reference)
+    except InputFault:  # told where it is read; a run that broke off may have left its last epoch
+        run = None
+    if run is None or not run.is_cv:
+        return [reference]
+    if verb == "predict":
+        return [fold.id for fold in whole_folds(run, reference).values()]
+    if verb == "fit":
+        raise InputFault(
+            f"{reference} is a cross-validation; the same `mufnet cv` again goes on with it"
+        )
+    folds = ", ".join(f"fold {fold}: {one.id}" for fold, one in finished_folds(run).items())
+    raise InputFault(
+        f"{reference} is a cross-validation, and each fold has a split of its own: name the run of one "
+        f"({folds or 'none has come to its end'}), or see its own numbers in MLflow"
+    )
 
 
 def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:

@@ -6,16 +6,26 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from lightning.pytorch import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.leakage import StoreCohort, trained_patients
 from mufnet_lightning.data.prediction_table import gather_predictions, prediction_table
-from mufnet_lightning.evaluation.predictions import patient_summary
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.grader import Grader, ImageGrades
+from mufnet_lightning.inference.predict import (
+    StorePredictions,
+    image_table,
+    lacking_modalities,
+    patient_table,
+    printed,
+)
+from mufnet_lightning.store.cut_apart import LeftOut
 from mufnet_lightning.system.files import write_atomic
-from mufnet_lightning.tracking.checkpoints import Checkpoint
-from mufnet_lightning.training.checks import seen_patients
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import PREDICTIONS
 
@@ -52,35 +62,69 @@ class PredictionWriter(Callback):
 
 
 def write_predictions(
-    batches: Sequence[dict[str, Tensor]], data: RoiPairDataModule, checkpoint: Checkpoint, file: Path
-) -> None:
+    passes: Sequence[Sequence[dict[str, Tensor]]], data: RoiPairDataModule, grader: Grader, file: Path
+) -> list[LeftOut]:
     """Write a row an image, and print a row a patient.
 
-    Patients who trained the checkpoint are marked `train` in the file: `compare` leaves them out.
+    Patients who trained the model are marked `train` in the file: `compare` leaves them out.
 
     Args:
-        batches: what `predict_step` returned, see `MufNetModule`.
+        passes: of each network what `predict_step` returned for each batch, see `MufNetModule`.
         data: that was scored.
-        checkpoint: that scored it.
+        grader: the networks, and what is known of them.
         file: to write, whole or not at all.
+
+    Returns:
+        Who was not scored.
+
+    Raises:
+        InputFault: the networks give no number.
     """
-    table = prediction_table(data, gather_predictions(list(batches)), "predict")
-    seen = seen_patients(checkpoint, data)
-    trained = table["patient_id"].isin(seen.certain)
-    if trained.any():
-        table["split"] = table["split"].mask(trained, "train")
-        log.warning(
-            "%s of these patients trained this checkpoint, so their scores flatter (split `train` "
-            "in the file)",
-            table.loc[trained, "patient_id"].nunique(),
+    card = grader.card
+    rows, grades = _grades(passes, data)
+    if not np.isfinite(grades.members).all():
+        raise InputFault(
+            f"{card.name}: its networks give no number (NaN) for some images; the training diverged or "
+            "the file is damaged, so nothing is written"
         )
-    doubtful = table.loc[table["patient_id"].isin(seen.doubtful), "patient_id"].nunique()
+    seen = trained_patients(grader.trained, StoreCohort.of(data.store))
+    table = image_table(card, data, rows, grades, seen)
+    patients = patient_table(card, table, grades.members, seen)
+    _warn_of_trained(patients, "this checkpoint" if card.members == 1 else "one of the folds")
+    found = StorePredictions(table, patients, lacking_modalities(card, data))
+    write_atomic(file, table.to_csv(index=False))
+    print(printed(found))
+    print(f"scores of {len(table)} images: {file}")
+    return list(found.ungraded)
+
+
+def _grades(
+    passes: Sequence[Sequence[dict[str, Tensor]]], data: RoiPairDataModule
+) -> tuple[NDArray[np.int64], ImageGrades]:
+    """The rows of the manifest that were scored (N,), and their grades."""
+    scores = [gather_predictions(list(batches)) for batches in passes]
+    rows = scores[0]["row"].numpy()
+    weights = [one["weights"].numpy().astype(np.float64) for one in scores]
+    paths = data.store.manifest.iloc[rows][[f"{name}_path" for name in data.modalities]]
+    return rows, ImageGrades(
+        np.stack([one["score"].numpy().astype(np.float64) for one in scores]),
+        np.mean(weights, axis=0),
+        (paths.notna() & (paths != "")).to_numpy(),
+    )
+
+
+def _warn_of_trained(patients: pd.DataFrame, whom: str) -> None:
+    certain, doubtful = ((patients["trained"] == word).sum() for word in ("yes", "perhaps"))
+    if certain:
+        log.warning(
+            "%s of these patients trained %s, so their scores flatter (split `train` in the file)",
+            certain,
+            whom,
+        )
     if doubtful:
         log.warning(
             "%s of these patients bear the id and the grade of a patient of another cohort that "
-            "trained this checkpoint; if they are the same persons, their scores flatter",
+            "trained %s; if they are the same persons, their scores flatter",
             doubtful,
+            whom,
         )
-    write_atomic(file, table.to_csv(index=False))
-    print(patient_summary(table).to_string(index=False))
-    print(f"scores of {len(table)} images: {file}")
