@@ -1,10 +1,17 @@
-"""`mufnet ui`: MLflow's pages over the runs."""
+"""`mufnet ui`: MLflow's pages, opened on the comparison."""
 
 from __future__ import annotations
 
 import logging
-import subprocess
+import os
+import select
+import signal
+import socket
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -13,33 +20,194 @@ from mufnet_lightning.errors import InputFault
 
 log = logging.getLogger(__name__)
 
+LIGHT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # its processes judge traces of language models
+    "PYTHONWARNINGS": "ignore",  # of what MLflow imports
+}
+"""Of the server's environment, where the user's own says nothing else (telemetry is off already)."""
+SECONDS_TO_ANSWER = 120.0
+SECONDS_TO_CLOSE = 3
+
 
 @dataclass(frozen=True)
 class Ui:
     """Serve MLflow's pages over the runs of this folder, to this machine alone, until Ctrl-C.
 
+    They open on the study's arms with their test AUC. Where MLFLOW_TRACKING_URI names a server, nothing
+    is started: its pages are opened.
+
     Args:
-        study: study whose runs the printed address opens; all studies unless given
+        study: that is opened; the only one there is, or the list of them, unless given
         port: of the address
+        no_browser: print the address and open nothing
     """
 
     study: Annotated[str | None, word("STUDY")] = None
     port: Annotated[int, option("N")] = 5000
+    no_browser: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= 65535:
+            raise InputFault(f"--port is {self.port}, expected 1 to 65535")
 
     def run(self) -> None:
-        """Serve until interrupted; the address is printed first."""
-        from mufnet_lightning.tracking.runs import mlflow_client, tracking_uri
+        """Print the addresses, open the first in a browser where there is one, serve until stopped."""
+        from mufnet_lightning.tracking.views import HOST, is_remote, server_address
 
-        page = ""
+        server = server_address()
+        if is_remote():
+            self._show(server, self._addresses(server))
+            return
+        server = f"http://{HOST}:{self.port}"
+        _check_free(HOST, self.port)
+        addresses = self._addresses(server)  # a study that is not there is told before anything starts
+        os.environ.update({name: os.environ.get(name, value) for name, value in LIGHT.items()})
+
+        def show_when_it_answers() -> None:
+            if _answers(f"{server}/health"):
+                self._show(server, addresses)
+                log.info("serving until Ctrl-C")
+
+        threading.Thread(target=show_when_it_answers, daemon=True).start()
+        if not _serve(HOST, self.port):
+            raise InputFault("MLflow's server ended by itself; its own words stand above")
+
+    def _show(self, server: str, addresses: Mapping[str, str]) -> None:
+        """Print them, a line a study, and open the one, or the list of studies."""
+        first, *more = addresses.values() or [server]
+        for name, address in addresses.items() if more else [("", first)]:
+            print(f"{name}  {address}".strip(), flush=True)
+        if not self.no_browser and _can_open():
+            import webbrowser
+
+            webbrowser.open(f"{server}/#/experiments" if more else first)
+
+    def _addresses(self, server: str) -> dict[str, str]:
+        """By study: of the one that is asked for, or of all."""
+        from mufnet_lightning.tracking.runs import find_study, mlflow_client, tracking_uri
+        from mufnet_lightning.tracking.views import experiment_link
+
         if self.study is not None:
-            experiment = mlflow_client().get_experiment_by_name(self.study)
-            if experiment is None:
-                raise InputFault(f"there is no study {self.study!r} in {tracking_uri()}")
-            page = f"/#/experiments/{experiment.experiment_id}"
-        print(f"http://127.0.0.1:{self.port}{page}", flush=True)
-        command = [sys.executable, "-m", "mlflow", "ui", "--host=127.0.0.1", f"--port={self.port}"]
-        ended = subprocess.run([*command, f"--backend-store-uri={tracking_uri()}"], check=False)
-        if ended.returncode:
-            raise InputFault(
-                f"MLflow's pages ended with exit code {ended.returncode} (is port {self.port} free?)"
-            )
+            studies = {self.study: find_study(self.study)}
+        else:
+            experiments = mlflow_client().search_experiments()
+            studies = {e.name: e.experiment_id for e in experiments if e.name != "Default"}
+            if not studies:
+                log.info("there is no study in %s yet", tracking_uri())
+        return {name: experiment_link(studies[name], server=server) for name in sorted(studies)}
+
+
+def _serve(host: str, port: int) -> bool:
+    """Run MLflow's server until it ends; nothing that it started is left.
+
+    It runs in this process and one more: MLflow's command starts a worker and waits for it.
+
+    Returns:
+        Whether it was stopped by a signal.
+    """
+    import click
+    import psutil
+    from mlflow.cli import cli
+
+    from mufnet_lightning.tracking.runs import tracking_uri
+
+    uri = tracking_uri()
+    words = [
+        "server",
+        f"--host={host}",
+        f"--port={port}",
+        "--workers=1",
+        f"--backend-store-uri={uri}",
+        f"--registry-store-uri={uri}",
+        f"--uvicorn-opts=--log-level warning --timeout-graceful-shutdown {SECONDS_TO_CLOSE}",
+    ]
+    with _signals() as came:
+        try:
+            cli.main(words, prog_name="mlflow", standalone_mode=False)
+        except SystemExit as stop:
+            log.debug("MLflow's command ended with %s", stop.code)
+        except click.ClickException as error:
+            raise InputFault(f"MLflow's command says: {error.format_message()}") from None
+        finally:
+            children = psutil.Process().children(recursive=True)
+            for child in children:
+                child.terminate()
+            _, alive = psutil.wait_procs(children, SECONDS_TO_CLOSE + 1)
+            for child in alive:
+                child.kill()
+        return came()
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Tell, afterwards, whether a signal to end came, whoever handled it (MLflow has its own way)."""
+    here, there = socket.socketpair()
+    there.setblocking(False)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, _interrupt)  # until MLflow's is in place
+    wakeup = signal.set_wakeup_fd(there.fileno(), warn_on_full_buffer=False)
+
+    def came() -> bool:
+        ready, _, _ = select.select([here], [], [], 0)
+        return bool(ready) and bool(set(here.recv(64)) & {signal.SIGINT, signal.SIGTERM})
+
+    try:
+        yield came
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        here.close()
+        there.close()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _check_free(host: str, port: int) -> None:
+    """Refuse a port that somebody listens on, before anything is started."""
+    reason = _why_taken(host, port)
+    if reason:
+        other = next(
+            (n for n in range(port + 1, min(port + 50, 65536)) if not _why_taken(host, n)), None
+        )
+        raise InputFault(
+            f"port {port} of {host} cannot be had ({reason}): end what uses it, perhaps another "
+            "`mufnet ui`, or give another port" + (f" (--port {other})" if other else "")
+        )
+
+
+def _why_taken(host: str, port: int) -> str:
+    """What the system says when one listens there; empty where one can."""
+    with socket.socket() as probe:
+        if sys.platform != "win32":  # there it would let two servers share a port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.strerror or str(error)
+    return ""
+
+
+def _answers(address: str) -> bool:
+    """Wait until it does."""
+    from urllib.request import ProxyHandler, build_opener
+
+    ask = build_opener(ProxyHandler({})).open  # a proxy has no business with this machine's own pages
+    end = time.monotonic() + SECONDS_TO_ANSWER
+    while time.monotonic() < end:
+        try:
+            with ask(address, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+def _can_open() -> bool:
+    """Whether somebody sits before a display: a terminal, and where windows open."""
+    display = sys.platform in ("win32", "darwin") or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    return sys.stdout.isatty() and display

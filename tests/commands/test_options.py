@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 
-from mufnet_lightning.cli import main
 from mufnet_lightning.commands.compare import Compare
 from mufnet_lightning.commands.cv import Cv
 from mufnet_lightning.commands.explain import Explain
@@ -133,23 +130,3 @@ def test_every_field_is_documented(verb: str, capsys: pytest.CaptureFixture[str]
     command = command_of(verb)
     documented = [param.arg_name for param in parse_docstring(command.__doc__ or "").params]
     assert documented == [given.field for given in fields_of(command)]
-
-
-def test_ui_serves_the_store_of_this_folder(
-    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    called: list[list[str]] = []
-
-    def run(command: list[str], **_: Any) -> SimpleNamespace:
-        called.append(command)
-        return SimpleNamespace(returncode=0)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    assert main(["ui", "--port", "5050"]) == 0
-    assert capsys.readouterr().out == "http://127.0.0.1:5050\n"
-    assert f"--backend-store-uri=sqlite:///{work}/mlruns/mlflow.db" in called[0]
-    assert "--host=127.0.0.1" in called[0]
-    assert main(["ui", "Default"]) == 0
-    assert capsys.readouterr().out == "http://127.0.0.1:5000/#/experiments/0\n"
-    assert main(["ui", "nowhere"]) == 2
-    assert len(called) == 2
