@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.notes import NOTE, study_note
 from mufnet_lightning.tracking.provenance import commit_tags
+from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,13 +47,20 @@ class Tracking:
 
 
 def tracking_uri() -> str:
-    """`MLFLOW_TRACKING_URI`, or the SQLite store under mlruns/ in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _default_uri()
+    """`MLFLOW_TRACKING_URI`, or the SQLite store under mlruns/ in the working folder.
+
+    The latter is told where it is, if it was moved (see `settle`).
+    """
+    default = _default_uri()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default
+    if uri == default:  # MLflow sets the variable by itself too
+        STORE_FOLDER.mkdir(exist_ok=True)
+        settle(STORE_FOLDER)
+    return uri
 
 
 def _default_uri() -> str:
-    STORE_FOLDER.mkdir(exist_ok=True)
-    return f"sqlite:///{(STORE_FOLDER / 'mlflow.db').resolve().as_posix()}"
+    return f"sqlite:///{(STORE_FOLDER / DATABASE).resolve().as_posix()}"
 
 
 def open_study(study: str) -> str:
@@ -64,9 +72,8 @@ def open_study(study: str) -> str:
     store = mlflow_client()
     experiment = store.get_experiment_by_name(study)
     if experiment is None:
-        # a tracking server knows its own place (MLflow sets the variable by itself too)
-        own = tracking_uri() == _default_uri()
-        location = (STORE_FOLDER / "artifacts").resolve().as_uri() if own else None
+        own = tracking_uri() == _default_uri()  # a tracking server knows its own place
+        location = (STORE_FOLDER / ARTIFACTS).resolve().as_uri() if own else None
         # the UI then opens on the table of runs, not on what it has for language models
         tags = {"mlflow.experimentKind": "custom_model_development", NOTE: study_note(study)}
         return store.create_experiment(study, location, tags)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,29 @@ class _RunCheckpoint(ModelCheckpoint):
             run_id = trainer.strategy.broadcast(trainer.logger.run_id)
             self.dirpath = str(checkpoint_folder(str(run_id)))
         super().setup(trainer, pl_module, stage)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Of a run that goes on, also where its working folder was moved meanwhile."""
+        super().load_state_dict(self._here(state_dict))
+
+    def _here(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """With this folder's paths, where it is the same run's."""
+        before, now = str(state_dict.get("dirpath") or ""), str(self.dirpath or "")
+        run = Path(now).name
+        same = now == str(checkpoint_folder(run)) and Path(before).parts[-2:] == Path(now).parts[-2:]
+        return (
+            {name: _moved(value, before, now) for name, value in state_dict.items()}
+            if same
+            else state_dict
+        )
+
+
+def _moved(value: Any, before: str, now: str) -> Any:
+    if isinstance(value, str) and value.startswith(before):
+        return now + value.removeprefix(before)
+    if isinstance(value, Mapping):
+        return {_moved(name, before, now): inner for name, inner in value.items()}
+    return value
 
 
 class LastCheckpoint(_RunCheckpoint):
@@ -55,7 +79,7 @@ class SelectedCheckpoint(_RunCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The best epoch so far, where its file is this run's; another run's may be gone."""
-        if state_dict.get("dirpath") == self.dirpath:
+        if self._here(state_dict).get("dirpath") == self.dirpath:
             super().load_state_dict(state_dict)
 
     @property
