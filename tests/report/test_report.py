@@ -90,9 +90,24 @@ def cohort(phantom_store: Path) -> Path:
     return phantom_store.parent / "cohort"
 
 
+@pytest.fixture(scope="module")
+def gathered(studied: Path, phantom_store: Path) -> tuple[StudyFacts, str]:
+    """What the study is found to hold, and its page."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(studied)
+        facts = study_facts(STUDY, phantom_store.parent / "cohort")
+        return facts, render(facts)
+
+
 @pytest.fixture
-def facts(here: Path, cohort: Path) -> StudyFacts:
-    return study_facts(STUDY, cohort)
+def facts(here: Path, gathered: tuple[StudyFacts, str]) -> StudyFacts:
+    return gathered[0]
+
+
+@pytest.fixture
+def html(here: Path, gathered: tuple[StudyFacts, str]) -> str:
+    return gathered[1]
 
 
 def test_the_file_asks_for_nothing_outside_itself(
@@ -121,15 +136,14 @@ def test_the_file_asks_for_nothing_outside_itself(
     assert len(html) < 15e6
 
 
-def test_names_are_text_and_never_markup(facts: StudyFacts) -> None:
-    html = render(facts)
+def test_names_are_text_and_never_markup(html: str) -> None:
     assert "<b>bold</b>" not in html
     assert STUDY in Page(html).text
     assert "RuntimeError: <out of memory> in …/a.png" in Page(html).text
 
 
-def test_the_numbers_are_those_of_the_comparison(facts: StudyFacts) -> None:
-    text = Page(render(facts)).text
+def test_the_numbers_are_those_of_the_comparison(facts: StudyFacts, html: str) -> None:
+    text = Page(html).text
     arms = [f"{arm.name}={arm.run.id}" for arm in facts.arms]
     assert [arm.name for arm in facts.arms] == ["bmode", "fused"]
     for level in ("patient", "image"):
@@ -147,8 +161,8 @@ def test_the_numbers_are_those_of_the_comparison(facts: StudyFacts) -> None:
     assert f"{flow['patient_id'].nunique()} patients, {len(flow)} pairs of crops" in text
 
 
-def test_a_phantom_is_called_one_and_has_its_ceilings(facts: StudyFacts, here: Path) -> None:
-    text = Page(render(facts)).text
+def test_a_phantom_is_called_one_and_has_its_ceilings(html: str) -> None:
+    text = Page(html).text
     assert "a simulated cohort" in text
     assert "say nothing about real tumours" in text
     assert "0.838" in text
@@ -203,7 +217,7 @@ def test_what_must_be_read_with_care_follows_the_study(facts: StudyFacts, here: 
         store.set_tag(run_id, "git_commit", facts.arms[0].commit)
 
 
-def test_data_of_the_authors_own_class_are_reported_too(facts: StudyFacts) -> None:
+def test_data_of_the_authors_own_class_are_reported_too(facts: StudyFacts, html: str) -> None:
     own = [
         replace(arm, settings={**arm.settings, "data": {"store": arm.settings["data"]["store"]}})
         for arm in facts.arms
@@ -211,7 +225,7 @@ def test_data_of_the_authors_own_class_are_reported_too(facts: StudyFacts) -> No
     text = Page(render(replace(facts, arms=own))).text
     assert "Crops were stored without loss." in text
     assert "what they do about the imbalance the authors have to say" in text
-    assert "Training images were drawn class by class" in Page(render(facts)).text
+    assert "Training images were drawn class by class" in Page(html).text
 
 
 def test_it_goes_on_without_the_store(
@@ -263,11 +277,11 @@ def whole_number(item: str) -> int:
     return int(item.rstrip("abcdefg"))
 
 
-def test_every_answer_of_the_checklist_leads_somewhere(facts: StudyFacts) -> None:
+def test_every_answer_of_the_checklist_leads_somewhere(html: str) -> None:
     numbers = [item.number for item in ITEMS]
     assert len(numbers) == len(set(numbers)) == 52
     assert [whole_number(number) for number in numbers] == sorted(map(whole_number, numbers))
-    ids = {attrs["id"] for _, attrs in Page(render(facts)).tags if "id" in attrs}
+    ids = {attrs["id"] for _, attrs in Page(html).tags if "id" in attrs}
     for item in ITEMS:
         assert (item.answer == "authors") == (item.where == "")
         assert item.where in ids | {""}
