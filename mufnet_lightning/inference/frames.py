@@ -70,17 +70,21 @@ def ensemble_maps(
     return total
 
 
-def patient_figures(grader: Grader, data: RoiPairDataModule, images: pd.DataFrame) -> list[Figure]:
+def patient_figures(
+    grader: Grader, data: RoiPairDataModule, images: pd.DataFrame
+) -> list[tuple[Figure, tuple[str, ...]]]:
     """The crops of some images of one patient, each beside the crop with its map.
 
-    The maps speak for the class that the patient is called. Images that lack a modality are in a
-    figure of their own.
+    Images that lack a modality are in a figure of their own.
 
     Args:
         grader: the model.
         data: of the store.
-        images: rows of `image_table`, in the order to show; the class is that of all of `images` by
-            their column `class`.
+        images: rows of `image_table`, in the order to show; the maps speak for the class that their
+            column `class` names.
+
+    Returns:
+        Figures, and the modalities that each shows.
 
     Raises:
         InputFault: an encoder has no feature maps.
@@ -106,7 +110,8 @@ def patient_figures(grader: Grader, data: RoiPairDataModule, images: pd.DataFram
             pair = Explained(_title(row), crops, own, float(row["score"]))
             shown.setdefault(there, []).append(pair)
         start += count
-    return [panel_figure(pairs, data.store.info.margin) for pairs in shown.values()]
+    margin = data.store.info.margin
+    return [(panel_figure(pairs, margin), modalities) for modalities, pairs in shown.items()]
 
 
 def _picture(image: Tensor) -> NDArray[np.uint8]:

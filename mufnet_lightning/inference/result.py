@@ -38,14 +38,15 @@ class PatientFinding:
         patient: id.
         sentence: what was found.
         cautions: what must be read with care about it.
-        pictures: data addresses of the images that count most, with their maps.
+        pictures: data addresses of the images that count most, with their maps; and of how many
+            modalities each is.
         note: why there are no maps; empty where there are.
     """
 
     patient: str
     sentence: str
     cautions: Sequence[str]
-    pictures: Sequence[str] = ()
+    pictures: Sequence[tuple[str, int]] = ()
     note: str = ""
 
 
@@ -78,9 +79,9 @@ def patient_sentence(card: ModelCard, row: Mapping[Any, Any]) -> str:
         f"{side} the threshold of {card.threshold:.3f}: called {row['class']}"
     )
     shares = {name: row[f"weight_{name}"] for name in MODALITIES if not pd.isna(row[f"weight_{name}"])}
-    if len(card.modalities) > 1 and shares:
+    if len(shares) > 1:
         said = " and ".join(f"{MODALITY_NAMES[name]} {share:.2f}" for name, share in shares.items())
-        text += f"; the weight of {said} in it" if len(shares) == 1 else f"; weights {said}"
+        text += f"; weights {said}"
     return f"{text}."
 
 
@@ -93,7 +94,10 @@ def cautions(card: ModelCard, row: Mapping[Any, Any]) -> list[str]:
             named = named.replace(name, title)
         said.append(f"Missing: {named}. The score rests on what is there.")
     if row["trained"] == "yes":
-        said.append("A patient with this id trained the model: the score flatters.")
+        said.append(
+            "A patient with this id trained the model, and nothing says that this is another person: "
+            "the score flatters."
+        )
     if row["trained"] == "perhaps":
         said.append(
             "A patient of another cohort with this id and grade trained the model: if it is the same "
@@ -138,9 +142,9 @@ def _findings(grader: Grader, data: RoiPairDataModule, found: StorePredictions) 
             images = images.assign(**{"class": row["class"]})
             pictures, note = [], ""
             try:
-                for figure in patient_figures(grader, data, images):
+                for figure, modalities in patient_figures(grader, data, images):
                     png = figure_files(figure, "figure", DPI)["figure.png"]
-                    pictures.append(embedded(png, photograph=True))
+                    pictures.append((embedded(png, photograph=True), len(modalities)))
             except InputFault as fault:  # an own encoder without feature maps
                 note = f"There are no maps: {fault}"
             findings.append(

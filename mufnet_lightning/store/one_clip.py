@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from mufnet_lightning.cohort.csv_text import read_table
+from mufnet_lightning.cohort.faults import Report
 from mufnet_lightning.cohort.geometry import parse_pane
+from mufnet_lightning.cohort.identity import read_id
 from mufnet_lightning.cohort.read import Cohort, check_cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES
@@ -65,9 +67,13 @@ class OneClip:
             "boxes.csv": _boxes_of(boxes, clip_id, self.clip),
         }
         try:
-            return check_cohort(texts, self.clip.parent, with_grades=False)
+            cohort = check_cohort(texts, self.clip.parent, with_grades=False)
         except InputFault as fault:
             raise InputFault([_worded(one, self.clip, boxes) for one in fault.faults]) from None
+        report = Report()
+        cohort_id = read_id(listed.folder, report) if listed else None
+        report.raise_faults()
+        return replace(cohort, id=cohort_id)
 
     def _listed(self) -> _Listed | None:
         """The row of a clips.csv beside or above the clip that names it."""

@@ -1,0 +1,203 @@
+"""New patients, as the command is given them: a clip and a box file, a cohort folder, a store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from trained_models import Models
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.inference.load import load_grader
+from mufnet_lightning.tracking.checkpoints import CHECKPOINT
+from mufnet_lightning.tracking.runs import resolve_artifact
+
+pytestmark = pytest.mark.slow  # they share runs that are trained first
+
+
+@pytest.fixture(autouse=True)
+def there(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(models.folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four patients nobody trained on: the third has no CEUS pane, the fourth a clip that is cut off."""
+    folder = tmp_path_factory.mktemp("new") / "cohort"
+    size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
+    assert main(["phantom", str(folder), "--patients", "4", *size, "--seed", "9"]) == 0
+    tables = {
+        name: pd.read_csv(folder / f"{name}.csv", dtype=str) for name in ("patients", "clips", "boxes")
+    }
+    for name in ("patients", "clips"):  # new ids: those of the training's phantom are P001, ...
+        tables[name]["patient_id"] = "N" + tables[name]["patient_id"]
+    tables["patients"] = tables["patients"].drop(columns="grade")
+    clips, boxes = tables["clips"], tables["boxes"]
+    third = boxes["clip_id"] == clips["clip_id"][2]
+    (bx, *_), (cx, *_) = (map(int, clips[f"{m}_pane"][2].split(",")) for m in ("bmode", "ceus"))
+    boxes.loc[third, "x"] = (boxes.loc[third, "x"].astype(int) + bx - cx).astype(str)
+    boxes.loc[third, "pane"] = "bmode"
+    clips.loc[2, "ceus_pane"] = ""
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+    last = folder / clips["path"][3]
+    last.write_bytes(last.read_bytes()[: last.stat().st_size // 3])
+    return folder
+
+
+def read(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values={"score": [""]})
+
+
+@pytest.fixture(scope="module")
+def graded(models: Models, phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole cohort, graded by the folds together."""
+    out = tmp_path_factory.mktemp("graded")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(models.folder)
+        assert main(["predict", "--run", models.cv, "--cohort", str(phantom), "--out", str(out)]) == 2
+    return out
+
+
+def test_everybody_who_can_be_graded_is_and_the_others_are_named(
+    models: Models, phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict", f"--run=runs:/{models.fits[0]}", f"--cohort={phantom}", f"--out={tmp_path}"]
+    assert main(words) == 2
+    printed = capsys.readouterr()
+    assert read(tmp_path, "patients")["patient_id"].tolist() == ["NP001", "NP002", "NP003"]
+    assert read(tmp_path, "patients")["missing"].tolist() == ["", "", "ceus"]
+    assert "not graded: patient NP004 (3 images): clips.csv row 5" in printed.err
+    assert "NP003" in printed.out
+    result = json.loads((tmp_path / "result.json").read_text())
+    (lost,) = result["not_graded"]
+    assert (lost["patient_id"], lost["images"]) == ("NP004", 3)
+    page = (tmp_path / "page.html").read_text()
+    assert "NP004 (3 images)" in page
+    assert "Missing: CEUS" in page
+    assert "No medical device" in page
+
+
+def test_a_patient_is_the_mean_of_the_images_and_the_spread_that_of_the_folds(
+    models: Models, phantom: Path, graded: Path
+) -> None:
+    images, patients = read(graded, "predictions"), read(graded, "patients")
+    means = images.groupby("patient_id", sort=False)["score"].mean()
+    np.testing.assert_allclose(patients["score"], means, rtol=1e-12)
+    card = load_grader(models.cv).card
+    assert (patients["threshold"] == card.threshold).all()
+    assert patients["class"].tolist() == [card.called(score) for score in patients["score"]]
+    assert (images["spread"] > 0).all()
+    assert (images["split"] == "predict").all()
+    of_third = images[images["patient_id"] == "NP003"]
+    assert (of_third["weight_bmode"].astype(float) == 1).all()
+    assert (of_third["weight_ceus"] == "").all()
+    members = [load_grader(run) for run in models.fits]
+    clip = phantom / "clips" / "P001-1.avi"
+    alone = []
+    for number, member in enumerate(members):
+        out = graded.parent / f"alone{number}"
+        run = models.fits[number]
+        assert main(["predict", "--run", run, "--clip", str(clip), "--out", str(out)]) == 0
+        assert member.card.members == 1
+        alone.append(read(out, "patients")["score"][0])
+    assert patients["score"][0] == pytest.approx(np.mean(alone), abs=1e-6)
+    assert patients["spread"][0] == pytest.approx(np.std(alone, ddof=1), abs=1e-6)
+
+
+def test_a_clip_and_a_box_file_need_no_tables(
+    models: Models, phantom: Path, graded: Path, tmp_path: Path
+) -> None:
+    shutil.copy(phantom / "clips" / "P001-1.avi", tmp_path / "scan.avi")
+    boxes = pd.read_csv(phantom / "boxes.csv", dtype=str)
+    own = boxes[boxes["clip_id"] == "P001-1"].drop(columns="clip_id")
+    own.to_csv(tmp_path / "drawn.csv", index=False)
+    clips = pd.read_csv(phantom / "clips.csv", dtype=str).set_index("clip_id").loc["P001-1"]
+    words = [
+        "predict",
+        f"--run={models.cv}",
+        f"--clip={tmp_path / 'scan.avi'}",
+        f"--out={tmp_path / 'out'}",
+    ]
+    panes = [f"--{name}-pane={clips[f'{name}_pane']}" for name in ("bmode", "ceus")]
+    assert main([*words, *panes, f"--boxes={tmp_path / 'drawn.csv'}"]) == 0
+    images = read(tmp_path / "out", "predictions")
+    expected = read(graded, "predictions").query("patient_id == 'NP001'")
+    np.testing.assert_allclose(images["score"], expected["score"], atol=1e-6)
+    assert images["patient_id"].unique().tolist() == ["scan"]
+
+
+def test_a_store_is_graded_as_a_cohort_is_and_who_trained_is_told(
+    models: Models, phantom_store: Path, tmp_path: Path
+) -> None:
+    words = ["predict", f"--run={models.cv}", f"--store={phantom_store}", f"--out={tmp_path}"]
+    assert main(words) == 0
+    patients = read(tmp_path, "patients").set_index("patient_id")
+    recorded = pd.read_csv(resolve_artifact(models.cv, "predictions.csv"), dtype={"patient_id": str})
+    tested = recorded.loc[recorded["split"] == "test", "patient_id"].unique()
+    assert (patients.loc[tested, "trained"] == "").all()
+    assert (patients["trained"] == "yes").sum() == load_grader(models.cv).card.patients
+    assert "trained the model" in (tmp_path / "page.html").read_text()
+
+
+def test_another_network_refuses_who_lacks_a_modality_and_grades_the_rest(
+    models: Models, phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(resolve_artifact(models.fits[0], CHECKPOINT), weights_only=True)
+    content["hyper_parameters"]["modality_dropout"] = 0.0
+    torch.save(content, tmp_path / "plain.ckpt")
+    words = ["predict", f"--run={tmp_path / 'plain.ckpt'}", f"--out={tmp_path}"]
+    assert main([*words, f"--cohort={phantom}"]) == 2
+    assert read(tmp_path, "patients")["patient_id"].tolist() == ["NP001", "NP002"]
+    told = capsys.readouterr().err
+    assert "patient NP003 (3 images): no CEUS picture, which" in told
+    assert "model.modality_dropout" in told
+    clip = phantom / "clips" / "P003-1.avi"
+    assert main([*words, f"--clip={clip}", f"--out={tmp_path / 'none'}"]) == 2
+    assert not (tmp_path / "none" / "page.html").exists()
+
+
+def test_an_unknown_margin_must_be_given_and_a_known_one_holds(
+    models: Models, phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = torch.load(resolve_artifact(models.fits[0], CHECKPOINT), weights_only=True)
+    del content["mufnet_margin"]
+    torch.save(content, tmp_path / "old.ckpt")
+    clip = f"--clip={phantom / 'clips' / 'P001-1.avi'}"
+    words = ["predict", f"--run={tmp_path / 'old.ckpt'}", clip, f"--out={tmp_path}"]
+    assert main(words) == 2
+    assert "give --margin" in capsys.readouterr().err
+    assert main([*words, "--margin=0"]) == 0
+    assert main(["predict", f"--run={models.cv}", clip, f"--out={tmp_path}", "--margin=0.5"]) == 2
+    assert "was trained with 0.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "one of them; got none of them"),
+        (["--clip=a.avi", "--store=s"], "got --clip and --store"),
+        (["--store=s", "--patient=P1"], "--patient goes with --clip alone"),
+        (["--store=nowhere"], "there is no crop store at nowhere"),
+        (["--store=s", "--margin=0.1"], "a store has been cut"),
+        (["--clip=a.avi", "--margin=-1"], "--margin is -1.0"),
+        (["--clip=nowhere.avi", "--out=o"], "--clip nowhere.avi: there is no such file"),
+        (["--cohort=nowhere"], "there is no cohort folder nowhere"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    words: list[str], told: str, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", "--run", models.fits[0], *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_help_of_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--help"]) == 0
+    assert "--bmode-pane" in capsys.readouterr().out
