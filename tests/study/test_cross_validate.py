@@ -53,7 +53,12 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(
     ]
     coin.assign(score=np.random.default_rng(0).random(len(coin))).to_csv("coin.csv", index=False)
     words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=3", "--data.watch_test=true"]
-    words += ["--tracking.baseline=coin.csv", "--explain.enabled=true", "--explain.draws=1"]
+    words += [
+        "--tracking.baseline=coin.csv",
+        "--explain.enabled=true",
+        "--explain.draws=1",
+        "--explain.steps=2",
+    ]
     assert main(words) == 0
     printed = capfd.readouterr().out
     (parent,) = [run for run in runs().values() if run.data.tags["verb"] == "cv"]
@@ -240,10 +245,10 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(
         "--trainer.max_epochs=4",
     ]
     words = [*tiny, *settings]
-    assert main(["cv", *words, "--fold=0"]) == 0
+    assert main(["cv", *words, "--fold=1"]) == 0
     (parent,) = of_verb("cv")
-    assert main(["fit", *words, "--data.fold=1", "--tracking.study=whole"]) == 0
-    (uninterrupted,) = of_verb("fit", study="whole")
+    (uninterrupted,) = of_verb("fit")
+    mlflow_client().delete_run(uninterrupted.info.run_id)  # so that the fold is still to be run
 
     train = MufNetModule.training_step
 
@@ -254,12 +259,12 @@ def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(
 
     monkeypatch.setattr(MufNetModule, "training_step", dies_in_epoch_2)
     assert main(["fit", *words, "--data.fold=1", f"--tracking.parent_run={parent.info.run_id}"]) == 1
-    (broken,) = of_verb("fit", study="demo", fold="1")
+    (broken,) = of_verb("fit")
     mlflow_client().update_run(broken.info.run_id, status="RUNNING")  # as if nobody could close it
     capfd.readouterr()
-    assert main(["cv", *words]) == 0
+    assert main(["cv", *words, "--fold=1"]) == 0
     assert "fold 1 of 0, 1, from its last epoch" in capfd.readouterr().err
-    (resumed,) = of_verb("fit", study="demo", fold="1")
+    (resumed,) = of_verb("fit")
     assert resumed.info.run_id == broken.info.run_id
     assert resumed.info.status == "FINISHED"
     pd.testing.assert_frame_equal(
