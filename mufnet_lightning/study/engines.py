@@ -19,7 +19,11 @@ from mufnet_lightning.system.locks import Lock
 from mufnet_lightning.system.log import start_logging
 from mufnet_lightning.system.processes import warm_context
 
-PRELOAD = ("mufnet_lightning.training.run", "mlflow", "matplotlib.figure")
+PRELOAD = (  # the last two a run would import itself, each fold anew: a second
+    "mufnet_lightning.training.run",
+    "mlflow.store.tracking.sqlalchemy_store",
+    "matplotlib.backends.backend_pdf",
+)
 SECONDS_TO_CLOSE = 5.0
 log = logging.getLogger(__name__)
 
