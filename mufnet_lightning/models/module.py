@@ -202,10 +202,13 @@ class MufNetModule(LightningModule):
         self.log("step", float(self.current_epoch))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the numbers of the validation part (and of the watched test part)."""
+        """Log the numbers of the validation part and, in training, of the watched test part."""
         self._log_part("val")
-        if self._scores("test_watched").update_called:
+        watched = self._scores("test_watched")
+        if watched.update_called and self.trainer.state.fn == "fit":
             self._log_part("test_watched")
+        else:  # `test` says it, once the epoch is selected
+            watched.reset()
 
     def on_test_epoch_end(self) -> None:
         """Log the numbers of the test part."""

@@ -120,7 +120,7 @@ def _best_epoch(run: TrackedRun, metric: str, mode: str, reference: str) -> int:
 
 def _curve(run: TrackedRun, metric: str, reference: str) -> dict[int, float]:
     store, run_id = mlflow_client(), run.id
-    # the scores after training are logged too, behind the last epoch
+    # earlier versions logged the scores after training too, behind the last epoch
     trained = {point.step for point in store.get_metric_history(run_id, "train/loss")}
     points = [point for point in store.get_metric_history(run_id, metric) if point.step in trained]
     curve = {point.step: point.value for point in reversed(points)}

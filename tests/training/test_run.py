@@ -527,7 +527,8 @@ def test_selecting_on_the_test_set_is_possible_and_tagged(work: Path, tiny: list
     assert main(["fit", *tiny, *words]) == 0
     run = only_run()
     assert run.data.tags["selection"] == "optimistic"
-    assert run.data.metrics["test_watched/auc"] == run.data.metrics["test/auc"]
+    watched = run.data.metrics["test_watched/auc"]  # of the only epoch, in single precision
+    assert watched == pytest.approx(run.data.metrics["test/auc"], abs=1e-6)
 
 
 @pytest.mark.slow
