@@ -14,6 +14,7 @@ VERBS = {
     "compare": "put arms side by side: Table 2, paired tests, figures",
     "characteristics": "describe the patients of two groups: Table 1",
     "explain": "show and measure where a run's network looks: Grad-CAM",
+    "export": "write a trained model as one file, ONNX or torch.export, for other programs",
     "report": "write one self-contained HTML file for a study",
     "ceilings": "put a phantom's arms beside what the truth behind it reaches",
     "ui": "serve MLflow's pages over the runs",

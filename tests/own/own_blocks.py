@@ -38,6 +38,23 @@ class PretrainedEncoder(Encoder):
         nn.init.constant_(self.convolution.weight, 0.25)
 
 
+class LooksFirst(Encoder):
+    """Goes another way for bright pictures, which cannot be traced."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.float().mean() > 128:
+            images = 255 - images
+        return super().forward(images)
+
+
+class ExportsOtherwise(Encoder):
+    """Is another network once it is exported."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = super().forward(images)
+        return maps + 1 if torch.compiler.is_exporting() else maps
+
+
 class NotAnEncoder(nn.Module):
     num_features = 4
 
