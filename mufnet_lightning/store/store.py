@@ -73,6 +73,11 @@ class CropStore:
         return self.info.cohort
 
     @property
+    def is_graded(self) -> bool:
+        """Whether the grade of any patient is known."""
+        return self.info.low + self.info.high > 0
+
+    @property
     def modalities(self) -> tuple[Modality, ...]:
         """Those of `bmode`, `ceus` of which there are crops."""
         return self.info.modalities

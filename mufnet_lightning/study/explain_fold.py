@@ -117,6 +117,54 @@ def explain_patients(
     log.info("recorded in run %s %s: explain/%s/%s", run.name, run.id, options.label, MONTAGES)
 
 
+def explain_ungraded(
+    run: TrackedRun,
+    trained: Trained,
+    options: ExplainOptions,
+    patients: Sequence[str] = (),
+    out: Path | None = None,
+    signal: Signal | None = None,
+) -> None:
+    """Show where a run's network looks in patients whose grades are not known; print numbers by patient.
+
+    They are not the run's own patients, so nothing is recorded in it.
+
+    Args:
+        run, trained, options, signal: see `explain_test_part`.
+        patients: ids; all of the store unless given.
+        out: folder for a montage of each patient and images.csv.
+
+    Raises:
+        InputFault: no folder is given, the store has no such patient, or the options ask for the true
+            class.
+    """
+    data = trained.data
+    root = data.store.root
+    if out is None:
+        raise InputFault(
+            f"{root} has no grades, so nothing of it is recorded in {run.name}; give --out"
+        )
+    if options.target == "true":
+        raise InputFault(f"--target is true, but {root} has no grades")
+    manifest = data.store.manifest.iloc[data.usable_rows]
+    known = list(dict.fromkeys(manifest["patient_id"]))
+    for patient in patients:
+        if patient not in known:
+            raise InputFault(f"{root} has no patient {patient!r}; it has {', '.join(known[:3])}, ...")
+    left = len(data.store.manifest) - len(manifest)
+    if left:
+        log.warning("%s pairs lack a modality and are not explained", left)
+    chosen = list(patients) or known
+    rows = data.usable_rows[manifest["patient_id"].isin(chosen).to_numpy()]
+    table = explain_images(trained.net, data, rows, options, signal)
+    _write(out, dict(_montages(trained, options, chosen)))
+    write_files({IMAGES: table.to_csv(index=False)}, out)
+    numbers = table.drop(columns=["label", "grade", "target"]).select_dtypes("number").columns
+    means = table.groupby("patient_id", sort=False)[list(numbers.drop("frame", errors="ignore"))].mean()
+    print(means.dropna(axis=1, how="all").round(3).reset_index().to_string(index=False))
+    log.info("%s: written to %s", run.name, out)
+
+
 def file_name(patient: str) -> str:
     """A file's name for a patient; an id with signs that a file name cannot have gets a digest.
 

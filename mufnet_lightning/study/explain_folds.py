@@ -54,9 +54,13 @@ class ExplainRequest:
 def explain_run(request: ExplainRequest) -> None:
     """Explain the test part of a run, or some of its patients; print numbers, record all in the run.
 
+    A store without grades has no test part: all its patients, or those that are asked for, are shown,
+    and nothing is recorded.
+
     Raises:
-        InputFault: there is no such run, checkpoint, store or patient, or the network has no feature
-            maps; what was explained before stays.
+        InputFault: there is no such run, checkpoint, store or patient, the network has no feature
+            maps, or a store without grades is asked for what needs them; what was explained before
+            stays.
     """
     run = find_run(request.run)
     if request.out:
@@ -68,7 +72,11 @@ def explain_run(request: ExplainRequest) -> None:
     from mufnet_lightning.explain.tables import printed
     from mufnet_lightning.inference.trained import load_trained
     from mufnet_lightning.phantom.truth import PhantomTruth
-    from mufnet_lightning.study.explain_fold import explain_patients, explain_test_part
+    from mufnet_lightning.study.explain_fold import (
+        explain_patients,
+        explain_test_part,
+        explain_ungraded,
+    )
 
     signal = PhantomTruth(request.phantom) if request.phantom else None
     for fold, one in folds.items() or {-1: run}.items():
@@ -76,6 +84,9 @@ def explain_run(request: ExplainRequest) -> None:
             log.info("%s: fold %s of %s", one.name, fold, ", ".join(map(str, folds)))
         out = request.out / one.name if request.out and folds else request.out
         trained = load_trained(one.id, request.store, request.device)
+        if not trained.data.store.is_graded:
+            explain_ungraded(one, trained, request.options, request.patients, out, signal)
+            continue
         if request.patients:
             explain_patients(one, trained, request.options, request.patients, out)
             continue
@@ -83,7 +94,7 @@ def explain_run(request: ExplainRequest) -> None:
         if not folds:
             print(printed(summary))
             log.info("recorded in run %s %s: explain/%s", one.name, one.id, request.options.label)
-    if folds and not request.patients:
+    if folds and not request.patients and trained.data.store.is_graded:
         pooled = record_pooled_explanations(run, folds)[request.options.label]  # all were just made
         print(f"all folds together\n{printed(pooled.summary)}")
         log.info("recorded in run %s %s", run.name, run.id)

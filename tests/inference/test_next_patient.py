@@ -14,6 +14,7 @@ from trained_models import Models
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.inference.load import load_grader
+from mufnet_lightning.tracking.artifacts import artifact_files
 from mufnet_lightning.tracking.checkpoints import CHECKPOINT
 from mufnet_lightning.tracking.runs import resolve_artifact
 
@@ -28,7 +29,7 @@ def there(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four patients nobody trained on: the third has no CEUS pane, the fourth a clip that is cut off."""
+    """Four patients who trained nothing: the third has no CEUS pane, the fourth a clip cut off."""
     folder = tmp_path_factory.mktemp("new") / "cohort"
     size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
     assert main(["phantom", str(folder), "--patients", "4", *size, "--seed", "9"]) == 0
@@ -201,3 +202,36 @@ def test_what_cannot_be_meant_is_told(
 def test_help_of_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--help"]) == 0
     assert "--bmode-pane" in capsys.readouterr().out
+
+
+def test_a_store_without_grades_is_explained_beside_the_run(
+    models: Models, phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables = {n: pd.read_csv(phantom / f"{n}.csv", dtype=str) for n in ("patients", "clips", "boxes")}
+    cohort = Path(shutil.copytree(phantom, tmp_path / "cohort"))
+    kept = tables["boxes"]["clip_id"] != tables["clips"]["clip_id"][3]  # the clip that is cut off
+    tables["boxes"][kept].to_csv(cohort / "boxes.csv", index=False)
+    store, out = str(tmp_path / "store"), tmp_path / "out"
+    assert main(["prepare", str(cohort), store, "--without-grades"]) == 0
+    words = ["explain", f"--run={models.fits[0]}", f"--store={store}"]
+    before = artifact_files(models.fits[0], "explain")
+    capsys.readouterr()
+    assert main(words) == 2
+    assert "has no grades, so nothing of it is recorded" in capsys.readouterr().err
+    assert main([*words, f"--out={out}", "--target=true"]) == 2
+    assert main([*words, f"--out={out}", "--patient=nobody"]) == 2
+    assert "it has NP001, NP002" in capsys.readouterr().err
+    assert main([*words, f"--out={out}"]) == 0
+    told = capsys.readouterr()
+    assert "3 pairs lack a modality" in told.err
+    assert {file.name for file in out.iterdir()} == {
+        "images.csv",
+        "NP001.png",
+        "NP001.pdf",
+        "NP002.png",
+        "NP002.pdf",
+    }
+    images = pd.read_csv(out / "images.csv")
+    assert images["patient_id"].unique().tolist() == ["NP001", "NP002"]
+    assert images["inside_ceus"].between(0, 1).all()
+    assert artifact_files(models.fits[0], "explain") == before
