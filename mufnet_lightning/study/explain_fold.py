@@ -125,7 +125,7 @@ def explain_ungraded(
     out: Path | None = None,
     signal: Signal | None = None,
 ) -> None:
-    """Show where a run's network looks in patients whose grades are not known; print numbers by patient.
+    """Show where a run's network looks in patients of unknown grade; print numbers by patient.
 
     They are not the run's own patients, so nothing is recorded in it.
 
@@ -141,9 +141,7 @@ def explain_ungraded(
     data = trained.data
     root = data.store.root
     if out is None:
-        raise InputFault(
-            f"{root} has no grades, so nothing of it is recorded in {run.name}; give --out"
-        )
+        raise InputFault(f"{root} has no grades, so nothing is recorded in {run.name}; give --out")
     if options.target == "true":
         raise InputFault(f"--target is true, but {root} has no grades")
     manifest = data.store.manifest.iloc[data.usable_rows]

@@ -217,7 +217,7 @@ def test_a_store_without_grades_is_explained_beside_the_run(
     before = artifact_files(models.fits[0], "explain")
     capsys.readouterr()
     assert main(words) == 2
-    assert "has no grades, so nothing of it is recorded" in capsys.readouterr().err
+    assert "has no grades, so nothing is recorded" in capsys.readouterr().err
     assert main([*words, f"--out={out}", "--target=true"]) == 2
     assert main([*words, f"--out={out}", "--patient=nobody"]) == 2
     assert "it has NP001, NP002" in capsys.readouterr().err
