@@ -22,6 +22,32 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 OWN = Path(__file__).parent / "own"
 
 
+# files whose tests take longest, and start first: a long one that starts last leaves a core idle
+LONGEST = (
+    "training/test_ddp.py",
+    "study/test_cross_validate.py",
+    "test_readme.py",
+    "legacy/test_legacy.py",
+    "training/test_run.py",
+    "test_wheel.py",
+    "study/test_explain_folds.py",
+    "report/test_report.py",
+    "test_library.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """In the order of `LONGEST`, slow ones before quick ones; then all other tests as they were."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(LONGEST)}
+
+    def place(item: pytest.Item) -> int:
+        slow = item.get_closest_marker("slow") is not None
+        return places.get(item.path, len(places)) if slow else len(places)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of 30 phantom patients (half of high grade) with three pairs each; read only."""

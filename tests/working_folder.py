@@ -1,4 +1,4 @@
-"""Runs that were made in one working folder, taken to another: training takes seconds, copying does not."""
+"""Runs that were made in one working folder, taken to another; copying takes no second of training."""
 
 from __future__ import annotations
 
