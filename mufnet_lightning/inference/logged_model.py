@@ -92,8 +92,8 @@ def check_registry(name: str) -> None:
     """
     from mlflow.exceptions import MlflowException
 
-    if not name.strip() or re.search(r"[/:@]", name):
-        raise InputFault(f"tracking.register is {name!r}, expected a name without / : and @")
+    if name != name.strip() or name in ("", ".", "..") or re.search("[/:@'\"]", name):
+        raise InputFault(f"tracking.register is {name!r}, expected a name without / : @ and quotes")
     try:
         mlflow_client().get_registered_model(name)
     except MlflowException as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 _EXAMPLE_SIDE = 64
-_BEGINNINGS = {"PNG": b"\x89PNG\r\n\x1a\n", "JPEG": b"\xff\xd8\xff"}
+_BEGINNINGS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")  # of a PNG, of a JPEG
 
 
 class ServedModel:
@@ -66,8 +67,8 @@ class ServedModel:
     def _answer(self, rows: pd.DataFrame) -> pd.DataFrame:
         card = self.grader.card
         names = [name for name in card.modalities if name in rows]
-        if rows.empty:
-            raise InputFault("no rows: expected a row a pair of pictures")
+        if not names or not len(rows):
+            raise InputFault(f"expected a row a pair, with the columns {' and '.join(card.modalities)}")
         pairs = []
         for number, cells in enumerate(rows[names].itertuples(index=False)):
             faults, pair = [], {}
@@ -121,17 +122,17 @@ def read_picture(cell: object) -> NDArray[np.uint8] | None:
     if cell is None or cell is pd.NA or (isinstance(cell, float) and np.isnan(cell)):
         return None
     if isinstance(cell, str):
-        try:
-            cell = base64.b64decode("".join(cell.split()), validate=True)
-        except (binascii.Error, ValueError):
-            raise InputFault("is no base64 text") from None
-    if not isinstance(cell, bytes | bytearray | memoryview | np.bytes_):
+        cell = cell.encode()
+    if not isinstance(cell, bytes | bytearray | memoryview):
         raise InputFault(f"is {type(cell).__name__}, expected the bytes of a PNG or JPEG file")
     content = bytes(cell)
-    if not content:
+    if not content.strip():
         return None
-    if not content.startswith(tuple(_BEGINNINGS.values())):
-        raise InputFault(f"is no {' or '.join(_BEGINNINGS)} file ({len(content)} bytes)")
+    if not content.startswith(_BEGINNINGS):
+        with contextlib.suppress(binascii.Error):  # MLflow has decoded it already, or has not
+            content = base64.b64decode(b"".join(content.split()), validate=True)
+    if not content.startswith(_BEGINNINGS):
+        raise InputFault(f"is no PNG or JPEG file, nor the base64 text of one ({len(content)} bytes)")
     picture = decoded(content)
     if picture is None:
         raise InputFault("cannot be decoded, expected a whole PNG or JPEG file")
