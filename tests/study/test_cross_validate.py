@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from mufnet_lightning.data.folds import make_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
+
+LINK = re.compile(r"^mufnet ui demo   opens http://127\.0\.0\.1:5000/#/\S+=mufnet-arms\n\Z", re.M)
+"""The last line: where it is looked at."""
 
 
 def runs() -> dict[str, Run]:
@@ -95,7 +99,23 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(
     assert metrics["test/auc"] == pytest.approx(roc_auc_score(test["label"], test["score"]))
     assert metrics["val/auc"] == pytest.approx(roc_auc_score(val["label"], val["score"]))
     assert metrics["test/auc_ci_low"] < metrics["test/auc"] < metrics["test/auc_ci_high"]
+    # what it was made with is in the parent, too
+    settings = [{**run.data.params} for run in (parent, *children)]
+    assert settings[0].pop("folds") == "2"
+    for of_fold in settings[1:]:
+        assert of_fold.pop("tracking.parent_run") == parent.info.run_id
+        of_fold.pop("tracking.baseline", None)
+        named = {"data.fold"} | {
+            f"{what}_{p}" for what in ("images", "patients") for p in ("train", "val")
+        }
+        assert {name: of_fold[name] for name in of_fold.keys() - named} == {
+            name: value for name, value in settings[0].items() if name != "tracking.baseline"
+        }
+    assert [run.inputs.to_dictionary() for run in children] == [parent.inputs.to_dictionary()] * 2
+    for name in (name for name in metrics if not name.startswith("system/")):
+        assert len(mlflow_client().get_metric_history(parent.info.run_id, name)) == 1, name
     note = parent.data.tags["mlflow.note.content"]
+    assert note.startswith("A cross-validation of arm **fused**: 2 folds (protocol `paper`)")
     assert f"AUC over images {metrics['test/auc']:.3f} (" in note
     names = {entry.path for entry in mlflow_client().list_artifacts(parent.info.run_id, "figures")}
     for name in ("test_roc_folds", "test_roc", "test_confusion", "val_reliability", "test_weights"):
@@ -103,6 +123,7 @@ def test_cv_runs_every_fold_once_and_goes_on_where_it_stopped(
     assert {entry.path for entry in mlflow_client().list_artifacts(parent.info.run_id)} >= {
         "folds.csv",
         "config.yaml",
+        "environment.json",
         "predictions.csv",
         "evaluation",
     }
@@ -183,7 +204,9 @@ def test_some_folds_now_and_the_whole_study_later(
     assert [run.data.tags["fold"] for run in of_verb("fit")] == ["1"]
     assert "test/auc" not in parent.data.metrics
     assert "folds 0 are still to be run" in capfd.readouterr().err
+    capfd.readouterr()
     assert main(words) == 0
+    assert LINK.search(capfd.readouterr().out)
     (parent,) = of_verb("cv")
     assert parent.info.status == "FINISHED"
     # every patient once, each by the fold that never saw that patient
@@ -202,6 +225,7 @@ def test_some_folds_now_and_the_whole_study_later(
     study = ["--arms", *arms, f"--patients={cohort}", "--out=results", *options]
     assert main(["study", *study]) == 0
     printed = capfd.readouterr().out
+    assert LINK.search(printed)
     (second,) = of_verb("cv", arm="ceus")
     assert second.data.tags["protocol"] == "nested"
     assert artifact(second, "folds.csv").equals(artifact(parent, "folds.csv"))
@@ -226,7 +250,9 @@ def test_some_folds_now_and_the_whole_study_later(
     assert set(runs()) == before
     capfd.readouterr()
     assert main(["compare", parent.info.run_id, second.info.run_id, "--threshold=youden"]) == 0
-    assert "Youden's on validation scores" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "Youden's on validation scores" in printed
+    assert LINK.search(printed)
 
     # a single run's own images were not all scored by the other arm's runs
     (fold,) = of_verb("fit", arm="fused", fold="0")
