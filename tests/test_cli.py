@@ -170,7 +170,7 @@ def test_completion_knows_verbs_options_and_choices(
 ) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    for text in (*VERBS, "--high-share", "--trainer.max_epochs", "gradcam++", "--folds-from"):
+    for text in (*VERBS, "--high-share", "--trainer.max_epochs", "gradcam++", "--folds-from", "--bmode-pane"):
         assert text in script
 
 
