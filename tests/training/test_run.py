@@ -30,6 +30,7 @@ from mufnet_lightning.tracking.checkpoints import read_checkpoint, resolve_check
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 from mufnet_lightning.training.cli import MufnetCLI
 
+TRAINING_ONLY = "--trainer.enable_checkpointing=false"  # nothing is selected, scored and drawn after it
 COLUMNS = "pair_id,patient_id,clip_id,frame,label,score,weight_bmode,weight_ceus,fold,split"
 
 
@@ -395,7 +396,7 @@ def test_a_callback_may_stand_alone_in_the_configuration(work: Path, tiny: list[
         "trainer:\n  callbacks:\n    class_path: lightning.pytorch.callbacks.EarlyStopping\n"
         "    init_args:\n      monitor: val/auc\n"
     )
-    assert main(["fit", *tiny, "--config=one.yaml"]) == 0
+    assert main(["fit", *tiny, "--config=one.yaml", TRAINING_ONLY]) == 0
 
 
 @pytest.mark.slow
@@ -407,10 +408,11 @@ def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: 
     renamed.to_csv("na/manifest.csv", index=False)
     assert main(["fit", *tiny, "--data.store=na"]) == 0
     run_id = only_run().info.run_id
-    assert main(["fit", *tiny, "--data.store=na", f"--data.folds_from={run_id}"]) == 0
-    assert main(["fit", *tiny, "--data.store=na", "--data.folds_from=folds.csv"]) == 2
+    words = ["fit", *tiny, "--data.store=na", TRAINING_ONLY]
+    assert main([*words, f"--data.folds_from={run_id}"]) == 0
+    assert main([*words, "--data.folds_from=folds.csv"]) == 2
     shutil.copy(resolve_artifact(run_id, "folds.csv"), "folds.csv")
-    assert main(["fit", *tiny, "--data.store=na", "--data.folds_from=folds.csv"]) == 0
+    assert main([*words, "--data.folds_from=folds.csv"]) == 0
     assert {run.data.tags["protocol"] for run in all_runs()} == {"paper", "from_file"}
 
 
@@ -679,7 +681,7 @@ def test_optimiser_and_schedule_are_chosen_by_class(work: Path, tiny: list[str],
     }
     words = ["--optimizer=AdamW", "--optimizer.lr=0.01", f"--lr_scheduler={schedule}", own[schedule]]
     words += ["--lr_scheduler.monitor=val/loss"] if schedule == "ReduceLROnPlateau" else []
-    assert main(["fit", *tiny, *words, "--trainer.max_epochs=2"]) == 0
+    assert main(["fit", *tiny, *words, TRAINING_ONLY]) == 0
     rates = mlflow_client().get_metric_history(only_run().info.run_id, "lr-AdamW")
     assert rates[0].value == 0.01
 
@@ -755,14 +757,15 @@ def test_a_printed_configuration_can_be_given_back(
     Path("elsewhere").mkdir()
     Path("elsewhere/mine.yaml").write_text(printed)
     assert yaml.safe_load(printed)["trainer"]["max_epochs"] == 100
-    assert main(["fit", "--config=elsewhere/mine.yaml", *tiny[1:]]) == 0
+    assert main(["fit", "--config=elsewhere/mine.yaml", *tiny[1:], TRAINING_ONLY]) == 0
 
 
 @pytest.mark.slow
 def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["fit", *tiny, "--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs"]) == 0
+    words = ["--trainer.logger=CSVLogger", "--trainer.logger.save_dir=logs", TRAINING_ONLY]
+    assert main(["fit", *tiny, *words]) == 0
     assert only_run().info.status == "FINISHED"
     (table,) = Path("logs").rglob("metrics.csv")
     assert "val/auc" in pd.read_csv(table).columns
@@ -776,7 +779,7 @@ def test_another_logger_stands_beside_mlflow_and_a_missing_one_is_told(
 def test_a_profile_that_was_asked_for_is_printed(
     work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert main(["fit", *tiny, "--trainer.profiler=simple"]) == 0
+    assert main(["fit", *tiny, "--trainer.profiler=simple", TRAINING_ONLY]) == 0
     assert "Profiler Report" in capfd.readouterr().err + caplog.text  # caplog's where pytest logs
 
 
