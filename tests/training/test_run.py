@@ -222,7 +222,7 @@ def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
     )
     assert main(["predict", f"--ckpt_path={trained.info.run_id}", "--output=next.csv"]) == 0
     table = pd.read_csv("next.csv").set_index("pair_id")
-    assert ",".join(["pair_id", *table.columns]) == COLUMNS
+    assert ",".join(["pair_id", *table.columns]) == f"{COLUMNS},spread,missing"
     assert len(table) == 90
     known = before.set_index("pair_id")["score"]
     torch.testing.assert_close(
