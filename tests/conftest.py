@@ -124,7 +124,7 @@ def fitted_folder(
 def fitted(work: Path, fitted_folder: Path) -> str:
     """The id of a finished fit with `tiny`, alone in the working folder: a copy of its own."""
     copy_runs(fitted_folder, work)
-    (run,) = (work / "mlruns" / "artifacts").iterdir()
+    (run,) = (path for path in (work / "mlruns" / "artifacts").iterdir() if path.name != "models")
     return run.name
 
 
