@@ -36,7 +36,8 @@ demo: demo-data
 	@echo "Patient-level test AUC of each arm, beside what the truth behind the phantom reaches:"
 	mufnet ceilings demo/cohort --study demo
 	@echo
-	@echo "Compare the runs: make ui, then open the address that it prints and choose the experiment demo."
+	@echo "Compare the runs in a browser: make ui, or"
+	@python -c "from mufnet_lightning.tracking.views import link_line; print(link_line('demo'))"
 
 test: lint
 	python -m pytest -n auto --dist worksteal
@@ -61,8 +62,9 @@ study: $(READY) $(if $(DEMO),demo-data)
 	mufnet study $(foreach file,$(OVERLAY),--config $(file)) \
 		$(if $(PATIENTS),--patients $(PATIENTS)) --out $(OUT)
 
+# the comparison in a browser; of one of several: make ui STUDY=demo
 ui: $(READY)
-	mufnet ui
+	mufnet ui $(STUDY)
 
 # what was built; runs and stores are somebody's work, and stay
 clean:

@@ -51,6 +51,7 @@ class Compare:
     def run(self) -> None:
         """Print it; write and record it where asked."""
         from mufnet_lightning.study.compare import compare, record_comparison, write_comparison
+        from mufnet_lightning.tracking.views import run_link_line
 
         comparison = compare(
             self.arms,
@@ -64,4 +65,8 @@ class Compare:
             write_comparison(comparison, self.out)
         print(comparison.json() if self.format == "json" else comparison.text())
         if not self.no_record:
-            log.info("recorded as run %s", record_comparison(comparison, self.study))
+            run_id = record_comparison(comparison, self.study)
+            log.info("recorded as run %s", run_id)
+            line = run_link_line(run_id)
+            if line:
+                log.info("%s", line) if self.format == "json" else print(line)

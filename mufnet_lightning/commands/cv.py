@@ -35,5 +35,9 @@ class Cv:
         # a table from elsewhere has folds of its own
         check_run("fit", self.fit, () if self.folds_from else self.fold)
         from mufnet_lightning.study.cross_validate import cross_validate
+        from mufnet_lightning.tracking.views import run_link_line
 
-        cross_validate(self.fit, self.restart, self.fold or None, self.folds_from)
+        run_id = cross_validate(self.fit, self.restart, self.fold or None, self.folds_from)
+        line = run_link_line(run_id)
+        if line:
+            print(line)

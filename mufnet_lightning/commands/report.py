@@ -31,8 +31,12 @@ class Report:
     def run(self) -> None:
         """Write it and print where it is."""
         from mufnet_lightning.report.page import write_report
+        from mufnet_lightning.tracking.views import run_link_line
 
         file, run_id = write_report(self.study, self.cohort, self.out, not self.no_record)
         print(file)
         if run_id:
             log.info("recorded as run %s", run_id)
+            line = run_link_line(run_id)
+            if line:
+                log.info("%s", line)  # the file alone is the result

@@ -76,6 +76,7 @@ def run_study(
     from mufnet_lightning.study.out_folder import write_files
     from mufnet_lightning.study.table_one import printed, table_one
     from mufnet_lightning.tracking.runs import find_run, mlflow_client
+    from mufnet_lightning.tracking.views import run_link_line
 
     table = table_one(patients, "grade") if patients else None  # a bad table is told at once
     _check_same_images(arms)
@@ -105,6 +106,9 @@ def run_study(
     cohort = patients.parent if patients and patients.name == "patients.csv" else None
     file, _ = write_report(study, cohort, out / "report.html")
     print(f"\n== Report: {file}", flush=True)
+    line = run_link_line(runs[0])
+    if line:
+        print(f"\n{line}", flush=True)
     return runs
 
 

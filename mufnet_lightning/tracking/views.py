@@ -22,6 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.runs import (
     PARENT_RUN,
+    find_run,
     find_runs,
     find_study,
     mlflow_client,
@@ -49,13 +50,8 @@ NUMBERS = (
     "test/patient_specificity",
     "test/patient_accuracy",
 )
-CHARTS = {
-    AUC: "Test AUC over patients",
-    "test/auc": "Test AUC over images",
-    "test/patient_sensitivity": "Test sensitivity over patients",
-    "test/patient_specificity": "Test specificity over patients",
-    "test/patient_accuracy": "Test accuracy over patients",
-}
+CHARTS = (AUC, *NUMBERS[3:])
+"""What its charts begin with; a bound of an interval is no chart."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +89,12 @@ class SavedView:
                 "uuid": f"mufnet-{number}",
                 "metricSectionId": "mufnet",
                 "metricKey": metric,
-                "displayName": title,
+                "displayName": metric,
                 "runsCountToCompare": 20,
                 "deleted": False,
                 "isGenerated": False,
             }
-            for number, (metric, title) in enumerate(CHARTS.items())
+            for number, metric in enumerate(CHARTS)
         ]
         return {
             "searchFilter": self.filter,
@@ -118,6 +114,8 @@ class SavedView:
                 {
                     "uuid": "mufnet",
                     "name": "The test part",
+                    "columns": 2,
+                    "cardHeight": 280,
                     "display": True,
                     "isReordered": True,
                     "deleted": False,
@@ -133,12 +131,15 @@ def views_of(experiment_id: str) -> dict[View, SavedView]:
 
     `arms`: the cross-validations; where there is none yet, the fits. `folds`: the fits of the
     cross-validations. `fits`: those that belong to none. The last two only where there are
-    cross-validations; comparisons, reports and runs that score again are in none of them.
+    cross-validations; comparisons, reports and runs that score again are in none of them. None where
+    there is nothing but those: the plain table shows them.
     """
     by_auc, by_name = _column("metrics", AUC), _column("tags", "mlflow.runName")
     fits, parent = _has("verb", "fit"), f"tags.`{PARENT_RUN}`"
     of_cv, of_fit = ("protocol", "selection"), ("fold", "protocol", "selection")
     if not find_runs(experiment_id, most=1, verb="cv"):
+        if not find_runs(experiment_id, most=1, verb="fit"):
+            return {}
         return {"arms": SavedView("Arms", fits, by_auc, tags=of_fit)}
     return {
         "arms": SavedView("Arms", _has("verb", "cv"), by_auc, tags=of_cv),
@@ -207,7 +208,7 @@ def experiment_link(experiment_id: str, view: View = "arms", server: str | None 
     except (MlflowException, OSError) as error:
         log.debug("the views of experiment %s could not be written: %s", experiment_id, error)
         return plain
-    return f"{plain}&viewStateShareKey=mufnet-{view if view in views else 'arms'}"
+    return f"{plain}&viewStateShareKey=mufnet-{view if view in views else 'arms'}" if views else plain
 
 
 def link_line(study: str, view: View = "arms") -> str:
@@ -224,6 +225,18 @@ def link_line(study: str, view: View = "arms") -> str:
         log.debug("no link to study %s: %s", study, fault)
         return ""
     return link if is_remote() else f"mufnet ui {shlex.quote(study)}   opens {link}"
+
+
+def run_link_line(run_id: str, view: View = "arms") -> str:
+    """The same for the study that a run is filed in."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        experiment = mlflow_client().get_experiment(find_run(run_id).experiment_id)
+    except (InputFault, MlflowException, OSError) as fault:
+        log.debug("no link to run %s: %s", run_id, fault)
+        return ""
+    return link_line(str(experiment.name), view)
 
 
 def is_remote() -> bool:

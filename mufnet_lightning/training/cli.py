@@ -25,6 +25,7 @@ from mufnet_lightning.tracking.checkpoints import (
     read_checkpoint,
 )
 from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, run_tags, tracking_uri
+from mufnet_lightning.tracking.views import run_link_line
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
 from mufnet_lightning.training.callbacks.checkpoint import (
     LastCheckpoint,
@@ -287,6 +288,15 @@ class MufnetCLI(ParsedCLI):
         if isinstance(self.trainer.logger, RunLogger):
             logger = self.trainer.logger
             print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
+            self._print_link(logger.run)
+
+    def _print_link(self, run_id: str) -> None:
+        """Where a fit is looked at; a fold's is the cross-validation's to tell."""
+        where: Tracking = self._get(self.config_init, "tracking")
+        if (self.subcommand or "fit") == "fit" and where.parent_run is None:
+            line = run_link_line(run_id, "fits")
+            if line:
+                print(line)
 
 
 def _protocol_of(reference: str) -> str:

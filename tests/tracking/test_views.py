@@ -40,6 +40,9 @@ def shown(store: MlflowClient, study: str) -> dict[str, set[str]]:
 
 def test_each_scored_run_is_in_one_view_and_no_other_run_in_any(work: Path) -> None:
     store, study = mlflow_client(), open_study("ward")
+    add(store, study, "compare", "compare-images")
+    assert shown(store, study) == {}
+    assert study_link("ward").endswith(MACHINE_LEARNING)
     for name in ("bmode-fold0", "fused-fold0"):
         add(store, study, "fit", name)
     for verb in ("test", "validate", "compare", "report", "explain"):
@@ -61,6 +64,7 @@ def test_views_are_written_once_and_anew_where_they_change(work: Path) -> None:
         known = store.get_experiment(study).tags
         return {name: text for name, text in known.items() if name.startswith(TAG)}
 
+    add(store, study, "fit", "fused-fold0")
     write_views(study)
     first = tags()
     assert set(first) == {f"{TAG}mufnet-arms"}
@@ -76,6 +80,7 @@ def test_views_are_written_once_and_anew_where_they_change(work: Path) -> None:
 
 def test_a_view_that_was_saved_over_in_the_ui_stays(work: Path) -> None:
     store, study = mlflow_client(), open_study("ward")
+    add(store, study, "fit", "fused-fold0")
     write_views(study)
     theirs = json.loads(store.get_experiment(study).tags[f"{TAG}mufnet-arms"])
     del theirs["written_by"]  # the UI writes its own four words alone
@@ -87,6 +92,7 @@ def test_a_view_that_was_saved_over_in_the_ui_stays(work: Path) -> None:
 
 def test_the_link_is_that_of_the_server_which_mufnet_ui_starts(work: Path) -> None:
     study = open_study("east wing")
+    add(mlflow_client(), study, "fit", "fused-fold0")
     link = (
         f"http://127.0.0.1:5000/#/experiments/{study}{MACHINE_LEARNING}&viewStateShareKey=mufnet-arms"
     )
@@ -100,6 +106,7 @@ def test_an_mlflow_without_named_views_gets_the_plain_table_of_runs(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = open_study("ward")
+    add(mlflow_client(), study, "fit", "fused-fold0")
     monkeypatch.setattr("mlflow.__version__", "3.14.2")
     assert study_link("ward") == f"http://127.0.0.1:5000/#/experiments/{study}{MACHINE_LEARNING}"
     assert not any(name.startswith(TAG) for name in mlflow_client().get_experiment(study).tags)

@@ -61,6 +61,7 @@ def test_fit_leaves_a_run_that_explains_itself(
     tiny[0] = f"--config=configs/{arm}.yaml"
     assert main(["fit", *tiny, "--data.fold=2", "--trainer.max_epochs=2"]) == 0
     printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1].startswith("mufnet ui demo   opens http://127.0.0.1:5000/#/")
     run = only_run()
     assert run.info.status == "FINISHED"
     assert run.info.run_name == f"{arm}-fold2"

@@ -1,0 +1,180 @@
+"""MLflow's pages, by the real command, its real server and a real browser."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.tracking.runs import mlflow_client, open_study, run_tags
+from mufnet_lightning.tracking.views import write_views
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NUMBERS = {
+    "bmode": (0.871, 0.762, 0.981),
+    "ceus": (0.933, 0.854, 0.999),
+    "fused": (0.902, 0.813, 0.991),
+}
+"""Test AUC over patients of each arm, and its interval."""
+BY_AUC = ("ceus", "fused", "bmode")
+INTERVAL = ("test/patient_auc", "test/patient_auc_ci_low", "test/patient_auc_ci_high")
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def record_study(name: str) -> str:
+    """Three cross-validations with two folds each, and what else is in a study's experiment; its id."""
+    store, study = mlflow_client(), open_study(name)
+
+    def add(verb: str, run: str, arm: str, parent: str | None = None, **more: str) -> str:
+        tags = run_tags(verb, name, arm=arm, parent=parent, protocol="paper", **more)
+        run_id = str(store.create_run(study, tags=tags, run_name=run).info.run_id)
+        if verb in ("fit", "cv"):
+            for metric, number in zip(INTERVAL, NUMBERS[arm], strict=True):
+                store.log_metric(run_id, metric, number)
+        store.set_terminated(run_id)
+        return run_id
+
+    for arm in NUMBERS:
+        add("fit", f"{arm}-fold0", arm, fold="0")
+        parent = add("cv", f"{arm}-cv", arm)
+        for fold in ("0", "1"):
+            add("fit", f"{arm}-part{fold}", arm, parent, fold=fold)
+    add("test", "fused-fold0-test", "fused", fold="0")
+    store.log_metric(add("compare", "compare-patients", "fused"), "auc/fused", 0.9)
+    add("report", "report", "fused")
+    return study
+
+
+@pytest.mark.slow
+def test_pages_open_on_the_arms_and_nothing_is_left_running(
+    work: Path, free_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = record_study("ward")
+    command = [sys.executable, "-m", "mufnet_lightning", "ui", f"--port={free_port}"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # no terminal: no browser
+    try:
+        assert server.stdout is not None
+        link = server.stdout.readline().strip()
+        base = f"http://127.0.0.1:{free_port}"
+        page = f"{base}/#/experiments/{study}/runs?workflowType=machine_learning&viewStateShareKey="
+        assert link == f"{page}mufnet-arms"
+        started = psutil.Process(server.pid).children(recursive=True)
+        assert len(started) == 1
+
+        assert main(["ui", "ward", "--port", str(free_port)]) == 2  # before anything is started
+
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", base)
+        check_server_of_others(study, link, capsys)
+        seen = look(link, page, base)
+    finally:
+        server.send_signal(signal.SIGINT)
+        try:
+            ended = server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            raise
+    assert ended == 0
+    assert not any(process.is_running() for process in started)
+    if not seen:
+        pytest.skip(f"no browser was asked: none of {', '.join(BROWSERS)} is installed")
+
+
+def check_server_of_others(study: str, link: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs that are recorded on a server: nothing is started, and the link is that server's."""
+    capsys.readouterr()
+    for words in (["ui"], ["ui", "ward"]):
+        assert main(words) == 0
+        assert capsys.readouterr().out == f"{link}\n"
+    store: MlflowClient = mlflow_client()
+    store.delete_experiment_tag(study, "mlflow.sharedViewState.mufnet-arms")
+    assert "arms" in write_views(study)
+    assert "mlflow.sharedViewState.mufnet-arms" in store.get_experiment(study).tags
+
+
+def look(link: str, page: str, base: str) -> bool:
+    """What somebody sees who opens the link for the first time; False where there is no browser."""
+    chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if chromium is None:
+        return False
+    from playwright.sync_api import expect, sync_playwright
+
+    asked: set[str] = set()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1400, "height": 800})
+        tab.on("request", lambda request: asked.add(request.url))
+        tab.set_default_timeout(30_000)
+        expect.set_options(timeout=30_000)
+
+        names = cells(tab, "attributes.`Run Name`").get_by_role("link")
+
+        tab.goto(link)
+        expect(names).to_have_text([f"{arm}-cv" for arm in BY_AUC])
+        for number, metric in enumerate(INTERVAL):
+            column = cells(tab, f"metrics.`{metric}`")
+            expect(column).to_have_text([str(NUMBERS[arm][number]) for arm in BY_AUC])
+            for row in range(len(BY_AUC)):  # nothing lies over it, and nobody has scrolled
+                expect(column.nth(row)).to_be_in_viewport(ratio=0.99)
+
+        tab.get_by_role("button", name="Arms").click()  # MLflow's menu of views
+        tab.get_by_text("Folds", exact=True).click()
+        folds = [f"{arm}-part{fold}" for arm in NUMBERS for fold in (0, 1)]
+        expect(names).to_have_text(folds)
+
+        charts = browser.new_page(viewport={"width": 1400, "height": 800})
+        charts.goto(f"{page}mufnet-arms&compareRunsMode=CHART")
+        first = charts.get_by_text("test/", exact=False).first
+        expect(first).to_have_text("test/patient_auc")
+        expect(first).to_be_in_viewport()
+        browser.close()
+    strangers = {url for url in asked if not url.startswith((base, "data:", "blob:"))}
+    assert not strangers
+    return True
+
+
+def cells(tab: Any, column: str) -> Any:
+    """The cells of a column, from the top."""
+    return tab.locator(f'[role="gridcell"][col-id="{column}"]')
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_started(
+    work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert main(["ui", "--port", str(port)]) == 2
+    assert f"port {port} of 127.0.0.1 cannot be had" in caplog.text
+    assert "--port" in caplog.text
+    assert main(["ui", "--port", "0"]) == 2
+
+
+def test_a_study_that_is_not_there_is_told(work: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["ui", "nowhere"]) == 2
+    assert "there is no study 'nowhere'" in caplog.text
+
+
+def test_a_browser_is_opened_before_a_display_and_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from mufnet_lightning.commands.ui import _can_open
+
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert not _can_open()  # what is printed here goes to no terminal
