@@ -88,6 +88,10 @@ class RunLogger(MLFlowLogger):
         """Whether there is a run yet; it is created on first use."""
         return self._initialized
 
+    def tag(self, name: str, otherwise: str = "") -> str:
+        """A tag that the run was opened or described with."""
+        return str((self.tags or {}).get(name, otherwise))
+
     @rank_zero_only
     def describe(self, data: RoiPairDataModule, selection: str = "validation") -> None:
         """Name and tag the run, as far as that was left open; Lightning opens it before any data."""
@@ -107,7 +111,7 @@ class RunLogger(MLFlowLogger):
     @rank_zero_only
     def note(self, text: str) -> None:
         """Say what the MLflow UI shows as the run's description, where nobody gave it another one."""
-        if NOTE not in self.tags:
+        if NOTE not in (self.tags or {}):
             self.experiment.set_tag(self.run, NOTE, text)
 
     @rank_zero_only

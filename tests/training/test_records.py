@@ -140,13 +140,13 @@ def test_descriptions_say_what_one_is_looking_at(at: Recorded) -> None:
     assert "test patients" not in validated
 
     client = mlflow_client()
-    study = client.get_experiment_by_name("demo")
+    study = client.get_experiment(find_study("demo"))
     assert study.tags[NOTE].startswith("Study **demo**: ")
     assert "`test/patient_auc`" in study.tags[NOTE]
     # a description of somebody's own stays, and a study without one gets it
     client.set_experiment_tag(study.experiment_id, NOTE, "mine")
     assert open_study("demo") == study.experiment_id
-    assert client.get_experiment_by_name("demo").tags[NOTE] == "mine"
+    assert client.get_experiment(study.experiment_id).tags[NOTE] == "mine"
     bare = client.create_experiment("bare")
     assert open_study("bare") == bare
     assert client.get_experiment(bare).tags[NOTE].startswith("Study **bare**: ")

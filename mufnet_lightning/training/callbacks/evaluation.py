@@ -12,9 +12,9 @@ from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
+from mufnet_lightning.training.callbacks.notes import run_note, scored_note, weights_note
 from mufnet_lightning.training.callbacks.predictions import part_table
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.training.notes import run_note, scored_note, weights_note
 from mufnet_lightning.vocabulary import METRIC_NAMES, Part, arm_name
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Evaluation(Callback):
         added = {f"{prefix}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
         logger.log_metrics(added, step=pl_module.weights_epoch)  # type: ignore[arg-type]
         scored = scored_note(part, prefix, table, numbers)
-        optimistic = logger.tags.get("selection") == "optimistic"
+        optimistic = logger.tag("selection") == "optimistic"
         self._note(
             trainer, part, f"{scored}, scored by {weights_note(trainer, pl_module, part, optimistic)}."
         )
@@ -85,7 +85,7 @@ class Evaluation(Callback):
         assert isinstance(logger, RunLogger)
         if part == "test" or not trained:
             data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
-            protocol = logger.tags.get("protocol", data.protocol)
+            protocol = logger.tag("protocol", data.protocol)
             first = run_note(data, protocol, None if trained else part)
             logger.note(f"{first} {second}")
 

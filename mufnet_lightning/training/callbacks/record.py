@@ -16,9 +16,9 @@ from mufnet_lightning.data.leakage import training_cohort
 from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.training.callbacks.notes import nothing_yet, run_note
 from mufnet_lightning.training.facts import record_files, record_parameters
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.training.notes import nothing_yet, run_note
 from mufnet_lightning.vocabulary import Part
 
 _OF_THIS_CALL = ("ckpt_path", "config", "output", EXTENDS)
@@ -81,7 +81,7 @@ class RunRecord(SaveConfigCallback):
         config = self.composed(trainer, pl_module)
         logger.watch_machine()
         part = _SCORED.get(stage)
-        protocol = logger.tags.get("protocol", data.protocol)
+        protocol = logger.tag("protocol", data.protocol)
         logger.note(f"{run_note(data, protocol, part)} {nothing_yet()}")
         record_files(logger.experiment, logger.run, config, data)
         if not logger.resumed:
