@@ -10,13 +10,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mufnet_lightning.commands.options import option, word
 from mufnet_lightning.errors import InputFault
+
+if TYPE_CHECKING:
+    import psutil
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,8 @@ class Ui:
 
     def run(self) -> None:
         """Print the addresses, open the first in a browser where there is one, serve until stopped."""
+        import psutil
+
         from mufnet_lightning.tracking.views import HOST, is_remote, server_address
 
         server = server_address()
@@ -63,13 +68,16 @@ class Ui:
         addresses = self._addresses(server)  # a study that is not there is told before anything starts
         os.environ.update({name: os.environ.get(name, value) for name, value in LIGHT.items()})
 
+        started: list[psutil.Process] = []  # by MLflow; a browser that is opened is the user's
+
         def show_when_it_answers() -> None:
             if _answers(f"{server}/health"):
-                self._show(server, addresses)
+                started.extend(psutil.Process().children(recursive=True))
                 log.info("serving until Ctrl-C")
+                self._show(server, addresses)
 
         threading.Thread(target=show_when_it_answers, daemon=True).start()
-        if not _serve(HOST, self.port):
+        if not _serve(HOST, self.port, started):
             raise InputFault("MLflow's server ended by itself; its own words stand above")
 
     def _show(self, server: str, addresses: Mapping[str, str]) -> None:
@@ -97,10 +105,14 @@ class Ui:
         return {name: experiment_link(studies[name], server=server) for name in sorted(studies)}
 
 
-def _serve(host: str, port: int) -> bool:
+def _serve(host: str, port: int, started: Sequence[psutil.Process]) -> bool:
     """Run MLflow's server until it ends; nothing that it started is left.
 
     It runs in this process and one more: MLflow's command starts a worker and waits for it.
+
+    Args:
+        host, port: where it listens.
+        started: its processes, once it answers.
 
     Returns:
         Whether it was stopped by a signal.
@@ -129,12 +141,14 @@ def _serve(host: str, port: int) -> bool:
         except click.ClickException as error:
             raise InputFault(f"MLflow's command says: {error.format_message()}") from None
         finally:
-            children = psutil.Process().children(recursive=True)
-            for child in children:
-                child.terminate()
-            _, alive = psutil.wait_procs(children, SECONDS_TO_CLOSE + 1)
-            for child in alive:
-                child.kill()
+            family = [*started] or psutil.Process().children(recursive=True)
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()
+            _, alive = psutil.wait_procs(family, SECONDS_TO_CLOSE + 1)
+            for process in alive:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         return came()
 
 

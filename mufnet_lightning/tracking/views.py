@@ -22,6 +22,7 @@ from urllib.parse import urlsplit, urlunsplit
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.runs import (
     PARENT_RUN,
+    TrackedRun,
     find_run,
     find_runs,
     find_study,
@@ -50,6 +51,9 @@ NUMBERS = (
     "test/patient_specificity",
     "test/patient_accuracy",
 )
+COLOURS = {"bmode": "#000000", "ceus": "#0072B2", "fused": "#D55E00"}
+"""Of the arms' runs in its charts, as in the figures; MLflow's own may be the same for two arms."""
+RUN_COLOUR = "mlflow.runColor"
 CHARTS = (AUC, *NUMBERS[3:])
 """What its charts begin with; a bound of an interval is no chart."""
 
@@ -165,7 +169,17 @@ def write_views(experiment_id: str) -> set[View]:
         text = _envelope(view, known.get(tag))
         if text is not None:
             client.set_experiment_tag(experiment_id, tag, text)
+    if views:
+        _colour(find_runs(experiment_id, verb="cv" if "folds" in views else "fit"))
     return set(views)
+
+
+def _colour(runs: Sequence[TrackedRun]) -> None:
+    """Give an arm's only run the arm's colour, unless it has one; several of an arm are told apart."""
+    for arm, colour in COLOURS.items():
+        of_arm = [run for run in runs if run.arm == arm]
+        if len(of_arm) == 1 and RUN_COLOUR not in of_arm[0].tags:
+            mlflow_client().set_tag(of_arm[0].id, RUN_COLOUR, colour)
 
 
 def study_link(study: str, view: View = "arms") -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +68,27 @@ def test_pages_open_on_the_arms_and_nothing_is_left_running(
     work: Path, free_port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = record_study("ward")
+    opener = work / "opener"
+    opener.write_text('#!/bin/sh\nprintf %s "$1" > opened.part; mv opened.part opened; exec sleep 99\n')
+    opener.chmod(0o755)
+    somebody = {**os.environ, "DISPLAY": ":0", "BROWSER": str(opener)}
     command = [sys.executable, "-m", "mufnet_lightning", "ui", f"--port={free_port}"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # no terminal: no browser
+    here, terminal = os.openpty()
+    server = subprocess.Popen(command, stdout=terminal, env=somebody)
+    os.close(terminal)
     try:
-        assert server.stdout is not None
-        link = server.stdout.readline().strip()
+        with os.fdopen(here, closefd=False) as printed:
+            link = printed.readline().strip()
         base = f"http://127.0.0.1:{free_port}"
         page = f"{base}/#/experiments/{study}/runs?workflowType=machine_learning&viewStateShareKey="
         assert link == f"{page}mufnet-arms"
+        until = time.monotonic() + 30
+        while not (work / "opened").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert (work / "opened").read_text() == link
         started = psutil.Process(server.pid).children(recursive=True)
-        assert len(started) == 1
+        (browser,) = (process for process in started if "sleep" in process.cmdline())
+        (worker,) = (process for process in started if process != browser)
 
         assert main(["ui", "ward", "--port", str(free_port)]) == 2  # before anything is started
 
@@ -89,8 +102,11 @@ def test_pages_open_on_the_arms_and_nothing_is_left_running(
         except subprocess.TimeoutExpired:
             server.kill()
             raise
+        os.close(here)
     assert ended == 0
-    assert not any(process.is_running() for process in started)
+    assert not worker.is_running()
+    assert browser.is_running()  # what the user looks at is the user's to close
+    browser.kill()
     if not seen:
         pytest.skip(f"no browser was asked: none of {', '.join(BROWSERS)} is installed")
 

@@ -112,6 +112,29 @@ def test_an_mlflow_without_named_views_gets_the_plain_table_of_runs(
     assert not any(name.startswith(TAG) for name in mlflow_client().get_experiment(study).tags)
 
 
+def test_arms_have_the_colours_of_the_figures_where_each_has_one_run(work: Path) -> None:
+    from mufnet_lightning.evaluation.figures import COLOURS
+
+    store, study = mlflow_client(), open_study("ward")
+
+    def colours() -> dict[str, str | None]:
+        runs = store.search_runs([study], order_by=["attributes.start_time"])
+        return {run.info.run_name: run.data.tags.get("mlflow.runColor") for run in runs}
+
+    for arm in ("bmode", "ceus", "fused"):
+        add(store, study, "cv", f"{arm}-cv")
+    for name in ("fused-cv again", "own-cv"):
+        add(store, study, "cv", name)
+    write_views(study)
+    assert colours() == {
+        "bmode-cv": COLOURS[0],
+        "ceus-cv": COLOURS[1],
+        "fused-cv": None,
+        "fused-cv again": None,
+        "own-cv": None,
+    }
+
+
 def test_a_link_that_cannot_be_had_stops_no_verb(work: Path) -> None:
     with pytest.raises(InputFault, match="no study 'nowhere'"):
         study_link("nowhere")
