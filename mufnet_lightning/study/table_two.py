@@ -176,7 +176,7 @@ class Comparison:
     def note(self) -> str:
         """As the MLflow UI shows it: Markdown, with links to the runs that are compared."""
         arms = ", ".join(f"**{arm.name}**" for arm in self.arms)
-        told = (
+        opening = (
             f"{arms} on the same test patients and images: each arm's AUC and rates, and below them "
             "the paired test of each two. "
             if self.result.tests
@@ -184,10 +184,9 @@ class Comparison:
         )
         flattered = [arm.name for arm in self.arms if arm.run and arm.run.is_optimistic]
         if flattered:
-            told = (
-                f"**{', '.join(flattered)}: selected on test patients, so the numbers flatter.** {told}"
-            )
-        lines = [told + self.caption(), "", markdown_table(self.table())]
+            names = ", ".join(flattered)
+            opening = f"**{names}: selected on test patients, so the numbers flatter.** {opening}"
+        lines = [opening + self.caption(), "", markdown_table(self.table())]
         if self.result.tests:
             lines += ["", markdown_table(self.tests())]
         selection = self.selection()

@@ -51,10 +51,10 @@ def settle(folder: Path) -> None:
     """
     database = folder.resolve() / DATABASE
     try:
-        found = database.stat()
+        status = database.stat()
     except OSError:
         return
-    key = (found.st_dev, found.st_ino)
+    key = (status.st_dev, status.st_ino)
     if _settled.get(key) != database and _settle(database):
         _settled[key] = database
 
