@@ -54,6 +54,13 @@ def loaded(file: Path) -> tuple[Any, dict[str, str]]:
     return run, said
 
 
+def read(file: Path) -> NDArray[np.uint8]:
+    """A picture, RGB."""
+    pixels = cv2.imread(str(file))
+    assert pixels is not None
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8)
+
+
 def grader_of(encoder: str, **more: Any) -> Grader:
     """A network with a small encoder of somebody's own, never trained."""
     torch.manual_seed(0)
@@ -101,10 +108,7 @@ def test_a_file_answers_what_predict_answers(
     recorded = table[table["split"] == "test"].set_index("pair_id")
     manifest = CropStore.open(phantom_store).manifest.set_index("pair_id").loc[recorded.index]
     pictures = {
-        modality: [
-            cv2.cvtColor(cv2.imread(str(phantom_store / path)), cv2.COLOR_BGR2RGB)
-            for path in manifest[f"{modality}_path"]
-        ]
+        modality: [read(phantom_store / path) for path in manifest[f"{modality}_path"]]
         for modality in MODALITIES
     }
     size = grader.card.image_size
