@@ -40,7 +40,7 @@ class Ui:
     is started: its pages are opened.
 
     Args:
-        study: that is opened; the only one there is, or the list of them, unless given
+        study: that is opened; the one with the latest run unless given
         port: of the address
         no_browser: print the address and open nothing
     """
@@ -81,28 +81,33 @@ class Ui:
             raise InputFault("MLflow's server ended by itself; its own words stand above")
 
     def _show(self, server: str, addresses: Mapping[str, str]) -> None:
-        """Print them, a line a study, and open the one, or the list of studies."""
-        first, *more = addresses.values() or [server]
+        """Print them, a line a study, and open the first: MLflow's own list leads to its AI pages."""
+        first, *more = addresses.values() or [f"{server}/#/experiments"]
         for name, address in addresses.items() if more else [("", first)]:
             print(f"{name}  {address}".strip(), flush=True)
         if not self.no_browser and _can_open():
             import webbrowser
 
-            webbrowser.open(f"{server}/#/experiments" if more else first)
+            webbrowser.open(first)
 
     def _addresses(self, server: str) -> dict[str, str]:
-        """By study: of the one that is asked for, or of all."""
-        from mufnet_lightning.tracking.runs import find_study, mlflow_client, tracking_uri
+        """By study: of the one that is asked for, or of all, that with the latest run first."""
+        from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, tracking_uri
         from mufnet_lightning.tracking.views import experiment_link
 
         if self.study is not None:
             studies = {self.study: find_study(self.study)}
         else:
-            experiments = mlflow_client().search_experiments()
-            studies = {e.name: e.experiment_id for e in experiments if e.name != "Default"}
+            ids = {
+                experiment.name: experiment.experiment_id
+                for experiment in mlflow_client().search_experiments()
+                if experiment.name != "Default"
+            }
+            latest = {name: [run.start for run in find_runs(ids[name], most=1)] for name in ids}
+            studies = {name: ids[name] for name in sorted(ids, key=latest.__getitem__, reverse=True)}
             if not studies:
                 log.info("there is no study in %s yet", tracking_uri())
-        return {name: experiment_link(studies[name], server=server) for name in sorted(studies)}
+        return {name: experiment_link(study, server=server) for name, study in studies.items()}
 
 
 def _serve(host: str, port: int, started: Sequence[psutil.Process]) -> bool:

@@ -117,6 +117,12 @@ def check_server_of_others(study: str, link: str, capsys: pytest.CaptureFixture[
     for words in (["ui"], ["ui", "ward"]):
         assert main(words) == 0
         assert capsys.readouterr().out == f"{link}\n"
+    other = open_study("annex")
+    assert main(["ui"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"ward  {link}"  # its run is the latest
+    assert second.startswith("annex  ")
+    assert f"/experiments/{other}/runs" in second
     store: MlflowClient = mlflow_client()
     store.delete_experiment_tag(study, "mlflow.sharedViewState.mufnet-arms")
     assert "arms" in write_views(study)
