@@ -156,8 +156,9 @@ def signature(card: ModelCard) -> ModelSignature:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    inputs = [ColSpec("binary", name, required=not card.takes_missing) for name in card.modalities]
-    outputs = [ColSpec("double", "score"), ColSpec("string", "class")]
+    whole = not card.takes_missing
+    inputs: list[Any] = [ColSpec("binary", name, required=whole) for name in card.modalities]
+    outputs: list[Any] = [ColSpec("double", "score"), ColSpec("string", "class")]
     if card.members > 1:
         outputs.append(ColSpec("double", "spread"))
     outputs += [ColSpec("double", f"weight_{name}") for name in card.modalities]

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from trained_models import Models
 
 from mufnet_lightning import __version__
 from mufnet_lightning.cli import main
+from mufnet_lightning.cohort.stills import decoded
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.inference.card import ModelCard
@@ -74,7 +75,8 @@ def ensemble(registered: Registered) -> PyFuncModel:
         patch.chdir(registered.folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         mlflow_client()
-        return mlflow.pyfunc.load_model(f"runs:/{registered.cv}/model")
+        model: PyFuncModel = mlflow.pyfunc.load_model(f"runs:/{registered.cv}/model")
+        return model
 
 
 def of_test_part(run: str) -> pd.DataFrame:
@@ -94,6 +96,12 @@ def encoded(store: Path, pairs: pd.Index) -> pd.DataFrame:
     )
 
 
+def answer(model: PyFuncModel, rows: pd.DataFrame) -> pd.DataFrame:
+    found = model.predict(rows)
+    assert isinstance(found, pd.DataFrame)
+    return found
+
+
 def as_text(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.map(lambda content: base64.b64encode(content).decode())
 
@@ -111,7 +119,7 @@ def test_it_answers_what_the_run_recorded(
     expected = of_test_part(run)
     mlflow_client()
     model = mlflow.pyfunc.load_model(f"runs:/{run}/model")
-    got = model.predict(encoded(phantom_store, expected.index))
+    got = answer(model, encoded(phantom_store, expected.index))
     np.testing.assert_allclose(got["score"], expected["score"], atol=1e-6)
     for name in MODALITIES:
         np.testing.assert_allclose(got[f"weight_{name}"], expected[f"weight_{name}"], atol=1e-6)
@@ -152,7 +160,7 @@ def test_the_example_shows_no_patient_and_is_answered(ensemble: PyFuncModel) -> 
     assert list(example.columns) == list(MODALITIES)
     for place, name in enumerate(MODALITIES):
         assert read_picture(example[name][0]).tolist() == read_picture(encoded_noise(place)).tolist()  # type: ignore[union-attr]
-    assert ensemble.predict(example)["score"].between(0, 1).all()
+    assert answer(ensemble, example)["score"].between(0, 1).all()
 
 
 def test_pictures_may_come_as_bytes_or_as_text_in_every_form_that_mlflow_takes(
@@ -160,8 +168,8 @@ def test_pictures_may_come_as_bytes_or_as_text_in_every_form_that_mlflow_takes(
 ) -> None:
     rows = encoded(phantom_store, of_test_part(registered.cv).index[:3])
     texts = as_text(rows)
-    whole = ensemble.predict(rows)
-    pd.testing.assert_frame_equal(ensemble.predict(texts), whole)
+    whole = answer(ensemble, rows)
+    pd.testing.assert_frame_equal(answer(ensemble, texts), whole)
     schema = ensemble.metadata.get_input_schema()
     split = {"columns": list(texts), "data": texts.to_numpy().tolist()}
     records = texts.to_dict("records")
@@ -171,12 +179,14 @@ def test_pictures_may_come_as_bytes_or_as_text_in_every_form_that_mlflow_takes(
         {"inputs": records},
         {"instances": records},
     ):
-        answer = scoring_server.invocations(json.dumps(body), "application/json", ensemble, schema)
-        assert answer.status == 200
-        got = pd.DataFrame(json.loads(answer.response)["predictions"])
+        reply = scoring_server.invocations(json.dumps(body), "application/json", ensemble, schema)
+        assert reply.status == 200
+        got = pd.DataFrame(json.loads(reply.response)["predictions"])
         np.testing.assert_allclose(got["score"], whole["score"], atol=1e-12)
-    jpeg = cv2.imencode(".jpg", cv2.imdecode(np.frombuffer(rows["bmode"][0], np.uint8), 1))[1].tobytes()
-    near = ensemble.predict(rows.assign(bmode=[jpeg] * 3))["score"][0]
+    picture = decoded(rows["bmode"][0])
+    assert picture is not None
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+    near = answer(ensemble, rows.assign(bmode=[jpeg] * 3))["score"][0]
     assert near == pytest.approx(whole["score"][0], abs=0.05)
     assert near != whole["score"][0]
 
@@ -196,7 +206,7 @@ def test_what_is_no_picture_is_refused_with_its_row(
     noise = encoded_noise(0)
     rows = pd.DataFrame({"bmode": [noise, cell], "ceus": [noise, noise]}, dtype=object)
     with pytest.raises(MlflowException, match=f"row 1: its B-mode picture {reason}") as refused:
-        ensemble.predict(rows)
+        answer(ensemble, rows)
     assert refused.value.get_http_status_code() == 400
 
 
@@ -205,16 +215,16 @@ def test_one_modality_may_be_missing_where_the_model_takes_that(
     nothing: object, ensemble: PyFuncModel, registered: Registered, phantom_store: Path
 ) -> None:
     rows = encoded(phantom_store, of_test_part(registered.cv).index[:2]).astype(object)
-    alone = ensemble.predict(rows[["bmode"]])
+    alone = answer(ensemble, rows[["bmode"]])
     assert list(alone["missing"]) == ["ceus", "ceus"]
     np.testing.assert_allclose(alone[["weight_bmode", "weight_ceus"]], [[1, 0]] * 2)
-    rows.loc[0, "ceus"] = nothing
-    mixed = ensemble.predict(rows)
+    rows["ceus"] = [nothing, rows["ceus"][1]]
+    mixed = answer(ensemble, rows)
     assert list(mixed["missing"]) == ["ceus", ""]
     assert mixed["score"][0] == pytest.approx(alone["score"][0], abs=1e-6)
-    rows.loc[0, "bmode"] = nothing
+    rows["bmode"] = [nothing, rows["bmode"][1]]
     with pytest.raises(MlflowException, match="row 0: it has no B-mode and no CEUS picture"):
-        ensemble.predict(rows)
+        answer(ensemble, rows)
 
 
 def test_it_is_logged_and_registered_once(registered: Registered) -> None:
@@ -335,25 +345,25 @@ def test_the_real_server_answers_what_predict_answers(
     records = as_text(encoded(phantom_store, expected.index)).to_dict("records")
     with server("models:/kidney/2") as address:
 
-        def ask(rows: list[dict[str, str]]) -> tuple[int, dict[str, Any]]:
+        def ask(rows: Sequence[Mapping[Any, str]]) -> tuple[int, dict[str, Any]]:
             request = urllib.request.Request(
                 address,
                 json.dumps({"dataframe_records": rows}).encode(),
                 {"Content-Type": "application/json"},
             )
             try:
-                with urllib.request.urlopen(request) as answer:
-                    return answer.status, json.loads(answer.read())
+                with urllib.request.urlopen(request) as reply:
+                    return reply.status, json.loads(reply.read())
             except urllib.error.HTTPError as refused:
                 return refused.code, json.loads(refused.read())
 
-        status, answer = ask(records)
+        status, said = ask(records)
         assert status == 200
-        got = pd.DataFrame(answer["predictions"], index=expected.index)
+        got = pd.DataFrame(said["predictions"], index=expected.index)
         for name in ("score", "spread", "weight_bmode", "weight_ceus"):
             np.testing.assert_allclose(got[name], expected[name], atol=1e-6)
-        status, answer = ask([records[0], {"bmode": "AAAA", "ceus": records[0]["ceus"]}])
+        status, said = ask([records[0], {"bmode": "AAAA", "ceus": records[0]["ceus"]}])
         assert status == 400
-        assert "row 1: its B-mode picture is no PNG or JPEG file" in answer["message"]
-        status, answer = ask([{"bmode": records[0]["bmode"]}])
-        assert answer["predictions"][0]["missing"] == "ceus"
+        assert "row 1: its B-mode picture is no PNG or JPEG file" in said["message"]
+        status, said = ask([{"bmode": records[0]["bmode"]}])
+        assert said["predictions"][0]["missing"] == "ceus"
