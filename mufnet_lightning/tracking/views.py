@@ -54,6 +54,8 @@ NUMBERS = (
 COLOURS = {"bmode": "#000000", "ceus": "#0072B2", "fused": "#D55E00"}
 """Of the arms' runs in its charts, as in the figures; MLflow's own may be the same for two arms."""
 RUN_COLOUR = "mlflow.runColor"
+MANY = 50
+"""So many runs are no comparison of arms."""
 CHARTS = (AUC, *NUMBERS[3:])
 """What its charts begin with; a bound of an interval is no chart."""
 
@@ -170,7 +172,9 @@ def write_views(experiment_id: str) -> set[View]:
         if text is not None:
             client.set_experiment_tag(experiment_id, tag, text)
     if views:
-        _colour(find_runs(experiment_id, verb="cv" if "folds" in views else "fit"))
+        runs = find_runs(experiment_id, most=MANY, verb="cv" if "folds" in views else "fit")
+        if len(runs) < MANY:
+            _colour(runs)
     return set(views)
 
 
