@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, as_labels, as_scores
 from mufnet_lightning.evaluation.statistics.scores import Scores
-from mufnet_lightning.vocabulary import CLASS_NAMES, THRESHOLD
 
 NEEDED = ("patient_id", "label", "score")
 IDENTIFIERS = ("pair_id", "patient_id", "clip_id", "frame")
@@ -173,11 +172,3 @@ def _shown(key: Hashable, keys: list[str]) -> str:
 
 def _listed(keys: list[str]) -> str:
     return keys[0] if len(keys) == 1 else f"{', '.join(keys[:-1])} and {keys[-1]}"
-
-
-def patient_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a patient: images, mean score (probability of high grade), the class it means."""
-    by_patient = table.groupby("patient_id", sort=False)["score"]
-    summary = by_patient.agg(images="size", score="mean").reset_index()
-    summary["grade"] = [CLASS_NAMES[int(score > THRESHOLD)] for score in summary["score"]]
-    return summary.round({"score": 4})

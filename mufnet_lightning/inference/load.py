@@ -28,6 +28,7 @@ from mufnet_lightning.tracking.runs import (
     TrackedRun,
     find_run,
     finished_folds,
+    mlflow_client,
     resolve_artifact,
     tracking_uri,
 )
@@ -162,10 +163,10 @@ def _threshold(run: TrackedRun | None) -> tuple[float, ThresholdRule]:
         table = read_predictions(resolve_artifact(run.id, PREDICTIONS))
         rows = table[table["split"] == "val"]
         by_patient = rows.groupby("patient_id").agg({"label": "first", "score": "mean"})
-        found = youden_threshold(by_patient["label"], by_patient["score"])
+        youden = youden_threshold(by_patient["label"], by_patient["score"])
     except (InputFault, EvaluationError, KeyError):  # a run that was not scored, or one class alone
         return THRESHOLD, "0.5"
-    return (THRESHOLD, "0.5") if found.note else (found.value, "youden")
+    return (THRESHOLD, "0.5") if youden.note else (youden.value, "youden")
 
 
 def _run_of(checkpoint: Checkpoint) -> TrackedRun | None:
@@ -182,6 +183,7 @@ def _downloaded(reference: str) -> Path:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
+    mlflow_client()  # the registry is the tracking store's
     try:
         folder = Path(download_artifacts(artifact_uri=reference, tracking_uri=tracking_uri()))
     except (MlflowException, OSError) as error:

@@ -67,20 +67,23 @@ def log_model(reference: str, register: str | None = None, *, anew: bool = False
 def keep_model(run_id: str, register: str | None = None, *, anew: bool = False) -> None:
     """Log the model of a training that has ended (see `log_model`).
 
-    What was trained is not lost where that fails: a warning says why, and how to do it later.
+    What was trained is not lost where that fails, for whatever reason: a warning says why, and how to
+    do it later.
     """
     from mlflow.exceptions import MlflowException
 
     try:
         log_model(run_id, register, anew=anew)
-    except (MlflowException, InputFault, OSError) as error:
+    except Exception as error:
+        theirs = isinstance(error, MlflowException | InputFault | OSError)
         log.warning(
             "the model of run %s could not be logged%s in %s: %s. Its checkpoint is there; `log_model` "
             "(docs/model.md) does it later",
             run_id,
             f" and registered as {register}" if register else "",
             tracking_uri(),
-            str(error).splitlines()[0].rstrip("."),
+            (str(error) or repr(error)).splitlines()[0].rstrip("."),
+            exc_info=not theirs,
         )
 
 
@@ -105,10 +108,10 @@ def check_registry(name: str) -> None:
 
 def _logged(run: TrackedRun) -> LoggedModel | None:
     """The run's whole model."""
-    found = mlflow_client().search_logged_models(
+    models = mlflow_client().search_logged_models(
         [run.experiment_id], f"source_run_id = '{run.id}' AND name = '{NAME}'"
     )
-    return next((model for model in found if model.status == "READY"), None)
+    return next((model for model in models if model.status == "READY"), None)
 
 
 def _log(grader: Grader, run: TrackedRun) -> LoggedModel:

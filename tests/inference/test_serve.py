@@ -253,6 +253,8 @@ def test_what_was_trained_further_replaces_what_was_logged(registered: Registere
 def test_registered_models_are_loaded_by_version_and_by_alias(registered: Registered) -> None:
     mlflow_client().set_registered_model_alias("kidney", "best", "2")
     expected = load_grader(registered.cv).card
+    mlflow.set_tracking_uri("sqlite:///elsewhere.db")  # as a new process, which knows of none yet
+    os.environ.pop("MLFLOW_TRACKING_URI")
     for reference in ("models:/kidney/2", "models:/kidney@best", f"runs:/{registered.cv}/model"):
         assert load_grader(reference).card == expected
 
