@@ -17,8 +17,9 @@ import pytest
 from mlflow import MlflowClient
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.commands.ui import Ui, _can_open
 from mufnet_lightning.tracking.runs import mlflow_client, open_study, run_tags
-from mufnet_lightning.tracking.views import write_views
+from mufnet_lightning.tracking.views import PORT, write_views
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 NUMBERS = {
@@ -188,6 +189,10 @@ def test_a_port_that_is_taken_is_told_before_anything_is_started(
     assert main(["ui", "--port", "0"]) == 2
 
 
+def test_it_serves_where_the_links_of_the_verbs_lead() -> None:
+    assert Ui().port == PORT
+
+
 def test_a_study_that_is_not_there_is_told(work: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main(["ui", "nowhere"]) == 2
     assert "there is no study 'nowhere'" in caplog.text
@@ -196,7 +201,5 @@ def test_a_study_that_is_not_there_is_told(work: Path, caplog: pytest.LogCapture
 def test_a_browser_is_opened_before_a_display_and_a_terminal_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from mufnet_lightning.commands.ui import _can_open
-
     monkeypatch.setenv("DISPLAY", ":0")
     assert not _can_open()  # what is printed here goes to no terminal
