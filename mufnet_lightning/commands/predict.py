@@ -139,9 +139,9 @@ class Predict:
         from mufnet_lightning.study.out_folder import write_files
 
         data = grader.open_store(store)
-        found = predict_store(grader, data, left_out)
+        predictions = predict_store(grader, data, left_out)
         source = self.clip or self.cohort or self.store
-        write_files(result_files(grader, data, found, str(source)), self.out)
-        print(printed(found))
-        print(f"{len(found.table)} images; to read and print: {self.out / PAGE}")
-        return list(found.ungraded)
+        write_files(result_files(grader, data, predictions, str(source)), self.out)
+        print(printed(predictions))
+        print(f"{len(predictions.table)} images; to read and print: {self.out / PAGE}")
+        return list(predictions.ungraded)

@@ -62,9 +62,9 @@ def predict_store(
     return StorePredictions(table, patient_table(grader.card, table, grades.members, seen), ungraded)
 
 
-def printed(found: StorePredictions) -> str:
+def printed(predictions: StorePredictions) -> str:
     """The patients as a table of text."""
-    shown = found.patients.dropna(axis=1, how="all").drop(columns=["label"], errors="ignore")
+    shown = predictions.patients.dropna(axis=1, how="all").drop(columns=["label"], errors="ignore")
     empty = [name for name in ("missing", "trained") if not shown[name].any()]
     return str(shown.drop(columns=empty).to_string(index=False, float_format="{:.3f}".format))
 

@@ -109,7 +109,7 @@ def cautions(card: ModelCard, row: Mapping[Any, Any]) -> list[str]:
 def result_files(
     grader: Grader,
     data: RoiPairDataModule,
-    found: StorePredictions,
+    predictions: StorePredictions,
     source: str,
 ) -> dict[str, str]:
     """The files of a result, by their names: predictions.csv (a row an image), patients.csv,
@@ -118,24 +118,26 @@ def result_files(
     Args:
         grader: the model.
         data: of the store that was graded.
-        found: in it.
+        predictions: of it.
         source: what was graded, for the page.
     """
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    findings = _findings(grader, data, found)
+    findings = _findings(grader, data, predictions)
     return {
-        PREDICTIONS: found.table.to_csv(index=False),
-        PATIENTS: found.patients.to_csv(index=False),
-        RESULT: _json(grader.card, found, made),
-        PAGE: _page(grader.card, found, findings, source, made),
+        PREDICTIONS: predictions.table.to_csv(index=False),
+        PATIENTS: predictions.patients.to_csv(index=False),
+        RESULT: _json(grader.card, predictions, made),
+        PAGE: _page(grader.card, predictions, findings, source, made),
     }
 
 
-def _findings(grader: Grader, data: RoiPairDataModule, found: StorePredictions) -> list[PatientFinding]:
+def _findings(
+    grader: Grader, data: RoiPairDataModule, predictions: StorePredictions
+) -> list[PatientFinding]:
     findings = []
-    groups = dict(list(found.table.groupby("patient_id", sort=False)))
-    with progress_bar("pictures", min(len(found.patients), MOST_PICTURED)) as advance:
-        for number, row in enumerate(found.patients.to_dict("records")):
+    groups = dict(list(predictions.table.groupby("patient_id", sort=False)))
+    with progress_bar("pictures", min(len(predictions.patients), MOST_PICTURED)) as advance:
+        for number, row in enumerate(predictions.patients.to_dict("records")):
             if number >= MOST_PICTURED:
                 break
             images = telling_images(grader.card, groups[row["patient_id"]])
@@ -160,9 +162,9 @@ def _findings(grader: Grader, data: RoiPairDataModule, found: StorePredictions) 
     return findings
 
 
-def _json(card: ModelCard, found: StorePredictions, made: str) -> str:
+def _json(card: ModelCard, predictions: StorePredictions, made: str) -> str:
     model = {name: value for name, value in card.as_json().items() if name != "data"}
-    patients = json.loads(found.patients.to_json(orient="records", double_precision=15))
+    patients = json.loads(predictions.patients.to_json(orient="records", double_precision=15))
     for row in patients:
         row["sentence"] = patient_sentence(card, row)
     content = {
@@ -172,7 +174,7 @@ def _json(card: ModelCard, found: StorePredictions, made: str) -> str:
         "patients": patients,
         "not_graded": [
             {"patient_id": one.patient, "images": one.pairs, "reason": one.reason}
-            for one in found.ungraded
+            for one in predictions.ungraded
         ],
     }
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
@@ -180,7 +182,7 @@ def _json(card: ModelCard, found: StorePredictions, made: str) -> str:
 
 def _page(
     card: ModelCard,
-    found: StorePredictions,
+    predictions: StorePredictions,
     findings: Sequence[PatientFinding],
     source: str,
     made: str,
@@ -199,10 +201,10 @@ def _page(
         source=source,
         disclaimer=disclaimer(card),
         threshold=threshold_sentence(card),
-        rows=found.patients.to_dict("records"),
+        rows=predictions.patients.to_dict("records"),
         modalities=[(name, MODALITY_NAMES[name]) for name in card.modalities] if fused else [],
         findings=findings,
-        ungraded=found.ungraded,
+        ungraded=predictions.ungraded,
         most=FRAMES,
         missing=pd.isna,
     )

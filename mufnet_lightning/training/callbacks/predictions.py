@@ -91,11 +91,11 @@ def write_predictions(
     table = image_table(card, data, rows, grades, seen)
     patients = patient_table(card, table, grades.members, seen)
     _warn_of_trained(patients, "this checkpoint" if card.members == 1 else "one of the folds")
-    found = StorePredictions(table, patients, lacking_modalities(card, data))
+    predictions = StorePredictions(table, patients, lacking_modalities(card, data))
     write_atomic(file, table.to_csv(index=False))
-    print(printed(found))
+    print(printed(predictions))
     print(f"scores of {len(table)} images: {file}")
-    return list(found.ungraded)
+    return list(predictions.ungraded)
 
 
 def _grades(
