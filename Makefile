@@ -39,8 +39,11 @@ demo: demo-data
 	@echo "Compare the runs in a browser: make ui, or"
 	@python -c "from mufnet_lightning.tracking.views import link_line; print(link_line('demo'))"
 
-test: lint
-	python -m pytest -n auto --dist worksteal
+# types are checked while the tests run; tests/test_rooms.py runs lint-imports
+test: $(READY)
+	ruff check .
+	ruff format --check .
+	mypy & types=$$!; python -m pytest -n auto --dist worksteal; tests=$$?; wait $$types && exit $$tests
 
 # while you work: what takes its time is left out
 test-fast: $(READY)

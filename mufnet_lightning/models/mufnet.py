@@ -135,7 +135,7 @@ class MufNet(nn.Module):
             (shared,) = self._encoders
             features = shared.pool(shared(torch.cat(batches)))
             # not `chunk`, and no `len`: an exported graph takes a batch of any size
-            return torch.stack(features.split([batch.shape[0] for batch in batches]), dim=1)
+            return torch.stack(torch.split(features, [one.shape[0] for one in batches]), dim=1)
         return torch.stack(
             [e.pool(e(batch)) for e, batch in zip(self._encoders, batches, strict=True)], dim=1
         )
