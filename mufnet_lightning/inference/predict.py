@@ -73,7 +73,8 @@ def lacking_modalities(card: ModelCard, data: RoiPairDataModule) -> list[LeftOut
     """Pairs of a store that a model cannot grade, since they lack a modality; by patient."""
     manifest = data.store.manifest
     unusable = manifest.drop(index=manifest.index[data.usable_rows])
-    way = "" if card.takes_missing else "; one trained with model.modality_dropout grades without it"
+    helps = len(card.modalities) > 1 and not card.takes_missing
+    way = "; one trained with model.modality_dropout grades without it" if helps else ""
     counts: dict[tuple[str, tuple[str, ...]], int] = {}
     for row in unusable.to_dict("records"):
         names = tuple(name for name in card.modalities if not row[f"{name}_path"])
