@@ -40,6 +40,7 @@ BATCHES = (1, 2, 5)
 LARGEST_ONNX = 1536 * 2**20  # bytes of weights: more does not fit into one file of ONNX
 
 Arrays = Mapping[str, NDArray[Any]]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ def export_grader(grader: Grader, out: Path) -> Exported:
                 draft.write_bytes(content.getbuffer())
         except OSError as error:
             raise InputFault(f"cannot write {out}: {error.strerror or error}") from error
-        difference = _difference(grader, run_onnx(draft) if suffix == ".onnx" else run_pt2(draft))
+        run = run_onnx(draft) if suffix == ".onnx" else run_pt2(draft)
+        difference, scores = _difference(grader, run)
         if not difference < TOLERANCE:
             raise InputFault(
                 f"{out} is not written: what it answers differs from the network by {difference:.1e}, "
@@ -109,6 +111,13 @@ def export_grader(grader: Grader, out: Path) -> Exported:
                 "than its pictures?"
             )
         size = draft.stat().st_size
+    if np.ptp(scores) < TOLERANCE:
+        log.warning(
+            "%s: the network scores all pictures that it was tried on alike (%.4f), so that the file "
+            "agrees with it says little; was it trained?",
+            out,
+            scores[0],
+        )
     return Exported(out, size, difference)
 
 
@@ -206,9 +215,15 @@ def _inputs(card: ModelCard, count: int, seed: int) -> dict[str, NDArray[Any]]:
     return inputs
 
 
-def _difference(grader: Grader, run: Callable[[Arrays], dict[str, NDArray[Any]]]) -> float:
-    """The largest difference between a file's answers and the grader's, NaN where one is none."""
-    card, largest = grader.card, []
+def _difference(
+    grader: Grader, run: Callable[[Arrays], dict[str, NDArray[Any]]]
+) -> tuple[float, NDArray[np.float64]]:
+    """The largest difference between a file's answers and the grader's, NaN where one is none.
+
+    Returns:
+        It, and the grader's scores.
+    """
+    card, largest, scores = grader.card, [], []
     for number, count in enumerate(BATCHES):
         inputs = _inputs(card, count, number + 1)
         present = inputs.get("present", np.ones((count, len(card.modalities)), bool))
@@ -221,7 +236,8 @@ def _difference(grader: Grader, run: Callable[[Arrays], dict[str, NDArray[Any]]]
         if sorted(got) != sorted(output_names(card)):
             raise InputFault(f"the written file has the outputs {', '.join(got)}")
         largest += [np.abs(got[name] - expected[name]).max() for name in got]
-    return float(np.max(largest))
+        scores.append(grades.score)
+    return float(np.max(largest)), np.concatenate(scores)
 
 
 def _blocks(ensemble: Ensemble) -> str:

@@ -91,7 +91,7 @@ def test_a_file_answers_what_predict_answers(
     assert main(["export", f"runs:/{run}", str(file)]) == 0
     printed = capfd.readouterr()
     assert re.fullmatch(
-        rf"{file}: \d\.\d MB, at most \d\.\de-\d\d away from the network\n", printed.out
+        rf"{file}: \d\.\d MB, at most \d\.\de[+-]\d\d away from the network\n", printed.out
     )
     assert printed.err == ""
     assert list(tmp_path.iterdir()) == [file]  # no weights beside it, no draft
@@ -209,6 +209,19 @@ def test_a_network_that_gives_no_number_is_not_exported(own_blocks: ModuleType, 
     with pytest.raises(InputFault, match="no number"):
         export_grader(grader, tmp_path / "model.pt2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_agreement_that_says_little_is_told(
+    own_blocks: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    grader = grader_of("Encoder", modalities=["bmode"])
+    export_grader(grader, tmp_path / "model.pt2")
+    assert not [one for one in caplog.records if one.name.startswith("mufnet")]
+    with torch.no_grad():
+        grader.ensemble.members[0].head.weight.zero_()  # every patient gets the same score
+    export_grader(grader, tmp_path / "model.pt2")
+    (record,) = [one for one in caplog.records if one.name.startswith("mufnet")]
+    assert "alike" in record.getMessage()
 
 
 @pytest.mark.parametrize(
