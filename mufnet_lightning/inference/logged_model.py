@@ -76,13 +76,16 @@ def keep_model(run_id: str, register: str | None = None, *, anew: bool = False) 
         log_model(run_id, register, anew=anew)
     except Exception as error:
         theirs = isinstance(error, MlflowException | InputFault | OSError)
+        reason = (str(error) or repr(error)).splitlines()[0].rstrip(".")
+        if "/logged-models/" in reason and "404" in reason:
+            reason = "the tracking server is older than MLflow 3, and keeps no models"
         log.warning(
-            "the model of run %s could not be logged%s in %s: %s. Its checkpoint is there; `log_model` "
-            "(docs/model.md) does it later",
+            "the model of run %s could not be logged%s in %s: %s. Run and checkpoint are kept; "
+            "docs/model.md says how to do it later",
             run_id,
             f" and registered as {register}" if register else "",
             tracking_uri(),
-            (str(error) or repr(error)).splitlines()[0].rstrip("."),
+            reason,
             exc_info=not theirs,
         )
 
