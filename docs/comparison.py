@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-SIZE = {"width": 1400, "height": 505}
+SIZE = {"width": 1400, "height": 530}
 
 with sync_playwright() as playwright:
     browser = playwright.chromium.launch(

@@ -88,11 +88,11 @@ def export_grader(grader: Grader, out: Path) -> Exported:
             f"holds {LARGEST_ONNX / 1e9:.1f}; write a .pt2, or a single fold"
         )
     with atomic_path(out) as draft, _quiet():
-        with _graph_fault(f"{out}: torch cannot trace {_blocks(grader.ensemble)} for a batch of any size"):
+        with _fault(f"{out}: torch cannot trace {_blocks(grader.ensemble)} for a batch of any size"):
             program = _traced(grader)
         try:
             if suffix == ".onnx":
-                with _graph_fault(f"{out}: {_blocks(grader.ensemble)} cannot be said in ONNX, try a .pt2"):
+                with _fault(f"{out}: {_blocks(grader.ensemble)} cannot be said in ONNX, try a .pt2"):
                     written = _as_onnx(grader.card, program)
                 written.save(draft, external_data=False)
             else:
@@ -252,7 +252,7 @@ def _blocks(ensemble: Ensemble) -> str:
 
 
 @contextmanager
-def _graph_fault(problem: str) -> Iterator[None]:
+def _fault(problem: str) -> Iterator[None]:
     """What torch, or somebody's own encoder, raises in the making of a graph, as an `InputFault`."""
     try:
         yield
