@@ -25,7 +25,7 @@ COMMANDS = {"mlflow ui": ["-m", "mlflow", "ui"], "mufnet ui": ["-m", "mufnet_lig
 def main() -> None:
     """Print a line a command."""
     ask = build_opener(ProxyHandler({})).open
-    print(f"{'':12}{'processes':>10}{'memory (MB)':>13}{'answers after (s)':>19}")
+    print(f"{'':12}{'processes':>10}{'memory (MB)':>13}")
     with TemporaryDirectory() as folder:
         Path(folder, "mlruns").mkdir()
         store = f"sqlite:///{folder}/mlruns/mlflow.db"
@@ -37,7 +37,6 @@ def main() -> None:
             command = [sys.executable, *words, f"--port={port}"]
             if "mlflow" in words:
                 command.append(f"--backend-store-uri={store}")
-            begin = time.monotonic()
             server = psutil.Popen(
                 command,
                 cwd=folder,
@@ -47,11 +46,10 @@ def main() -> None:
             )
             try:
                 wait_for(ask, f"http://127.0.0.1:{port}/health")
-                seconds = time.monotonic() - begin
                 time.sleep(SECONDS_MORE)
                 family = [server, *server.children(recursive=True)]
                 memory = sum(memory_of(process) for process in family) / 1e6
-                print(f"{name:12}{len(family):>10}{memory:>13.0f}{seconds:>19.0f}", flush=True)
+                print(f"{name:12}{len(family):>10}{memory:>13.0f}", flush=True)
             finally:
                 family = [server, *server.children(recursive=True)]
                 server.terminate()
