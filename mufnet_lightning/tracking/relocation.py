@@ -2,7 +2,8 @@
 
 MLflow keeps absolute addresses in its database. Those that lead into the `mlruns/` where the database
 was made are rewritten when it is first used at another place; without that, the runs of a moved folder
-would have lost their artifacts, and those of a copy would be written into the original.
+would have lost their artifacts, and those of a copy would be written into the original. That folder is
+known by being gone, or by a database of its own: an original that was copied.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ _settled: dict[tuple[int, int], Path] = {}
 def settle(folder: Path) -> None:
     """Make the addresses in a store lead into it, wherever it was made; most calls do nothing.
 
-    Addresses that lead elsewhere stay as they are, and so do those of runs whose artifacts are there
-    and not here (only the database was copied): they are told.
+    Addresses that lead elsewhere stay as they are, also into another `mlruns/` that is there and has no
+    database: artifacts are kept there on purpose. So do those of runs whose artifacts are there and not
+    here (only the database was copied): they are told.
 
     Args:
         folder: `mlruns/`, with the database in it if there is one yet.
@@ -96,12 +98,16 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _former_folders(connection: sqlite3.Connection, here: Path) -> set[Path]:
-    """The folders `mlruns` that studies lead into, but for this one."""
+    """The folders `mlruns` that studies lead into, but for this one: gone, or with a database too."""
     rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
     folders = {_path(location).parent for (location,) in rows if _OURS.fullmatch(location or "")}
     # artifacts may be a link, and the same folder may have two names
     known = {here, (here / ARTIFACTS).resolve().parent}
-    return {f for f in folders - known if not (f.exists() and f.samefile(here))}
+    return {
+        f
+        for f in folders - known
+        if not f.exists() or ((f / DATABASE).exists() and not f.samefile(here))
+    }
 
 
 def _rewrite(

@@ -150,6 +150,26 @@ def test_what_lies_elsewhere_stays_there(
     assert of_studies["demo"] == (tmp_path / "copy" / "mlruns" / "artifacts").as_uri()
 
 
+def test_artifacts_that_are_kept_elsewhere_on_purpose_stay_there(
+    before: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, run_id = before
+    central = tmp_path / "central" / "mlruns" / "artifacts"  # has no database of its own
+    central.mkdir(parents=True)
+    client = mlflow_client()
+    kept = client.create_run(client.create_experiment("kept", central.as_uri())).info.run_id
+    client.log_text(kept, "words", "words.txt")
+    for place in (folder, tmp_path / "second"):
+        if place != folder:
+            folder.rename(place)
+        enter(place, monkeypatch)
+        relocation._settled.clear()
+        assert file(kept, "words.txt").is_relative_to(central)
+        experiment = mlflow_client().get_experiment_by_name("kept")
+        assert experiment.artifact_location == central.as_uri()
+    assert_whole(tmp_path / "second", run_id)
+
+
 def test_another_name_of_the_same_folder_is_no_move(
     before: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
