@@ -100,6 +100,16 @@ def test_every_file_that_is_said_to_train_is_there() -> None:
     assert not any("report" in file.parts for file in files)
 
 
+def test_what_brings_trained_networks_together_trains_nothing() -> None:
+    package = Path(identities.__file__).parents[1]
+    together = [package / name for name in identities.TRAINS_NOT]
+    assert package / "models" / "ensemble.py" in together
+    assert all(file.is_file() for file in together)
+    files = set(identities._own_files())
+    assert package / "models" / "mufnet.py" in files
+    assert not files & set(together)
+
+
 def test_a_configuration_of_version_01_is_compared_with_the_defaults_of_what_is_new() -> None:
     earlier = {
         "seed_everything": 0,
