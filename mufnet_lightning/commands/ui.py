@@ -30,6 +30,8 @@ LIGHT = {
 """Of the server's environment, where the user's own says nothing else (telemetry is off already)."""
 SECONDS_TO_ANSWER = 120.0
 SECONDS_TO_CLOSE = 3
+UVICORN = f"--log-level warning --lifespan off --timeout-graceful-shutdown {SECONDS_TO_CLOSE}"
+"""MLflow's work around a lifespan is for its assistant's containers; Ctrl-C breaks in with a traceback."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def _serve(host: str, port: int, started: Sequence[psutil.Process]) -> bool:
         "--workers=1",
         f"--backend-store-uri={uri}",
         f"--registry-store-uri={uri}",
-        f"--uvicorn-opts=--log-level warning --timeout-graceful-shutdown {SECONDS_TO_CLOSE}",
+        f"--uvicorn-opts={UVICORN}",
     ]
     with _signals() as came:
         try:

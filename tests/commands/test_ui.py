@@ -70,12 +70,18 @@ def test_pages_open_on_the_arms_and_nothing_is_left_running(
 ) -> None:
     study = record_study("ward")
     opener = work / "opener"
-    opener.write_text('#!/bin/sh\nprintf %s "$1" > opened.part; mv opened.part opened; exec sleep 99\n')
+    opener.write_text(
+        "#!/bin/sh\ntrap '' INT\nprintf %s \"$1\" > opened.part; mv opened.part opened; exec sleep 99\n"
+    )
     opener.chmod(0o755)
     somebody = {**os.environ, "DISPLAY": ":0", "BROWSER": str(opener)}
     command = [sys.executable, "-m", "mufnet_lightning", "ui", f"--port={free_port}"]
     here, terminal = os.openpty()
-    server = subprocess.Popen(command, stdout=terminal, env=somebody)
+    told = work / "told"
+    with told.open("w") as errors:  # a group of its own, as a shell gives it one
+        server = subprocess.Popen(
+            command, stdout=terminal, stderr=errors, env=somebody, start_new_session=True
+        )
     os.close(terminal)
     try:
         with os.fdopen(here, closefd=False) as printed:
@@ -97,7 +103,7 @@ def test_pages_open_on_the_arms_and_nothing_is_left_running(
         check_server_of_others(study, link, capsys)
         seen = look(link, page, base)
     finally:
-        server.send_signal(signal.SIGINT)
+        os.killpg(server.pid, signal.SIGINT)  # Ctrl-C is for the whole group
         try:
             ended = server.wait(30)
         except subprocess.TimeoutExpired:
@@ -105,6 +111,8 @@ def test_pages_open_on_the_arms_and_nothing_is_left_running(
             raise
         os.close(here)
     assert ended == 0
+    assert "serving until Ctrl-C" in told.read_text()
+    assert "Traceback" not in told.read_text()
     assert not worker.is_running()
     assert browser.is_running()  # what the user looks at is the user's to close
     browser.kill()
