@@ -31,7 +31,7 @@ LIGHT = {
 SECONDS_TO_ANSWER = 120.0
 SECONDS_TO_CLOSE = 3
 UVICORN = f"--log-level warning --lifespan off --timeout-graceful-shutdown {SECONDS_TO_CLOSE}"
-"""MLflow's work around a lifespan is for its assistant's containers; Ctrl-C breaks in with a traceback."""
+"""A lifespan is for containers of MLflow's assistant; Ctrl-C breaks into it with a traceback."""
 
 
 @dataclass(frozen=True)
