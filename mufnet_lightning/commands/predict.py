@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mufnet_lightning.commands.options import option
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.files import PAGE, RESULT_FILES
 from mufnet_lightning.store.info import StoreInfo
 
 if TYPE_CHECKING:
+    from mufnet_lightning.inference.card import ModelCard
     from mufnet_lightning.inference.grader import Grader
     from mufnet_lightning.store.cut_apart import LeftOut
 
@@ -84,62 +86,74 @@ class Predict:
         if self.store is not None:
             StoreInfo.read(self.store)
         from mufnet_lightning.inference.load import load_grader
-        from mufnet_lightning.study.out_folder import make_folder
+        from mufnet_lightning.study.out_folder import make_folder, remove_files
         from mufnet_lightning.training.messages import quiet_libraries
 
+        make_folder(self.out)
+        remove_files(RESULT_FILES, self.out)  # of another patient: whatever comes now, they mislead
         with quiet_libraries(), tempfile.TemporaryDirectory(prefix="mufnet-") as scratch:
             grader = load_grader(self.reference, self.device)
-            make_folder(self.out)
-            store, left_out = self._store(grader, Path(scratch) / "store")
-            faults = self._grade(grader, store, left_out)
-        if faults:
-            raise InputFault([f"not graded: {one}" for one in faults])
+            left_out: list[LeftOut] = []
+            notes: list[str] = []
+            store = self.store
+            if store is None:
+                store, left_out, notes = self._cut(grader.card, Path(scratch) / "store")
+            ungraded = self._grade(grader, store, left_out, notes)
+        if ungraded:
+            raise InputFault([f"not graded: {one}" for one in ungraded])
 
-    def _store(self, grader: Grader, made: Path) -> tuple[Path, list[LeftOut]]:
-        """The store to grade, cut where there is none yet, and who is not in it."""
-        margin = grader.card.margin
-        if self.store is not None:
-            own = StoreInfo.read(self.store).margin
-            if margin is not None and own != margin:
-                log.warning(
-                    "%s was cut with a margin of %s, what trained %s with %s: the scores mean little",
-                    self.store,
-                    own,
-                    grader.card.name,
-                    margin,
-                )
-            return self.store, []
-        if self.margin is not None and margin not in (None, self.margin):
-            raise InputFault(f"--margin is {self.margin}, but the model was trained with {margin}")
-        margin = self.margin if margin is None else margin
-        if margin is None:
-            raise InputFault(
-                f"{grader.card.name} does not say with which margin its crops were cut (an earlier "
-                "version trained it); give --margin, as it was given to `mufnet prepare`"
-            )
+    def _cut(self, card: ModelCard, made: Path) -> tuple[Path, list[LeftOut], list[str]]:
+        """A store of what is to be graded, who is not in it, and what must be read with care."""
         from mufnet_lightning.cohort.read import read_cohort
         from mufnet_lightning.store.cut_apart import cut_apart
         from mufnet_lightning.store.one_clip import OneClip
 
+        notes = []
         if self.clip is not None:
             panes = {"bmode": self.bmode_pane, "ceus": self.ceus_pane}
             given = {name: pane for name, pane in panes.items() if pane is not None}
-            tables = OneClip(self.clip, self.boxes, given, self.patient).cohort()
+            clip = OneClip(self.clip, self.boxes, given, self.patient)
+            tables = clip.cohort()
+            if clip.patient_is_guessed:
+                notes.append(
+                    "the patient is called as the clip's file, so nobody can tell whether he or she "
+                    "trained the model (--patient says who it is)"
+                )
         else:
             assert self.cohort is not None
             tables = read_cohort(self.cohort, with_grades=False)
             for warning in tables.warnings:
                 log.warning("warning: %s", warning)
+        # pictures that came cropped are not cut
+        margin = 0.0 if tables.pairs is not None else self._margin(card)
         store, left_out = cut_apart(tables, margin, made)
-        return store.root, left_out
+        if self.clip is not None:
+            left_out = [replace(one, reason=clip.worded(one.reason)) for one in left_out]
+        return store.root, left_out, notes
 
-    def _grade(self, grader: Grader, store: Path, left_out: Sequence[LeftOut]) -> list[LeftOut]:
+    def _margin(self, card: ModelCard) -> float:
+        """With which to cut: the model's own."""
+        if self.margin is not None and card.margin not in (None, self.margin):
+            raise InputFault(f"--margin is {self.margin}, but the model was trained with {card.margin}")
+        margin = self.margin if card.margin is None else card.margin
+        if margin is None:
+            raise InputFault(
+                f"{card.name} does not say with which margin its crops were cut (an earlier version "
+                "trained it); give --margin, as it was given to `mufnet prepare`"
+            )
+        return margin
+
+    def _grade(
+        self, grader: Grader, store: Path, left_out: Sequence[LeftOut], notes: Sequence[str]
+    ) -> list[LeftOut]:
         from mufnet_lightning.inference.predict import predict_store, printed
-        from mufnet_lightning.inference.result import PAGE, result_files
+        from mufnet_lightning.inference.result import result_files
         from mufnet_lightning.study.out_folder import write_files
 
         data = grader.open_store(store)
-        predictions = predict_store(grader, data, left_out)
+        predictions = predict_store(grader, data, left_out, notes)
+        for note in predictions.notes:
+            log.warning("%s", note)
         source = self.clip or self.cohort or self.store
         write_files(result_files(grader, data, predictions, str(source)), self.out)
         print(printed(predictions))

@@ -25,6 +25,7 @@ class ModelCard:
         members: networks whose scores are averaged, K.
         patients: who trained it, of any fold; None where the checkpoint does not say.
         centers: of theirs, where they are known.
+        earlier_patients: who trained the weights that its training began with.
         margin: context around the boxes of the crops that trained it, as a share of their sides; None
             where nobody noted it.
         threshold: above it a patient's score, the mean of the images', is called by the positive class.
@@ -42,6 +43,7 @@ class ModelCard:
     members: int
     patients: int | None = None
     centers: tuple[str, ...] = ()
+    earlier_patients: int = 0
     margin: float | None = None
     threshold: float = THRESHOLD
     threshold_rule: ThresholdRule = "0.5"
@@ -70,7 +72,9 @@ class ModelCard:
         if self.patients is not None and self.patients != 1:
             whom = f"{self.patients} patients"
         where = f" of {', '.join(self.centers)}" if self.centers else ""
-        return f"{self.name}, {networks} {seen}, trained on {whom}{where}"
+        before = self.earlier_patients
+        began = f", beginning with weights that {before} others had trained" if before else ""
+        return f"{self.name}, {networks} {seen}, trained on {whom}{where}{began}"
 
     def called(self, score: float) -> str:
         """The class that a score means."""

@@ -31,14 +31,32 @@ class ImageGrades:
     """What a model of K networks and M modalities says of N pairs.
 
     Attributes:
+        modalities: M, of the columns of `weights` and `present`.
         members: (K, N), each network's probability of the positive class.
         weights: (N, M), of each modality, the networks' mean; 0 for one that is not there.
         present: (N, M) bool, which modalities were there.
     """
 
+    modalities: tuple[str, ...]
     members: NDArray[np.float64]
     weights: NDArray[np.float64]
     present: NDArray[np.bool_]
+
+    def checked(self, name: str) -> ImageGrades:
+        """The same, if all of it are numbers.
+
+        Args:
+            name: of the model, for the message.
+
+        Raises:
+            InputFault: the networks give no number: nobody is called anything by accident.
+        """
+        if not np.isfinite(self.members).all():
+            raise InputFault(
+                f"{name}: its networks give no number (NaN) for some images; the training diverged or "
+                "the file is damaged, so nothing is graded"
+            )
+        return self
 
     @property
     def score(self) -> NDArray[np.float64]:
@@ -67,13 +85,14 @@ class Grader:
     Attributes:
         card: of the model.
         ensemble: its networks, in evaluation mode, on `device`.
-        trained: the cohorts that trained any of them (see `Checkpoint.trained`).
+        trained: the cohorts that trained any of them (see `Checkpoint.trained`); None where nobody can
+            tell, as of a saved model whose run is not there.
     """
 
     card: ModelCard
     ensemble: Ensemble
     device: torch.device
-    trained: Sequence[Mapping[str, Any]] = ()
+    trained: Sequence[Mapping[str, Any]] | None = None
 
     def open_store(self, store: str | Path) -> RoiPairDataModule:
         """A crop store as this model was given its own; pairs that it cannot grade are not usable."""
@@ -151,11 +170,9 @@ class Grader:
             there = np.ones(weights[-1].shape, bool)
             present.append(batch["present"].numpy() if "present" in batch else there)
         grades = ImageGrades(
-            np.concatenate(scores, axis=1), np.concatenate(weights), np.concatenate(present)
+            self.card.modalities,
+            np.concatenate(scores, axis=1),
+            np.concatenate(weights),
+            np.concatenate(present),
         )
-        if not np.isfinite(grades.members).all():
-            raise InputFault(
-                f"{self.card.name}: its networks give no number (NaN) for some images; the training "
-                "diverged or the file is damaged, so nothing is graded"
-            )
-        return grades
+        return grades.checked(self.card.name)

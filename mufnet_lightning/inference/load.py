@@ -8,6 +8,7 @@ import os
 import pickle
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from mufnet_lightning.inference.card import ModelCard
 from mufnet_lightning.inference.grader import Grader
 from mufnet_lightning.inference.trained import find_device, module_of
 from mufnet_lightning.models.ensemble import Ensemble
+from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
@@ -38,7 +40,7 @@ CARD = "card.json"
 log = logging.getLogger(__name__)
 
 
-def load_grader(reference: str, device: str = "auto") -> Grader:
+def load_grader(reference: str, device: str = "auto", *, bare: bool = False) -> Grader:
     """Load a trained model to grade with.
 
         grader = load_grader("runs:/4f2c...")          # a fit, or a cross-validation's folds together
@@ -51,24 +53,26 @@ def load_grader(reference: str, device: str = "auto") -> Grader:
             MLflow's registry; `models:/ID` or `runs:/ID/model` of a logged model; or a folder that
             `save_grader` wrote.
         device: `cpu`, `cuda`, or `auto`: a GPU where there is one.
+        bare: also of somebody's own module that scores in its own way, whose network alone then says
+            something else.
 
     Raises:
         InputFault: there is no such model, it is not whole, a class of its configuration is not there,
-            or there is no such device.
+            its module scores in its own way, or there is no such device.
     """
     where = find_device(device)
     if Path(reference).is_dir():
-        return read_grader(Path(reference), device)
+        return _with_patients(read_grader(Path(reference), device))
     if reference.startswith("models:/") or re.fullmatch("runs:/[^/]+/.+", reference):
-        return read_grader(_downloaded(reference), device)
+        return _with_patients(read_grader(_downloaded(reference), device))
     if Path(reference).is_file():
         checkpoint = read_checkpoint(reference)
-        return _grader([checkpoint], _run_of(checkpoint), Path(reference).name, where)
+        return _grader([checkpoint], _run_of(checkpoint), Path(reference).name, where, bare)
     run = find_run(reference)
     if not run.is_cv:
-        return _grader([read_checkpoint(run.id)], run, run.name, where)
+        return _grader([read_checkpoint(run.id)], run, run.name, where, bare)
     checkpoints = [read_checkpoint(fold.id) for fold in whole_folds(run, reference).values()]
-    return _grader(checkpoints, run, run.name, where)
+    return _grader(checkpoints, run, run.name, where, bare)
 
 
 def whole_folds(run: TrackedRun, reference: str) -> dict[int, TrackedRun]:
@@ -124,9 +128,16 @@ def read_grader(folder: Path, device: str = "auto") -> Grader:
 
 
 def _grader(
-    checkpoints: Sequence[Checkpoint], run: TrackedRun | None, name: str, device: torch.device
+    checkpoints: Sequence[Checkpoint],
+    run: TrackedRun | None,
+    name: str,
+    device: torch.device,
+    bare: bool,
 ) -> Grader:
     modules = [module_of(checkpoint, name) for checkpoint in checkpoints]
+    if not bare:
+        for module in modules:
+            _check_scoring(module, name)
     ensemble = Ensemble(module.net for module in modules).eval().to(device)
     first = checkpoints[0]
     # where it lay on the machine of the training is nobody's business
@@ -134,7 +145,9 @@ def _grader(
     data = {name: value for name, value in first.config["data"].items() if name not in elsewhere}
     threshold, rule = _threshold(run)
     trained = [cohort for checkpoint in checkpoints for cohort in checkpoint.trained]
-    own = [checkpoint.trained[-1]["train"] for checkpoint in checkpoints if checkpoint.trained]
+    # of version 0.1 and early 0.1.0 the whole training part, also who had no pair to train on
+    own = [one.drawn or one.trained[-1]["train"] for one in checkpoints if one.drawn or one.trained]
+    before = [cohort for one in checkpoints for cohort in one.trained[:-1]]
     margins = {checkpoint.margin for checkpoint in checkpoints}
     card = ModelCard(
         name=name,
@@ -144,6 +157,7 @@ def _grader(
         members=len(checkpoints),
         patients=len(set().union(*own)) if own else None,
         centers=tuple(sorted({name for checkpoint in checkpoints for name in checkpoint.centers})),
+        earlier_patients=len({(c["digest"], patient) for c in before for patient in c["train"]}),
         margin=margins.pop() if len(margins) == 1 else None,
         threshold=threshold,
         threshold_rule=rule,
@@ -153,6 +167,17 @@ def _grader(
         data={"class_path": first.configuration.data_class, "init_args": data},
     )
     return Grader(card, ensemble, device, trained)
+
+
+def _check_scoring(module: MufNetModule, name: str) -> None:
+    """Refuse somebody's own module whose network alone would not say what it says."""
+    cls = type(module)
+    own = [n for n in ("forward", "predict_step") if getattr(cls, n) is not getattr(MufNetModule, n)]
+    if own:
+        raise InputFault(
+            f"{name}: its module {cls.__name__} has a {own[0]} of its own, which its network alone "
+            "does not follow; `mufnet predict --ckpt_path` asks the module"
+        )
 
 
 def _threshold(run: TrackedRun | None) -> tuple[float, ThresholdRule]:
@@ -170,12 +195,42 @@ def _threshold(run: TrackedRun | None) -> tuple[float, ThresholdRule]:
 
 
 def _run_of(checkpoint: Checkpoint) -> TrackedRun | None:
-    if not os.environ.get("MLFLOW_TRACKING_URI") and not STORE_FOLDER.is_dir():
-        return None  # nothing is recorded here, and nothing need be made for it
+    """The run whose selected epoch a checkpoint is: another epoch has no threshold of its own."""
+    if not _is_recorded_here():
+        return None
     try:
-        return find_run(checkpoint.run_id) if checkpoint.run_id else None
+        run = find_run(checkpoint.run_id) if checkpoint.run_id else None
+        selected = read_checkpoint(run.id).state_dict if run else {}
     except InputFault:
         return None
+    same = selected.keys() == checkpoint.state_dict.keys() and all(
+        torch.equal(value, checkpoint.state_dict[name]) for name, value in selected.items()
+    )
+    return run if same else None
+
+
+def _with_patients(grader: Grader) -> Grader:
+    """A saved model with the patients who trained it, which its run's checkpoints know."""
+    card = grader.card
+    try:
+        run = find_run(card.run_id) if card.run_id and _is_recorded_here() else None
+        folds = whole_folds(run, run.id).values() if run and run.is_cv else [run] if run else []
+        trained = [cohort for one in folds for cohort in read_checkpoint(one.id).trained]
+    except InputFault:
+        trained = []
+    if trained:
+        return replace(grader, trained=trained)
+    log.warning(
+        "%s is a saved model, and its run is not in %s: nobody can tell which patients trained it",
+        card.name,
+        tracking_uri() if _is_recorded_here() else "this folder",
+    )
+    return grader
+
+
+def _is_recorded_here() -> bool:
+    """Whether there is a store to ask; none need be made for it."""
+    return bool(os.environ.get("MLFLOW_TRACKING_URI")) or STORE_FOLDER.is_dir()
 
 
 def _downloaded(reference: str) -> Path:

@@ -15,6 +15,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.card import ModelCard
 from mufnet_lightning.inference.grader import Grader, ImageGrades, spread
 from mufnet_lightning.store.cut_apart import LeftOut
+from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES
 
 IDS = ["pair_id", "patient_id", "clip_id", "frame", "label"]
@@ -31,17 +32,23 @@ class StorePredictions:
             `missing` names what was not there.
         patients: a row a patient: `patient_id, label, images, score` (the mean of the images'),
             `spread` (SD over the networks of that mean), `class, threshold, weight_bmode, weight_ceus`
-            (means of the images that have it), `missing`, `trained` (`yes`, `perhaps` or empty).
+            (means of the images that have it), `missing`, `trained` (`yes`, `perhaps`, `unknown` or
+            empty).
         ungraded: who, or of whom some images, could not be graded.
+        notes: what must be read with care about all of them, a sentence each.
     """
 
     table: pd.DataFrame
     patients: pd.DataFrame
     ungraded: Sequence[LeftOut] = ()
+    notes: Sequence[str] = ()
 
 
 def predict_store(
-    grader: Grader, data: RoiPairDataModule, left_out: Sequence[LeftOut] = ()
+    grader: Grader,
+    data: RoiPairDataModule,
+    left_out: Sequence[LeftOut] = (),
+    notes: Sequence[str] = (),
 ) -> StorePredictions:
     """Grade every pair of a store that the model can grade.
 
@@ -49,17 +56,53 @@ def predict_store(
         grader: the model.
         data: of `Grader.open_store`.
         left_out: who is not in the store.
+        notes: what is known beside it, to be read with care.
 
     Raises:
-        InputFault: there is no such pair, with the reasons; or the networks give no number.
+        InputFault: there is no such pair, with the reasons; the crops were cut in another way than
+            those that trained the model; or the networks give no number.
     """
+    notes = [*notes, *crop_notes(grader.card, data.store)]
+    if grader.trained is None:
+        notes.append(
+            f"{grader.card.name} is a saved model whose run is not at hand: nobody can tell whether "
+            "these patients trained it"
+        )
     ungraded = [*left_out, *lacking_modalities(grader.card, data)]
     if not len(data.usable_rows):
         raise InputFault([str(one) for one in ungraded])
-    seen = trained_patients(grader.trained, StoreCohort.of(data.store))
+    seen = patients_seen(grader, data)
     grades = grader.grade_rows(data, data.usable_rows)
     table = image_table(grader.card, data, data.usable_rows, grades, seen)
-    return StorePredictions(table, patient_table(grader.card, table, grades.members, seen), ungraded)
+    patients = patient_table(grader.card, table, grades.members, seen)
+    return StorePredictions(table, patients, ungraded, notes)
+
+
+def patients_seen(grader: Grader, data: RoiPairDataModule) -> TrainedPatients | None:
+    """Who of a store's patients trained a model; None where nobody can tell."""
+    if grader.trained is None:
+        return None
+    return trained_patients(grader.trained, StoreCohort.of(data.store))
+
+
+def crop_notes(card: ModelCard, store: CropStore) -> list[str]:
+    """What is to be said of how a store's crops were cut.
+
+    Raises:
+        InputFault: with another margin than those that trained the model: the scores would mean little.
+    """
+    own = store.info.margin
+    if not store.manifest["box_width"].notna().any():
+        return [
+            "the pictures came cropped: that they show as much context as those that trained "
+            f"{card.name} is not known"
+        ]
+    if card.margin is not None and own != card.margin:
+        raise InputFault(
+            f"{store.root} was cut with a margin of {own}, and what trained {card.name} with "
+            f"{card.margin}: prepare it again with --margin {card.margin}"
+        )
+    return []
 
 
 def printed(predictions: StorePredictions) -> str:
@@ -96,26 +139,28 @@ def image_table(
     data: RoiPairDataModule,
     rows: NDArray[np.int64],
     grades: ImageGrades,
-    seen: TrainedPatients,
+    seen: TrainedPatients | None,
 ) -> pd.DataFrame:
     """A row an image, see `StorePredictions`; `rows` (N,) are of the manifest."""
     table = data.store.manifest.iloc[rows][IDS].reset_index(drop=True)
     table["score"] = grades.score
     for name in MODALITIES:
         table[f"weight_{name}"] = np.nan
-        if name in card.modalities:
-            place = card.modalities.index(name)
+        if name in grades.modalities:
+            place = grades.modalities.index(name)
             there = grades.present[:, place]
             table[f"weight_{name}"] = np.where(there, grades.weights[:, place], np.nan)
     table["fold"] = pd.NA
-    table["split"] = np.where(table["patient_id"].isin(seen.certain), "train", "predict")
+    certain = seen.certain if seen else frozenset()
+    predicted = "predict" if seen else "unknown"  # which no arm takes as a test part
+    table["split"] = np.where(table["patient_id"].isin(certain), "train", predicted)
     table["spread"] = grades.spread
-    table["missing"] = _missing(card, grades.present)
+    table["missing"] = _missing(grades)
     return table
 
 
 def patient_table(
-    card: ModelCard, table: pd.DataFrame, members: NDArray[np.float64], seen: TrainedPatients
+    card: ModelCard, table: pd.DataFrame, members: NDArray[np.float64], seen: TrainedPatients | None
 ) -> pd.DataFrame:
     """A row a patient, see `StorePredictions`.
 
@@ -136,6 +181,8 @@ def patient_table(
     for name in MODALITIES:
         patients[f"weight_{name}"] = groups[f"weight_{name}"].mean().to_numpy()
     patients["missing"] = groups["missing"].agg(_missing_of).to_numpy()
+    if seen is None:
+        return patients.assign(trained="unknown")
     known = {**dict.fromkeys(seen.doubtful, "perhaps"), **dict.fromkeys(seen.certain, "yes")}
     patients["trained"] = [known.get(patient, "") for patient in patients["patient_id"]]
     return patients
@@ -151,8 +198,8 @@ def _missing_of(images: pd.Series) -> str:
     return ", ".join(words)
 
 
-def _missing(card: ModelCard, present: NDArray[np.bool_]) -> list[str]:
+def _missing(grades: ImageGrades) -> list[str]:
     return [
-        " and ".join(name for name, there in zip(card.modalities, of_pair, strict=True) if not there)
-        for of_pair in present
+        " and ".join(name for name, there in zip(grades.modalities, of_pair, strict=True) if not there)
+        for of_pair in grades.present
     ]

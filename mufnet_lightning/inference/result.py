@@ -17,13 +17,13 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.explain.embedding import embedded
 from mufnet_lightning.inference.card import ModelCard
+from mufnet_lightning.inference.files import PAGE, PATIENTS, RESULT
 from mufnet_lightning.inference.frames import FRAMES, patient_figures, telling_images
 from mufnet_lightning.inference.grader import Grader
 from mufnet_lightning.inference.predict import StorePredictions
 from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES, PREDICTIONS
 
-PATIENTS, RESULT, PAGE = "patients.csv", "result.json", "page.html"
 MOST_PICTURED = 50
 """Patients with pictures on a page; the others stand in its table."""
 DPI = 150
@@ -63,7 +63,13 @@ def threshold_sentence(card: ModelCard) -> str:
     """Where the threshold is from."""
     rule = f"A patient whose score is above {card.threshold:.3f} is called {card.classes[1]}"
     if card.threshold_rule == "youden":
-        return f"{rule}: Youden's threshold, chosen on the validation patients of the training."
+        whom = "the validation patients of the training"
+        if card.members == 1:
+            return f"{rule}: Youden's threshold, chosen on {whom}."
+        return (
+            f"{rule}: Youden's threshold, chosen on {whom}, each scored by single networks that did "
+            "not train on them; a mean of networks varies less."
+        )
     return f"{rule}; no threshold was chosen on validation patients."
 
 
@@ -80,8 +86,9 @@ def patient_sentence(card: ModelCard, row: Mapping[Any, Any]) -> str:
     )
     shares = {name: row[f"weight_{name}"] for name in MODALITIES if not pd.isna(row[f"weight_{name}"])}
     if len(shares) > 1:
+        some = " over the images that have it" if row["missing"] else ""
         said = " and ".join(f"{MODALITY_NAMES[name]} {share:.2f}" for name, share in shares.items())
-        text += f"; weights {said}"
+        text += f"; weights {said}{some}"
     return f"{text}."
 
 
@@ -170,6 +177,7 @@ def _json(card: ModelCard, predictions: StorePredictions, made: str) -> str:
     content = {
         "created": made,
         "note": disclaimer(card),
+        "cautions": list(predictions.notes),
         "model": model,
         "patients": patients,
         "not_graded": [
@@ -201,6 +209,7 @@ def _page(
         source=source,
         disclaimer=disclaimer(card),
         threshold=threshold_sentence(card),
+        notes=predictions.notes,
         rows=predictions.patients.to_dict("records"),
         modalities=[(name, MODALITY_NAMES[name]) for name in card.modalities] if fused else [],
         findings=findings,

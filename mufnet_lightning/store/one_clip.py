@@ -27,8 +27,8 @@ class OneClip:
         clip: AVI, MP4 or DICOM.
         boxes: a table as boxes.csv; `clip_id` may be missing where all rows are this clip's. Without
             it, the boxes.csv beside the clips.csv that names the clip.
-        panes: by modality `x,y,width,height` in pixels of the frame; those of that clips.csv where
-            none is given.
+        panes: by modality `x,y,width,height` in pixels of the frame; that of that clips.csv where it is
+            not given.
         patient: id; that of clips.csv, else the clip's file name without its ending.
     """
 
@@ -47,7 +47,7 @@ class OneClip:
             raise InputFault(f"--clip {self.clip}: there is no such file")
         listed = self._listed()
         known = listed.row if listed else {}
-        panes = dict(self.panes or _panes_of(known))
+        panes = {**_panes_of(known), **(self.panes or {})}
         _check_panes(self.clip, panes)
         boxes = self.boxes or (listed.folder / "boxes.csv" if listed else None)
         if boxes is None:
@@ -69,11 +69,21 @@ class OneClip:
         try:
             cohort = check_cohort(texts, self.clip.parent, with_grades=False)
         except InputFault as fault:
-            raise InputFault([_worded(one, self.clip, boxes) for one in fault.faults]) from None
+            raise InputFault([self.worded(one) for one in fault.faults]) from None
         report = Report()
         cohort_id = read_id(listed.folder, report) if listed else None
         report.raise_faults()
         return replace(cohort, id=cohort_id)
+
+    @property
+    def patient_is_guessed(self) -> bool:
+        """Whether nobody said who the patient is: the clip's name stands in."""
+        return self.patient is None and self._listed() is None
+
+    def worded(self, fault: str) -> str:
+        """A sentence about the tables as one about the clip and the file of boxes that were given."""
+        given = fault.replace("clips.csv row 2:", f"clip {self.clip}:")
+        return given.replace("boxes.csv", str(self.boxes)) if self.boxes else given
 
     def _listed(self) -> _Listed | None:
         """The row of a clips.csv beside or above the clip that names it."""
@@ -132,8 +142,3 @@ def _boxes_of(file: Path, clip_id: str, clip: Path) -> pd.DataFrame:
 def _table(cells: Mapping[str, str]) -> pd.DataFrame:
     """A table of one row, which a file would have in line 2."""
     return pd.DataFrame([cells], index=pd.Index([2], name="row"), dtype=str)
-
-
-def _worded(fault: str, clip: Path, boxes: Path) -> str:
-    """The user gave a clip and a file of boxes, and no tables."""
-    return fault.replace("boxes.csv", str(boxes)).replace("clips.csv row 2:", f"clip {clip}:")

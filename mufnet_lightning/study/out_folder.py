@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,17 @@ def write_files(files: Mapping[str, bytes | str], folder: Path) -> None:
     with _writing(folder):
         for name, content in files.items():
             write_atomic(folder / name, content)
+
+
+def remove_files(names: Iterable[str], folder: Path) -> None:
+    """Remove files by their names, as far as they are there: of an earlier call, and not this one's.
+
+    Raises:
+        InputFault: the folder cannot be written to.
+    """
+    with _writing(folder):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
 
 
 @contextmanager

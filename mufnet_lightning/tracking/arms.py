@@ -30,7 +30,8 @@ class ScoredArm:
     run: TrackedRun | None = None
 
     def part(self, split: Part, fold: int | None = None) -> pd.DataFrame:
-        """The rows of `val` or `test`; a table that names no split is a test part.
+        """The rows of `val` or `test`; a table that names no split is a test part, and so is one of
+        `predict`, but for the patients who trained the model.
 
         Args:
             split: which part.
@@ -43,8 +44,8 @@ class ScoredArm:
             self.table["split"].fillna("") if "split" in self.table else pd.Series("", self.table.index)
         )
         rows = self.table[named == split]
-        if split == "test" and named.isin(["", "predict"]).all():
-            rows = self.table
+        if split == "test" and named.isin(["", "predict", "train"]).all():
+            rows = self.table[named != "train"]
         if fold is not None and "fold" in rows and rows["fold"].nunique() > 1:
             rows = rows[rows["fold"] == fold]
         if rows.empty:

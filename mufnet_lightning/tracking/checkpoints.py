@@ -12,9 +12,9 @@ from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
 
 CHECKPOINT = "checkpoints/selected.ckpt"
-_CONFIG, _FOLDS, _DIGEST, _COHORT, _TRAINED, _RUN, _MARGIN, _CENTERS = (
+_CONFIG, _FOLDS, _DIGEST, _COHORT, _TRAINED, _RUN, _MARGIN, _CENTERS, _DRAWN = (
     f"mufnet_{name}"
-    for name in ("config", "folds", "digest", "cohort", "trained", "run", "margin", "centers")
+    for name in ("config", "folds", "digest", "cohort", "trained", "run", "margin", "centers", "drawn")
 )
 _MOVED = ("lr", "momentum", "weight_decay", "lr_step", "lr_factor")  # to the optimiser, after 0.1
 
@@ -36,6 +36,7 @@ class Checkpoint:
         margin: context around the boxes of the crops that trained it, as a share of their sides; None
             where nobody noted it.
         centers: names of the centres of the patients who trained it, where they are known.
+        drawn: ids of the patients of its training part who have pairs that it could be trained on.
     """
 
     state_dict: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Checkpoint:
     run_id: str | None = None
     margin: float | None = None
     centers: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -76,6 +78,7 @@ class Checkpoint:
             content.get(_RUN),
             content.get(_MARGIN),
             tuple(content.get(_CENTERS, ())),
+            tuple(content.get(_DRAWN, ())),
         )
 
 
@@ -87,6 +90,7 @@ def checkpoint_record(
     run_id: str | None,
     margin: float,
     centers: Sequence[str],
+    drawn: Sequence[str],
 ) -> dict[str, Any]:
     """What a checkpoint says beside Lightning's own content: how to run it, whom it was trained on.
 
@@ -96,7 +100,7 @@ def checkpoint_record(
         cohort: that trains it now (see `Checkpoint.trained`).
         before: cohorts that its initial weights were trained on.
         run_id: of the run that writes it; None where none is recorded.
-        margin, centers: see `Checkpoint`.
+        margin, centers, drawn: see `Checkpoint`.
     """
     own = dict(cohort)
     record = {
@@ -107,6 +111,7 @@ def checkpoint_record(
         _TRAINED: [*(other for other in before if other != own), own],
         _MARGIN: margin,
         _CENTERS: list(centers),
+        _DRAWN: list(drawn),
     }
     return record if run_id is None else {**record, _RUN: run_id}
 

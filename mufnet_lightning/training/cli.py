@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mufnet_lightning.data.folds import FoldTable, read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.load import load_grader
 from mufnet_lightning.inference.logged_model import check_registry, keep_model
-from mufnet_lightning.inference.predict import lacking_modalities
+from mufnet_lightning.inference.predict import crop_notes, lacking_modalities
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.checkpoints import (
@@ -46,6 +47,8 @@ from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
 from mufnet_lightning.vocabulary import Part, arm_name
+
+log = logging.getLogger(__name__)
 
 
 class MufnetCLI(ParsedCLI):
@@ -182,9 +185,12 @@ class MufnetCLI(ParsedCLI):
         if not output.parent.is_dir():
             raise InputFault(f"--output {output}: there is no folder {output.parent}")
         assert self.reference is not None
-        grader = load_grader(self.reference, "cpu")
+        grader = load_grader(self.reference, "cpu", bare=True)  # the module itself scores
         data = self.datamodule
         data.missing_allowed = grader.card.takes_missing
+        data.complete_pairs = False  # of training: who has what this arm looks at is scored
+        for note in crop_notes(grader.card, data.store):
+            log.warning("%s", note)
         data.prepare_data()
         if not len(data.usable_rows):
             raise InputFault([f"not scored: {one}" for one in lacking_modalities(grader.card, data)])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from trained_models import Models
 
 from mufnet_lightning.cohort.stills import read_image
@@ -166,3 +168,16 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         load_grader("0" * 32)
     with pytest.raises(InputFault, match="models:/nobody/1"):
         load_grader("models:/nobody/1")
+
+
+def test_a_module_that_scores_in_its_own_way_is_not_asked_for_its_network_alone(
+    models: Models, own_blocks: ModuleType, tmp_path: Path
+) -> None:
+    content = torch.load(resolve_artifact(models.fits[0], CHECKPOINT), weights_only=True)
+    config = yaml.safe_load(content["mufnet_config"])
+    config["model"]["class_path"] = "own_blocks.ScoresOtherwise"
+    content["mufnet_config"] = yaml.safe_dump(config)
+    torch.save(content, tmp_path / "own.ckpt")
+    with pytest.raises(InputFault, match="ScoresOtherwise has a forward of its own"):
+        load_grader(str(tmp_path / "own.ckpt"))
+    assert load_grader(str(tmp_path / "own.ckpt"), bare=True).card.members == 1

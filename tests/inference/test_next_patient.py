@@ -13,7 +13,10 @@ import torch
 from trained_models import Models
 
 from mufnet_lightning.cli import main
-from mufnet_lightning.inference.load import load_grader
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.files import RESULT_FILES
+from mufnet_lightning.inference.load import load_grader, save_grader
+from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.artifacts import artifact_files
 from mufnet_lightning.tracking.checkpoints import CHECKPOINT
 from mufnet_lightning.tracking.runs import resolve_artifact
@@ -132,6 +135,8 @@ def test_a_clip_and_a_box_file_need_no_tables(
     expected = read(graded, "predictions").query("patient_id == 'NP001'")
     np.testing.assert_allclose(images["score"], expected["score"], atol=1e-6)
     assert images["patient_id"].unique().tolist() == ["scan"]
+    (caution,) = json.loads((tmp_path / "out" / "result.json").read_text())["cautions"]
+    assert "called as the clip's file" in caution
 
 
 def test_a_store_is_graded_as_a_cohort_is_and_who_trained_is_told(
@@ -162,6 +167,77 @@ def test_another_network_refuses_who_lacks_a_modality_and_grades_the_rest(
     clip = phantom / "clips" / "P003-1.avi"
     assert main([*words, f"--clip={clip}", f"--out={tmp_path / 'none'}"]) == 2
     assert not (tmp_path / "none" / "page.html").exists()
+
+
+def test_a_saved_model_knows_its_patients_by_its_run_and_says_so_where_it_cannot(
+    models: Models, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_grader(load_grader(models.cv), tmp_path / "model")
+    words = ["predict", f"--run={tmp_path / 'model'}", f"--store={phantom_store}"]
+    assert main([*words, f"--out={tmp_path / 'here'}"]) == 0
+    trained = load_grader(models.cv).card.patients
+    assert (read(tmp_path / "here", "patients")["trained"] == "yes").sum() == trained
+    monkeypatch.chdir(tmp_path)  # where no run is recorded
+    assert main([*words, f"--out={tmp_path / 'there'}"]) == 0
+    assert (read(tmp_path / "there", "patients")["trained"] == "unknown").all()
+    assert (read(tmp_path / "there", "predictions")["split"] == "unknown").all()
+    assert (
+        "nobody can tell whether these patients trained it"
+        in (tmp_path / "there/page.html").read_text()
+    )
+    with pytest.raises(InputFault, match="no scores of the test part"):
+        read_arm(str(tmp_path / "there" / "predictions.csv")).part("test")
+    arm = read_arm(str(tmp_path / "here" / "predictions.csv"))
+    assert set(arm.part("test")["split"]) == {"predict"}  # and not who trained it
+
+
+def test_the_last_patients_result_does_not_stay_where_nobody_is_graded(
+    models: Models, phantom: Path, tmp_path: Path
+) -> None:
+    words = ["predict", f"--run={models.fits[0]}", f"--out={tmp_path}"]
+    assert main([*words, f"--clip={phantom / 'clips' / 'P001-1.avi'}"]) == 0
+    assert {file.name for file in tmp_path.iterdir()} == set(RESULT_FILES)
+    assert main([*words, f"--clip={phantom / 'clips' / 'P004-1.avi'}"]) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_crops_that_were_cut_otherwise_are_refused_either_way(
+    models: Models, phantom_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "store"))
+    info = json.loads((store / "store.json").read_text())
+    (store / "store.json").write_text(json.dumps({**info, "margin": 0.5}))
+    told = "was cut with a margin of 0.5"
+    assert main(["predict", f"--run={models.cv}", f"--store={store}", f"--out={tmp_path / 'o'}"]) == 2
+    assert told in capsys.readouterr().err
+    words = [f"--ckpt_path={models.fits[0]}", f"--data.store={store}", f"--output={tmp_path / 'a.csv'}"]
+    assert main(["predict", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_weights_bear_their_modalities_names_in_any_order(
+    models: Models, phantom_store: Path, tmp_path: Path
+) -> None:
+    words = ["predict", f"--ckpt_path={models.fits[0]}", f"--data.store={phantom_store}"]
+    for name, order in (("a", "[bmode,ceus]"), ("b", "[ceus,bmode]")):
+        output = f"--output={tmp_path / name}.csv"
+        assert main([*words, f"--data.modalities={order}", output, "--trainer.accelerator=cpu"]) == 0
+    first, second = (pd.read_csv(tmp_path / f"{name}.csv") for name in "ab")
+    columns = ["score", "weight_bmode", "weight_ceus"]
+    np.testing.assert_allclose(second[columns], first[columns], atol=1e-6)
+    assert (first["weight_bmode"] != first["weight_ceus"]).any()
+
+
+def test_another_epoch_does_not_get_the_selected_ones_threshold(models: Models, tmp_path: Path) -> None:
+    content = torch.load(resolve_artifact(models.fits[0], CHECKPOINT), weights_only=True)
+    torch.save(content, tmp_path / "same.ckpt")
+    ours = load_grader(models.fits[0]).card
+    same = load_grader(str(tmp_path / "same.ckpt")).card
+    assert (same.threshold, same.threshold_rule) == (ours.threshold, ours.threshold_rule)
+    content["state_dict"]["net.head.bias"] += 0.1
+    torch.save(content, tmp_path / "other.ckpt")
+    other = load_grader(str(tmp_path / "other.ckpt")).card
+    assert (other.threshold, other.threshold_rule) == (0.5, "0.5")
 
 
 def test_an_unknown_margin_must_be_given_and_a_known_one_holds(

@@ -12,6 +12,8 @@ from torch.utils.data import Sampler
 
 from mufnet_lightning.data.sampler import Draw
 from mufnet_lightning.data.transforms import Transform
+from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.models.mufnet import MufNetOutput
 
 MADE: list[str] = []
 """Classes that were called, to see that what is refused is not."""
@@ -120,6 +122,14 @@ class Shift(Transform):
     def __call__(self, pair: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
         assert all(crop.shape == (self.image_size, self.image_size, 3) for crop in pair.values())
         return {name: crop + np.uint8(self.step * seed % 256) for name, crop in pair.items()}
+
+
+class ScoresOtherwise(MufNetModule):
+    """Its answer is not its network's."""
+
+    def forward(self, batch: dict[str, Tensor]) -> MufNetOutput:
+        output = super().forward(batch)
+        return output._replace(logits=-output.logits)
 
 
 class NotATransform:

@@ -25,11 +25,16 @@ def test_what_the_tables_beside_it_say_is_taken(cohort: Path) -> None:
 
 
 def test_what_is_given_stands_above_them(cohort: Path, files: ModuleType) -> None:
-    pane = ",".join(map(str, files.CEUS_PANE))
-    tables = OneClip(cohort / "clips" / "C2.avi", panes={"ceus": pane}, patient="Q").cohort()
+    x, y, width, height = files.CEUS_PANE
+    clip = OneClip(
+        cohort / "clips" / "C2.avi", panes={"ceus": f"{x},{y},{width},{height - 1}"}, patient="Q"
+    )
+    tables = clip.cohort()
     assert tables.clips is not None
-    assert tables.clips["bmode_pane"].tolist() == [None]
+    assert tables.clips["bmode_pane"].map(str).tolist() == [",".join(map(str, files.BMODE_PANE))]
+    assert tables.clips["ceus_pane"].map(lambda pane: pane.height).tolist() == [height - 1]
     assert tables.patients["patient_id"].tolist() == ["Q"]
+    assert not clip.patient_is_guessed
 
 
 def test_boxes_of_other_clips_are_left_out_and_a_table_without_clips_is_this_ones(
@@ -41,9 +46,13 @@ def test_boxes_of_other_clips_are_left_out_and_a_table_without_clips_is_this_one
         OneClip(tmp_path / "lone.avi", cohort / "boxes.csv", panes).cohort()
     boxes = pd.read_csv(cohort / "boxes.csv", dtype=str)
     boxes[boxes["clip_id"] == "C1"].drop(columns="clip_id").to_csv(tmp_path / "own.csv", index=False)
-    tables = OneClip(tmp_path / "lone.avi", tmp_path / "own.csv", panes).cohort()
+    clip = OneClip(tmp_path / "lone.avi", tmp_path / "own.csv", panes)
+    assert clip.patient_is_guessed
+    tables = clip.cohort()
     assert tables.boxes is not None
     assert len(tables.boxes) == 3
+    said = clip.worded("clips.csv row 2: lone.avi has 3 frames (boxes.csv row 9 needs frame 11)")
+    assert said == f"clip {clip.clip}: lone.avi has 3 frames ({clip.boxes} row 9 needs frame 11)"
 
 
 @pytest.mark.parametrize(

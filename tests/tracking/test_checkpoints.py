@@ -23,7 +23,7 @@ COHORT = {"digest": "d1", "cohort": "c1", "patients": {"P1": 0}, "train": ["P1"]
 
 def record(**changes: Any) -> dict[str, Any]:
     given = {"config": yaml.safe_dump(CONFIG), "folds": "fold\n", "cohort": COHORT, "before": []}
-    more = {"run_id": "r1", "margin": 0.5, "centers": ["A", "B"]}
+    more = {"run_id": "r1", "margin": 0.5, "centers": ["A", "B"], "drawn": ["P1"]}
     return checkpoint_record(**{**given, **more, **changes})
 
 
@@ -35,6 +35,7 @@ def test_what_is_recorded_is_read_again(tmp_path: Path) -> None:
     assert (checkpoint.folds, checkpoint.digest, checkpoint.cohort) == ("fold\n", "d1", "c1")
     assert checkpoint.trained == [COHORT]
     assert (checkpoint.run_id, checkpoint.margin, checkpoint.centers) == ("r1", 0.5, ("A", "B"))
+    assert checkpoint.drawn == ("P1",)
     assert checkpoint.hyper_parameters == {"encoder": "b3"}
 
 

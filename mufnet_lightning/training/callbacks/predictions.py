@@ -13,15 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.data.leakage import StoreCohort, trained_patients
 from mufnet_lightning.data.prediction_table import gather_predictions, prediction_table
-from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.grader import Grader, ImageGrades
 from mufnet_lightning.inference.predict import (
     StorePredictions,
     image_table,
     lacking_modalities,
     patient_table,
+    patients_seen,
     printed,
 )
 from mufnet_lightning.store.cut_apart import LeftOut
@@ -82,12 +81,8 @@ def write_predictions(
     """
     card = grader.card
     rows, grades = _grades(passes, data)
-    if not np.isfinite(grades.members).all():
-        raise InputFault(
-            f"{card.name}: its networks give no number (NaN) for some images; the training diverged or "
-            "the file is damaged, so nothing is written"
-        )
-    seen = trained_patients(grader.trained, StoreCohort.of(data.store))
+    grades.checked(card.name)
+    seen = patients_seen(grader, data)
     table = image_table(card, data, rows, grades, seen)
     patients = patient_table(card, table, grades.members, seen)
     _warn_of_trained(patients, "this checkpoint" if card.members == 1 else "one of the folds")
@@ -107,6 +102,7 @@ def _grades(
     weights = [one["weights"].numpy().astype(np.float64) for one in scores]
     paths = data.store.manifest.iloc[rows][[f"{name}_path" for name in data.modalities]]
     return rows, ImageGrades(
+        tuple(data.modalities),
         np.stack([one["score"].numpy().astype(np.float64) for one in scores]),
         np.mean(weights, axis=0),
         (paths.notna() & (paths != "")).to_numpy(),

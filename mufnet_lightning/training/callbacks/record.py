@@ -101,7 +101,8 @@ class RunRecord(SaveConfigCallback):
             pl_module.trained_before,  # type: ignore[arg-type]
             run_id,
             data.store.info.margin,
-            _centers(data),
+            _names(data, "center"),
+            _names(data, "patient_id"),
         )
 
     def on_load_checkpoint(
@@ -117,10 +118,10 @@ def composed_configuration(parser: LightningArgumentParser, config: Namespace) -
     return {name: value for name, value in yaml.safe_load(text).items() if name not in _OF_THIS_CALL}
 
 
-def _centers(data: RoiPairDataModule) -> list[str]:
-    """Of the patients who train."""
-    named = data.store.manifest["center"].iloc[data.part_rows("train")]
-    return sorted(str(center) for center in named.unique() if center)
+def _names(data: RoiPairDataModule, column: str) -> list[str]:
+    """Centres or patients, of the pairs that train."""
+    named = data.store.manifest[column].iloc[data.part_rows("train")]
+    return sorted(str(name) for name in named.unique() if name)
 
 
 def _plain(values: Any) -> Any:
