@@ -93,23 +93,53 @@ class Ui:
             webbrowser.open(first)
 
     def _addresses(self, server: str) -> dict[str, str]:
-        """By study: of the one that is asked for, or of all, that with the latest run first."""
-        from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, tracking_uri
-        from mufnet_lightning.tracking.views import experiment_link
+        """By study: of the one that is asked for, or of all, that with the latest run first.
+
+        Views are written into the first alone. The others, which on a server may be somebody else's,
+        are left as they are.
+        """
+        from mufnet_lightning.tracking.runs import find_study, tracking_uri
+        from mufnet_lightning.tracking.views import experiment_link, runs_page
 
         if self.study is not None:
-            studies = {self.study: find_study(self.study)}
-        else:
-            ids = {
-                experiment.name: experiment.experiment_id
-                for experiment in mlflow_client().search_experiments()
-                if experiment.name != "Default"
-            }
-            latest = {name: [run.start for run in find_runs(ids[name], most=1)] for name in ids}
-            studies = {name: ids[name] for name in sorted(ids, key=latest.__getitem__, reverse=True)}
-            if not studies:
-                log.info("there is no study in %s yet", tracking_uri())
-        return {name: experiment_link(study, server=server) for name, study in studies.items()}
+            return {self.study: experiment_link(find_study(self.study), server=server)}
+        names = _experiments()
+        latest = _latest_study(names)
+        if latest is None:
+            log.info("there is no study with runs in %s yet", tracking_uri())
+            return {}
+        first = {names.pop(latest): experiment_link(latest, server=server)}
+        others = sorted((name, study) for study, name in names.items() if name != "Default")
+        return first | {name: runs_page(study, server) for name, study in others}
+
+
+def _experiments() -> dict[str, str]:
+    """The name of each experiment by its id."""
+    from mufnet_lightning.tracking.runs import mlflow_client
+
+    names: dict[str, str] = {}
+    page = None
+    while True:
+        answer = mlflow_client().search_experiments(page_token=page)
+        names |= {str(experiment.experiment_id): str(experiment.name) for experiment in answer}
+        page = answer.token
+        if not page:
+            return names
+
+
+def _latest_study(names: Mapping[str, str]) -> str | None:
+    """The id of the experiment with the latest run of ours: one whose tag `study` is its name.
+
+    Args:
+        names: of the experiments, by id.
+    """
+    from mufnet_lightning.tracking.runs import TrackedRun, mlflow_client
+
+    if not names:
+        return None
+    tagged = mlflow_client().search_runs([*names], "tags.study LIKE '%'", max_results=100)
+    runs = (TrackedRun.of(run) for run in tagged)
+    return next((run.experiment_id for run in runs if run.study == names[run.experiment_id]), None)
 
 
 def _serve(host: str, port: int, started: Sequence[psutil.Process]) -> bool:

@@ -214,9 +214,7 @@ def experiment_link(experiment_id: str, view: View = "arms", server: str | None 
     """
     from mlflow.exceptions import MlflowException
 
-    plain = (
-        f"{server or server_address()}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-    )
+    plain = runs_page(experiment_id, server or server_address())
     try:
         version = mlflow_version()
         if version < UNDERSTOOD:
@@ -227,6 +225,11 @@ def experiment_link(experiment_id: str, view: View = "arms", server: str | None 
         log.debug("the views of experiment %s could not be written: %s", experiment_id, error)
         return plain
     return f"{plain}&viewStateShareKey=mufnet-{view if view in views else 'arms'}" if views else plain
+
+
+def runs_page(experiment_id: str, server: str) -> str:
+    """The address of an experiment's plain table of runs; nothing is asked and nothing written."""
+    return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
 
 
 def link_line(study: str, view: View = "arms") -> str:

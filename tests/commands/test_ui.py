@@ -120,6 +120,32 @@ def test_pages_open_on_the_arms_and_nothing_is_left_running(
         pytest.skip(f"no browser was asked: none of {', '.join(BROWSERS)} is installed")
 
 
+def test_views_are_written_into_the_study_that_is_opened_alone(work: Path) -> None:
+    store = mlflow_client()
+    ours, annex = record_study("ward"), open_study("annex")
+    tags = run_tags("fit", "annex", arm="fused")
+    earlier = store.create_run(annex, tags=tags, start_time=1).info.run_id
+    theirs = store.create_experiment("language")  # somebody else's, on the same server, at work now
+    later = int(time.time() * 1000) + 5000
+    foreign = [
+        store.create_run(theirs, tags={"verb": "cv", "arm": "fused", **more}, start_time=later)
+        for more in ({}, {"study": "sleep"})
+    ]
+    before = [store.get_experiment(study).tags for study in (annex, theirs)]
+
+    addresses = Ui()._addresses("http://ours")
+
+    assert list(addresses) == ["ward", "annex", "language"]
+    end = "runs?workflowType=machine_learning"
+    assert addresses["ward"] == f"http://ours/#/experiments/{ours}/{end}&viewStateShareKey=mufnet-arms"
+    assert addresses["annex"] == f"http://ours/#/experiments/{annex}/{end}"
+    assert [store.get_experiment(study).tags for study in (annex, theirs)] == before
+    for run in (earlier, *(run.info.run_id for run in foreign)):
+        assert "mlflow.runColor" not in store.get_run(run).data.tags
+    assert list(Ui("annex")._addresses("http://ours")) == ["annex"]
+    assert "mlflow.sharedViewState.mufnet-arms" in store.get_experiment(annex).tags
+
+
 def check_server_of_others(study: str, link: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs that are recorded on a server: nothing is started, and the link is that server's."""
     capsys.readouterr()
