@@ -29,6 +29,8 @@ LIGHT = {
 }
 """Of the server's environment, where the user's own says nothing else (telemetry is off already)."""
 SECONDS_TO_ANSWER = 120.0
+SECONDS_TO_ASK = 5.0
+"""For a server that is not ours; it runs already, or does not."""
 SECONDS_TO_CLOSE = 3
 UVICORN = f"--log-level warning --lifespan off --timeout-graceful-shutdown {SECONDS_TO_CLOSE}"
 """A lifespan is for containers of MLflow's assistant; Ctrl-C breaks into it with a traceback."""
@@ -63,11 +65,15 @@ class Ui:
 
         server = server_address()
         if is_remote():
-            self._show(server, self._addresses(server))
+            _check_answers(server)
+            with _faults_of(server):
+                addresses = self._addresses(server)
+            self._show(server, addresses)
             return
         server = f"http://{HOST}:{self.port}"
         _check_free(HOST, self.port)
-        addresses = self._addresses(server)  # a study that is not there is told before anything starts
+        with _faults_of("the store"):  # a study that is not there is told before anything starts
+            addresses = self._addresses(server)
         os.environ.update({name: os.environ.get(name, value) for name, value in LIGHT.items()})
 
         started: list[psutil.Process] = []  # by MLflow; a browser that is opened is the user's
@@ -111,6 +117,55 @@ class Ui:
         first = {names.pop(latest): experiment_link(latest, server=server)}
         others = sorted((name, study) for study, name in names.items() if name != "Default")
         return first | {name: runs_page(study, server) for name, study in others}
+
+
+def _check_answers(server: str) -> None:
+    """Ask a tracking server once, and shortly: MLflow itself would try for minutes, in silence.
+
+    Raises:
+        InputFault: it does not answer.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.credentials import get_default_host_creds
+    from mlflow.utils.rest_utils import http_request
+
+    from mufnet_lightning.tracking.runs import tracking_uri
+
+    try:
+        answer = http_request(
+            get_default_host_creds(tracking_uri()),
+            "/version",
+            "GET",
+            max_retries=0,
+            timeout=SECONDS_TO_ASK,
+            raise_on_status=False,
+        )
+    except (MlflowException, OSError) as error:
+        log.debug("%s", error)
+        raise InputFault(
+            f"{server}, which MLFLOW_TRACKING_URI names, does not answer: "
+            "expected an MLflow server that runs"
+        ) from None
+    if answer.status_code >= 500:
+        raise InputFault(
+            f"{server}, which MLFLOW_TRACKING_URI names, answers with HTTP {answer.status_code}: "
+            "expected an MLflow server that runs"
+        )
+
+
+@contextmanager
+def _faults_of(store: str) -> Iterator[None]:
+    """What MLflow raises, in one sentence and without the password that an address may hold."""
+    from mlflow.exceptions import MlflowException
+
+    from mufnet_lightning.tracking.runs import tracking_uri
+
+    try:
+        yield
+    except MlflowException as error:
+        text = str(error.message).replace(tracking_uri().rstrip("/"), store)
+        first = (text.strip().splitlines() or [type(error).__name__])[0]
+        raise InputFault(f"{store} cannot be asked for its runs; MLflow says: {first[:300]}") from None
 
 
 def _experiments() -> dict[str, str]:

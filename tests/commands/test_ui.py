@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import time
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -17,6 +19,7 @@ import pytest
 from mlflow import MlflowClient
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.commands import ui
 from mufnet_lightning.commands.ui import Ui, _can_open
 from mufnet_lightning.tracking.runs import mlflow_client, open_study, run_tags
 from mufnet_lightning.tracking.views import PORT, write_views
@@ -221,6 +224,52 @@ def test_a_port_that_is_taken_is_told_before_anything_is_started(
     assert f"port {port} of 127.0.0.1 cannot be had" in caplog.text
     assert "--port" in caplog.text
     assert main(["ui", "--port", "0"]) == 2
+
+
+def test_a_server_that_does_not_answer_is_told_at_once(
+    work: Path,
+    free_port: int,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ui, "SECONDS_TO_ASK", 0.5)
+    begin = time.monotonic()
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        for port in (free_port, silent.getsockname()[1]):
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+            assert main(["ui"]) == 2
+            fault = f"http://127.0.0.1:{port}, which MLFLOW_TRACKING_URI names, does not answer"
+            assert caplog.messages[-1].startswith(fault)
+    assert time.monotonic() - begin < 20
+    assert "Traceback" not in capfd.readouterr().err
+    assert "secret" not in caplog.text
+
+
+def test_a_server_that_is_not_mlflows_is_told_in_a_sentence(
+    work: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as other:  # 501 to every GET
+        thread = Thread(target=other.serve_forever)
+        thread.start()
+        try:
+            address = f"http://127.0.0.1:{other.server_port}"
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("//", "//me:secret@"))
+            assert main(["ui"]) == 2
+            assert caplog.messages[-1].startswith(f"{address}, which MLFLOW_TRACKING_URI names, answers")
+            monkeypatch.setattr(other, "RequestHandlerClass", SimpleHTTPRequestHandler)  # 404
+            assert main(["ui"]) == 2
+            assert caplog.messages[-1].startswith(f"{address} cannot be asked for its runs; MLflow says")
+        finally:
+            other.shutdown()
+            thread.join()
+    assert "Traceback" not in capfd.readouterr().err
+    assert "secret" not in caplog.text
 
 
 def test_it_serves_where_the_links_of_the_verbs_lead() -> None:
