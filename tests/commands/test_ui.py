@@ -261,10 +261,14 @@ def test_a_server_that_is_not_mlflows_is_told_in_a_sentence(
             address = f"http://127.0.0.1:{other.server_port}"
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address.replace("//", "//me:secret@"))
             assert main(["ui"]) == 2
-            assert caplog.messages[-1].startswith(f"{address}, which MLFLOW_TRACKING_URI names, answers")
+            assert caplog.messages[-1].startswith(
+                f"{address}, which MLFLOW_TRACKING_URI names, answers"
+            )
             monkeypatch.setattr(other, "RequestHandlerClass", SimpleHTTPRequestHandler)  # 404
             assert main(["ui"]) == 2
-            assert caplog.messages[-1].startswith(f"{address} cannot be asked for its runs; MLflow says")
+            assert caplog.messages[-1].startswith(
+                f"{address} cannot be asked for its runs; MLflow says"
+            )
         finally:
             other.shutdown()
             thread.join()
