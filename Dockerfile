@@ -32,7 +32,7 @@ FROM python:${PYTHON}-slim
 LABEL org.opencontainers.image.title="mufnet-lightning" \
       org.opencontainers.image.description="Experiments with MUF-Net; for research, no medical device" \
       org.opencontainers.image.licenses="MIT"
-# /work and the home can be written to whoever is named by `docker run --user`
+# the home, and /work where no folder is mounted, can be written to whoever is named by `docker run --user`
 RUN useradd --create-home --uid 1000 mufnet && chmod 1777 /home/mufnet \
     && install --directory --mode 1777 /work /home/mufnet/.cache
 COPY --from=build /opt/mufnet /opt/mufnet

@@ -56,6 +56,14 @@ def test_another_torch_has_the_version_of_the_lock() -> None:
         assert f"\n{line} " in lock
 
 
+def test_the_docs_mount_a_folder_under_its_own_name() -> None:
+    """Under another, host and container would rewrite each other's addresses in `mlruns/`."""
+    text = (ROOT / "docs" / "container.md").read_text(encoding="utf-8")
+    mounts = re.findall(r'--volume "?(\S+)', text)
+    assert {mount.rstrip('"`:') for mount in mounts if "$PWD" in mount} == {"$PWD:$PWD"}
+    assert '--volume "$PWD:$PWD" --workdir "$PWD"' in text
+
+
 def test_no_index_or_registry_is_named() -> None:
     assert "://" not in DOCKERFILE
     assert all("/" not in image for image in re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
