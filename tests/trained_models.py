@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,23 @@ def models(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Models:
     """Read only; `monkeypatch.chdir(models.folder)` to use them."""
+    # one for all workers of a run of the suite: whoever comes first trains
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, note = shared / "models", shared / "models.json"
+    with FileLock(shared / "models.lock"):
+        if not note.is_file():
+            note.write_text(json.dumps(_train(folder, tiny_options, empty_tracking)))
+    cv, *fits = json.loads(note.read_text())
+    return Models(folder, cv, (fits[0], fits[1]))
+
+
+def _train(folder: Path, tiny_options: tuple[str, ...], empty_tracking: bytes) -> list[str]:
+    """Ids of the cross-validation and of its folds."""
     from mufnet_lightning.study.cross_validate import cross_validate
     from mufnet_lightning.tracking.runs import find_run, finished_folds
 
-    folder = tmp_path_factory.mktemp("models")
-    (folder / "mlruns").mkdir()
+    (folder / "mlruns").mkdir(parents=True)
     (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -36,5 +51,4 @@ def models(
         options = [o.replace("configs/", "").replace(".yaml", "") for o in tiny_options]
         more = ["--data.n_folds=2", "--model.modality_dropout=0.3", "--trainer.max_epochs=2"]
         cv = cross_validate([*options, *more])
-        first, second = finished_folds(find_run(cv)).values()
-    return Models(folder, cv, (first.id, second.id))
+        return [cv, *(run.id for run in finished_folds(find_run(cv)).values())]
