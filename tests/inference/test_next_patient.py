@@ -62,6 +62,7 @@ def few(models: Models, phantom_store: Path, tmp_path_factory: pytest.TempPathFa
     shutil.rmtree(store / "cache", ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(models.folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it by itself
         table = pd.read_csv(resolve_artifact(models.cv, "predictions.csv"))
     parts = table.groupby("split")["patient_id"]
     named = [patient for part in ("val", "test") for patient in parts.get_group(part).unique()[:3]]
@@ -80,6 +81,7 @@ def graded(models: Models, phantom: Path, tmp_path_factory: pytest.TempPathFacto
     out = tmp_path_factory.mktemp("graded")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(models.folder)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it by itself
         assert main(["predict", "--run", models.cv, "--cohort", str(phantom), "--out", str(out)]) == 2
     return out
 
