@@ -7,6 +7,9 @@ CONFIG ?= fused
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 
+# a file at a time, in the order of tests/conftest.py: what a file's tests share is made once
+WORKERS := -n auto --dist loadfile --no-loadscope-reorder
+
 OVERLAY ?=
 # the demo's overlay, by name or by path
 DEMO   := $(filter demo configs/demo.yaml,$(OVERLAY))
@@ -43,11 +46,11 @@ demo: demo-data
 test: $(READY)
 	ruff check .
 	ruff format --check .
-	mypy & types=$$!; python -m pytest -n auto --dist worksteal; tests=$$?; wait $$types && exit $$tests
+	mypy & types=$$!; python -m pytest $(WORKERS); tests=$$?; wait $$types && exit $$tests
 
 # while you work: what takes its time is left out
 test-fast: $(READY)
-	python -m pytest -n auto --dist worksteal -m "not slow"
+	python -m pytest $(WORKERS) -m "not slow"
 
 lint: $(READY)
 	ruff check .

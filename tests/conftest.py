@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from working_folder import copy_runs
+from working_folder import copy_runs, enter, make_working_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs a process a core
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in a shell's background
@@ -33,19 +33,20 @@ LONGEST = (
     "study/test_explain_folds.py",
     "report/test_report.py",
     "test_library.py",
+    "inference/test_serve.py",
+    "inference/test_next_patient.py",
+    "inference/test_export.py",
+    "training/test_records.py",
+    "training/test_predict.py",
+    "commands/test_ui.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """In the order of `LONGEST`, slow ones before quick ones; then all other tests as they were."""
+    """In the order of `LONGEST`; then all other files as they were. A worker takes a file at a time."""
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST)}
-
-    def place(item: pytest.Item) -> int:
-        slow = item.get_closest_marker("slow") is not None
-        return places.get(item.path, len(places)) if slow else len(places)
-
-    items.sort(key=place)
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture(scope="session")
@@ -73,12 +74,8 @@ def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_tracking: bytes) -> Path:
     """A working folder with an empty default tracking store and the configs."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mlruns").mkdir()
-    (tmp_path / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
-    (tmp_path / "configs").symlink_to(CONFIGS)
-    return tmp_path
+    enter(tmp_path, monkeypatch)
+    return make_working_folder(tmp_path, empty_tracking)
 
 
 @pytest.fixture(scope="session")
@@ -109,13 +106,9 @@ def fitted_folder(
     """A working folder in which `fit` ran once, with `tiny_options`; to be copied, never changed."""
     from mufnet_lightning.cli import main
 
-    folder = tmp_path_factory.mktemp("fitted")
-    (folder / "mlruns").mkdir()
-    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
-    (folder / "configs").symlink_to(CONFIGS)
+    folder = make_working_folder(tmp_path_factory.mktemp("fitted"), empty_tracking)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
+        enter(folder, patch)
         assert main(["fit", *tiny_options]) == 0
     return folder
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from working_folder import enter, make_working_folder
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,9 @@ def _train(folder: Path, tiny_options: tuple[str, ...], empty_tracking: bytes) -
     from mufnet_lightning.study.cross_validate import cross_validate
     from mufnet_lightning.tracking.runs import find_run, finished_folds
 
-    (folder / "mlruns").mkdir(parents=True)
-    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
+    make_working_folder(folder, empty_tracking)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        options = [o.replace("configs/", "").replace(".yaml", "") for o in tiny_options]
+        enter(folder, patch)
         more = ["--data.n_folds=2", "--model.modality_dropout=0.3", "--trainer.max_epochs=2"]
-        cv = cross_validate([*options, *more])
+        cv = cross_validate([*tiny_options, *more])
         return [cv, *(run.id for run in finished_folds(find_run(cv)).values())]

@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from trained_models import Models
+from working_folder import enter
 
 from mufnet_lightning.cohort.stills import read_image
 from mufnet_lightning.errors import InputFault
@@ -30,8 +31,7 @@ pytestmark = pytest.mark.slow  # they share runs that are trained first
 
 @pytest.fixture(autouse=True)
 def there(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(models.folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    enter(models.folder, monkeypatch)
 
 
 def recorded(run: str, split: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from trained_models import Models
+from working_folder import enter
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
@@ -26,8 +27,7 @@ pytestmark = pytest.mark.slow  # they share runs that are trained first
 
 @pytest.fixture(autouse=True)
 def there(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(models.folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    enter(models.folder, monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +61,7 @@ def few(models: Models, phantom_store: Path, tmp_path_factory: pytest.TempPathFa
     store = Path(shutil.copytree(phantom_store, tmp_path_factory.mktemp("few") / "store"))
     shutil.rmtree(store / "cache", ignore_errors=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(models.folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it by itself
+        enter(models.folder, patch)
         table = pd.read_csv(resolve_artifact(models.cv, "predictions.csv"))
     parts = table.groupby("split")["patient_id"]
     named = [patient for part in ("val", "test") for patient in parts.get_group(part).unique()[:3]]
@@ -80,8 +79,7 @@ def graded(models: Models, phantom: Path, tmp_path_factory: pytest.TempPathFacto
     """The whole cohort, graded by the folds together."""
     out = tmp_path_factory.mktemp("graded")
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(models.folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)  # MLflow sets it by itself
+        enter(models.folder, patch)
         assert main(["predict", "--run", models.cv, "--cohort", str(phantom), "--out", str(out)]) == 2
     return out
 

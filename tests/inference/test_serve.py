@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PyFuncModel, scoring_server
 from trained_models import Models
+from working_folder import copy_runs, enter
 
 from mufnet_lightning import __version__
 from mufnet_lightning.cli import main
@@ -54,10 +54,9 @@ class Registered:
 @pytest.fixture(scope="module")
 def registered(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Registered:
     folder = tmp_path_factory.mktemp("registered")
-    shutil.copytree(models.folder / "mlruns", folder / "mlruns")
+    copy_runs(models.folder, folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        enter(folder, patch)
         for run in (models.fits[0], models.cv):
             log_model(f"runs:/{run}", register="kidney")
     return Registered(folder, models.fits[0], models.cv)
@@ -65,15 +64,13 @@ def registered(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Regi
 
 @pytest.fixture(autouse=True)
 def there(registered: Registered, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(registered.folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    enter(registered.folder, monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def ensemble(registered: Registered) -> PyFuncModel:
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(registered.folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        enter(registered.folder, patch)
         mlflow_client()
         model: PyFuncModel = mlflow.pyfunc.load_model(f"runs:/{registered.cv}/model")
         return model

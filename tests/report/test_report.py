@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.report.cautions import read_with_care
@@ -60,14 +61,10 @@ def studied(
     tmp_path_factory: pytest.TempPathFactory, tiny_options: tuple[str, ...], empty_tracking: bytes
 ) -> Path:
     """A working folder with a study: two finished arms, one of them explained, and a broken run."""
-    folder = tmp_path_factory.mktemp("reported")
-    (folder / "mlruns").mkdir()
-    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
-    (folder / "configs").symlink_to(Path(__file__).parents[2] / "configs")
+    folder = make_working_folder(tmp_path_factory.mktemp("reported"), empty_tracking)
     words = [*tiny_options, f"--tracking.study={STUDY}", "--explain.draws=1", "--explain.steps=2"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
+        enter(folder, patch)
         assert main(["fit", *words, "--explain.enabled=true", "--data.image_size=64"]) == 0
         assert main(["fit", "--config=configs/bmode.yaml", *words[1:]]) == 0
         run = mlflow_client().create_run(find_study(STUDY), run_name="ceus-fold0")
@@ -80,8 +77,7 @@ def studied(
 
 @pytest.fixture
 def here(studied: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(studied)
+    enter(studied, monkeypatch)
     return studied
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
@@ -55,14 +56,10 @@ class Fitted:
 def fitted(
     tmp_path_factory: pytest.TempPathFactory, tiny_options: tuple[str, ...], empty_tracking: bytes
 ) -> Fitted:
-    folder = tmp_path_factory.mktemp("explained")
-    (folder / "mlruns").mkdir()
-    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
-    (folder / "configs").symlink_to(Path(__file__).parents[2] / "configs")
+    folder = make_working_folder(tmp_path_factory.mktemp("explained"), empty_tracking)
     words = [*tiny_options, "--data.image_size=96", "--trainer.max_epochs=3", "--explain.draws=1"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.chdir(folder)
+        enter(folder, patch)
         assert main(["fit", *words]) == 0
         (plain,) = all_runs()
         assert main(["fit", *words, "--explain.enabled=true"]) == 0
@@ -73,8 +70,7 @@ def fitted(
 @pytest.fixture
 def run_id(fitted: Fitted, monkeypatch: pytest.MonkeyPatch) -> str:
     """The explained run, in its working folder."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(fitted.folder)
+    enter(fitted.folder, monkeypatch)
     return fitted.explained
 
 

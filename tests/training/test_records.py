@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
@@ -38,10 +39,7 @@ class Recorded:
 def recorded(
     tmp_path_factory: pytest.TempPathFactory, tiny_options: tuple[str, ...], empty_tracking: bytes
 ) -> Recorded:
-    folder = tmp_path_factory.mktemp("recorded")
-    (folder / "mlruns").mkdir()
-    (folder / "mlruns" / "mlflow.db").write_bytes(empty_tracking)
-    (folder / "configs").symlink_to(Path(__file__).parents[2] / "configs")
+    folder = make_working_folder(tmp_path_factory.mktemp("recorded"), empty_tracking)
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch)
         words = ["--data.watch_test=true", "--checkpoint.monitor=test_watched/accuracy"]
@@ -57,12 +55,6 @@ def at(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> Recorded:
     """The same, in its working folder."""
     enter(recorded.folder, monkeypatch)
     return recorded
-
-
-def enter(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Work there as a new process does."""
-    patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    patch.chdir(folder)
 
 
 def of_verb(verb: str) -> TrackedRun:
