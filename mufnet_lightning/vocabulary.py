@@ -30,6 +30,7 @@ Level = Literal["image", "patient"]
 PREFIXES: dict[Level, str] = {"image": "", "patient": "patient_"}
 """What the names of a part's numbers begin with, by what they are over."""
 Method = Literal["delong", "obuchowski"]
+IntervalRule = Literal["small-sample", "plain"]
 ThresholdRule = Literal["0.5", "youden"]
 Kind = Literal["number", "category"]
 

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from mufnet_lightning.evaluation.statistics.auc import (
     AucEstimate,
     auc_estimate,
-    auc_interval,
     compare_aucs,
 )
+from mufnet_lightning.evaluation.statistics.auc_intervals import auc_limits
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
 from mufnet_lightning.evaluation.statistics.intervals import Estimate, finite
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
@@ -202,7 +202,7 @@ def compare_arms(
                 images,
                 len(scores.patient_names),
                 float(estimate.aucs[arm]),
-                auc_interval(estimate, arm, confidence),
+                auc_limits(counted, arm, confidence, method=method),
                 float(estimate.covariance[arm, arm]),
                 rates,
                 _threshold(cuts[arm]),

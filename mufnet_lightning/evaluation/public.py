@@ -14,6 +14,7 @@ from mufnet_lightning.evaluation.part import part_numbers
 from mufnet_lightning.evaluation.pooling import pool_predictions
 from mufnet_lightning.evaluation.predictions import match_predictions, read_predictions
 from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
+from mufnet_lightning.evaluation.statistics.auc_intervals import auc_interval
 from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs, bootstrap_rates
 from mufnet_lightning.evaluation.statistics.calibration import (
     brier_score,
@@ -43,6 +44,7 @@ __all__ = [
     "EvaluationError",
     "PairResult",
     "Scores",
+    "auc_interval",
     "bootstrap_aucs",
     "bootstrap_rates",
     "brier_score",

@@ -101,7 +101,8 @@ def test_degenerate_arms_are_defined_and_fit_for_json(scored: Scores) -> None:
     values = np.stack([labels * 0.2 + 0.1, labels * 0.2 + 0.1, 0.9 - 0.8 * labels])
     result = compare_arms(Scores.of(labels, values, scored.patients, ARMS))
     perfect, same = result.arms[0], result.tests[0]
-    assert (perfect.auc, perfect.auc_ci, perfect.auc_variance) == (1, (1, 1), 0)
+    assert (perfect.auc, perfect.auc_variance, perfect.auc_ci[1]) == (1, 0, 1)
+    assert perfect.auc_ci[0] < 0.9  # no variance in the sample is no certainty
     assert perfect.rates["ppv"].as_json() == {"value": None, "ci": [0, 1]}
     assert any("perfectly" in note for note in perfect.notes)
     assert any(note.startswith("ppv: Nothing to count") for note in perfect.notes)

@@ -120,7 +120,7 @@ def delong(labels: ArrayLike, scores: ArrayLike) -> AucEstimate:
 
 def _delong(positive: Flags, arms: Floats) -> AucEstimate:
     m, n = int(positive.sum()), int((~positive).sum())
-    aucs, placed = _placements(positive, arms)
+    aucs, placed = placements(positive, arms)
     high = (placed[:, positive] - aucs[:, None]) / m
     low = (placed[:, ~positive] - aucs[:, None]) / n
     factors = (_correction(m), _correction(n), 0.0)
@@ -156,7 +156,7 @@ def obuchowski(labels: ArrayLike, scores: ArrayLike, clusters: ArrayLike) -> Auc
 
 
 def _obuchowski(positive: Flags, arms: Floats, codes: Codes, clusters: int) -> AucEstimate:
-    aucs, placed = _placements(positive, arms)
+    aucs, placed = placements(positive, arms)
     placed -= aucs[:, None]
     sums = []
     for chosen in (positive, ~positive):
@@ -168,13 +168,13 @@ def _obuchowski(positive: Flags, arms: Floats, codes: Codes, clusters: int) -> A
     return _estimate(aucs, sums[0], sums[1], factors, "obuchowski", positive, clusters)
 
 
-def auc_interval(
+def wald_interval(
     estimate: AucEstimate, arm: int = 0, level: float = 0.95, scale: Literal["auc", "logit"] = "auc"
 ) -> tuple[float, float]:
-    """Wald interval of one AUC.
+    """Wald interval of one AUC; pROC's. It covers too little at few patients: see `auc_intervals`.
 
     >>> estimate = delong([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.3, 0.2, 0.7, 0.9])
-    >>> low, high = auc_interval(estimate)
+    >>> low, high = wald_interval(estimate)
     >>> f"{estimate.aucs[0]:.3f} ({low:.3f}, {high:.3f})"
     '0.778 (0.291, 1.000)'
 
@@ -240,8 +240,8 @@ def compare_aucs(estimate: AucEstimate, a: int, b: int, level: float = 0.95) -> 
     )
 
 
-def _placements(positive: Flags, arms: Floats) -> tuple[Floats, Floats]:
-    """AUCs (K,) and placements (K, N), an arm at a time."""
+def placements(positive: Flags, arms: Floats) -> tuple[Floats, Floats]:
+    """AUCs (K,) and placements (K, N) of K arms, labels (N,) and scores (K, N); an arm at a time."""
     m, n = int(positive.sum()), int((~positive).sum())
     aucs = np.empty(len(arms))
     placed = np.empty(arms.shape)

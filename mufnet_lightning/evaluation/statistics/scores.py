@@ -35,6 +35,8 @@ class Scores:
         codes: (N,), the patient of each image as a whole number, in order of appearance.
         patient_names: (P,), in that order.
         patient_labels: (P,), true for high.
+        folds: (K, N), of arms that were pooled out of folds the fold whose model scored each image, a
+            patient's images all in one; -1 throughout for an arm that was not. None where none was.
 
     Raises:
         EvaluationError: labels other than 0 and 1, a score that is missing or infinite, an image
@@ -49,6 +51,7 @@ class Scores:
     codes: Codes = field(init=False, repr=False)
     patient_names: NDArray[np.generic] = field(init=False, repr=False)
     patient_labels: Flags = field(init=False, repr=False)
+    folds: Codes | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         labels = as_labels(self.labels)
@@ -113,7 +116,14 @@ class Scores:
 
     def subset(self, images: Flags) -> Scores:
         """The scores of some images alone, chosen by flags (N,)."""
-        return Scores(self.names, self.labels[images], self.scores[:, images], self.patients[images])
+        folds = None if self.folds is None else self.folds[:, images]
+        return Scores(
+            self.names, self.labels[images], self.scores[:, images], self.patients[images], folds=folds
+        )
+
+    def is_out_of_fold(self, arm: int) -> bool:
+        """Whether an arm's scores were pooled out of several folds."""
+        return self.folds is not None and bool((self.folds[arm] >= 0).all())
 
     @property
     def are_probabilities(self) -> Flags:
@@ -123,4 +133,6 @@ class Scores:
     @cached_property
     def _by_patient(self) -> Scores:
         means = self.over_patients(self.scores)
-        return Scores(self.names, self.patient_labels, means, self.patient_names)
+        first = np.unique(self.codes, return_index=True)[1]
+        folds = None if self.folds is None else self.folds[:, first]
+        return Scores(self.names, self.patient_labels, means, self.patient_names, folds=folds)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from mufnet_lightning.evaluation.statistics.auc import (
     AucEstimate,
-    auc_interval,
     compare_aucs,
     delong,
     obuchowski,
+    wald_interval,
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 
@@ -69,8 +69,8 @@ def test_agrees_with_proc(proc: dict[str, Any], method: str) -> None:
     ours = [*estimate.aucs, *np.diag(estimate.covariance), test.covariance, test.z, test.p]
     theirs = [proc[name] for name in ("auc_a", "auc_b", "var_a", "var_b", "cov", "z", "p")]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(auc_interval(estimate, 0), proc["ci_a"], rtol=0, atol=1e-10)
-    np.testing.assert_allclose(auc_interval(estimate, 1), proc["ci_b"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(wald_interval(estimate, 0), proc["ci_a"], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(wald_interval(estimate, 1), proc["ci_b"], rtol=0, atol=1e-10)
 
 
 def brute_force(
@@ -215,10 +215,10 @@ def test_covariances_have_no_negative_direction(case: Case) -> None:
 def test_the_logit_interval_stays_inside_zero_and_one_around_the_auc() -> None:
     case = reference_cases()["few_high"]
     estimate = delong(case["label"], case["a"])
-    assert auc_interval(estimate)[1] == 1
-    low, high = auc_interval(estimate, scale="logit")
+    assert wald_interval(estimate)[1] == 1
+    low, high = wald_interval(estimate, scale="logit")
     assert 0.5 < low < estimate.aucs[0] < high < 1
-    width = auc_interval(estimate, level=0.5)
+    width = wald_interval(estimate, level=0.5)
     assert width[1] - width[0] < high - low
 
 
@@ -228,7 +228,7 @@ def test_perfect_separation_has_variance_zero_and_says_so() -> None:
     assert estimate.covariance[0, 0] == 0
     assert "perfectly" in estimate.notes[0]
     assert estimate.notes[1] == ""
-    assert auc_interval(estimate, 0) == auc_interval(estimate, 0, scale="logit") == (1, 1)
+    assert wald_interval(estimate, 0) == wald_interval(estimate, 0, scale="logit") == (1, 1)
     assert np.isfinite(compare_aucs(estimate, 0, 1).z)
 
 
@@ -245,7 +245,7 @@ def test_one_image_or_patient_in_a_class_leaves_everything_possible_and_says_so(
     labels, scores = [1, 0, 0, 0], [[4, 1, 2, 3], [3, 1, 2, 4]]
     for estimate in (delong(labels, scores), obuchowski([1, 1, 0, 0], scores, ["a", "a", "b", "c"])):
         assert np.isposinf(estimate.covariance).all()
-        assert auc_interval(estimate, 0) == (0, 1)
+        assert wald_interval(estimate, 0) == (0, 1)
         assert "single" in estimate.notes[0]
         test = compare_aucs(estimate, 0, 1)
         assert (test.z, test.p, test.low, test.high) == (0, 1, -1, 1)
