@@ -30,11 +30,15 @@ Level = Literal["image", "patient"]
 PREFIXES: dict[Level, str] = {"image": "", "patient": "patient_"}
 """What the names of a part's numbers begin with, by what they are over."""
 Method = Literal["delong", "obuchowski"]
+EFFECT = 0.07
+"""The difference of AUCs that a test's power is given for: the paper's fused less its B-mode arm."""
 IntervalRule = Literal["small-sample", "plain"]
 ThresholdRule = Literal["0.5", "youden"]
 Kind = Literal["number", "category"]
 
 RATES = ("accuracy", "sensitivity", "specificity", "ppv", "npv")
+PAIRED_RATES = ("accuracy", "sensitivity", "specificity")
+"""Whose differences between arms are tested."""
 CURVE_METRICS = ("auc", "accuracy", "sensitivity", "specificity")
 METRIC_NAMES = ("loss", *CURVE_METRICS, *(f"patient_{name}" for name in CURVE_METRICS))
 """What every epoch tells of a part; `patient_...` is over patients, the others over images."""

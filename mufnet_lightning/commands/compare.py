@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from mufnet_lightning.commands.options import option, words
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.vocabulary import Level, Method, ThresholdRule
+from mufnet_lightning.vocabulary import EFFECT, IntervalRule, Level, Method, ThresholdRule
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,9 @@ class Compare:
         level: unit of the numbers
         method: variance of AUCs; obuchowski over images, delong over patients unless given
         threshold: above it a score is called high; youden chooses it on each arm's validation scores
-        bootstrap: also AUC intervals from so many resamples of the patients
+        intervals: of AUCs; plain is pROC's, which covers too little at few patients
+        margin: also say of each two whether the first is shown not to be worse by this AUC or more
+        effect: difference of AUCs that each test's power is given for
         selection: what choosing the epoch on the test set would have gained (needs data.watch_test)
         format: what is printed
         out: write tables (CSV, JSON, LaTeX) and figures (PNG, PDF) into this folder
@@ -35,7 +37,9 @@ class Compare:
     level: Level = "image"
     method: Method | None = None
     threshold: ThresholdRule = "0.5"
-    bootstrap: Annotated[int, option("N")] = 0
+    intervals: IntervalRule = "small-sample"
+    margin: Annotated[float | None, option("AUC")] = None
+    effect: Annotated[float, option("AUC")] = EFFECT
     selection: bool = False
     format: Literal["table", "json"] = "table"
     out: Annotated[Path | None, option("DIR")] = None
@@ -45,8 +49,9 @@ class Compare:
     def __post_init__(self) -> None:
         if len(self.arms) < 2:
             raise InputFault("compare needs two arms or more")
-        if self.bootstrap < 0:
-            raise InputFault(f"--bootstrap is {self.bootstrap}, expected 0 or more")
+        for name, value in (("margin", self.margin), ("effect", self.effect)):
+            if value is not None and not 0 < value < 0.5:
+                raise InputFault(f"--{name} is {value}, expected a number above 0 and below 0.5")
 
     def run(self) -> None:
         """Print it; write and record it where asked."""
@@ -58,7 +63,9 @@ class Compare:
             level=self.level,
             method=self.method,
             threshold=self.threshold,
-            bootstrap=self.bootstrap,
+            intervals=self.intervals,
+            margin=self.margin,
+            effect=self.effect,
             selection=self.selection,
         )
         if self.out:

@@ -243,7 +243,7 @@ def _add(parser: ArgumentParser, one: Given, text: str) -> None:
         del more["default"]
         parser.add_argument(name, action="store_true", **more)
     elif one.form.way == "words":
-        parser.add_argument(name, type=str, nargs="+", **more)
+        parser.add_argument(name, type=get_args(one.hint)[0], nargs="+", **more)
     elif not one.form.dash and one.default is not MISSING:
         parser.add_argument(name, type=one.hint, nargs="?", **more)
     elif get_origin(one.hint) is tuple:

@@ -25,7 +25,7 @@ from mufnet_lightning.evaluation.statistics.calibration import (
     calibration_error,
 )
 from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
-from mufnet_lightning.evaluation.statistics.intervals import mean_t
+from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
 from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text
 from mufnet_lightning.vocabulary import THRESHOLD
@@ -78,38 +78,25 @@ def roc_figure(
         return figure
 
 
-def roc_folds_figure(folds: Sequence[tuple[ArrayLike, ArrayLike]], level: float = 0.95) -> Figure:
-    """ROC curve of each fold, and their mean with its band: mean ± t at each false positive rate.
+def roc_folds_figure(folds: Sequence[tuple[ArrayLike, ArrayLike]]) -> Figure:
+    """ROC curve of each fold, and their mean at each false positive rate.
 
-    The mean is taken vertically: Fawcett T. An introduction to ROC analysis. Pattern Recognition
-    Letters 2006;27:861-874.
+    How much the folds' curves differ is seen, and is no interval. The mean is taken vertically:
+    Fawcett T. An introduction to ROC analysis. Pattern Recognition Letters 2006;27:861-874.
 
     Args:
         folds: labels and scores of each fold, two folds at least.
-        level: of the band and of the interval of the mean AUC in the legend.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _square()
         grid = np.linspace(0, 1, 201)
         curves = [roc_curve(labels, scores) for labels, scores in folds]
-        aucs = [float(np.trapezoid(high, low)) for low, high in curves]
+        spread = fold_spread([float(np.trapezoid(high, low)) for low, high in curves])
         heights = np.stack([_height(grid, *curve) for curve in curves])
         for number, (low, high) in enumerate(curves):
-            label = f"folds: {limits_text((min(aucs), max(aucs)), ' to ')}" if number == 0 else None
+            label = f"folds: {limits_text((spread.low, spread.high), ' to ')}" if number == 0 else None
             axes.plot(low, high, color="0.55", linewidth=0.6, label=label)
-        band = [mean_t(column, level) for column in heights.T]
-        low_band, high_band = [limit.low for limit in band], [limit.high for limit in band]
-        axes.fill_between(
-            grid,
-            low_band,
-            high_band,
-            color="#0072B2",
-            alpha=0.2,
-            linewidth=0,
-            label=f"{level:.0%} band of the mean",
-        )
-        auc = mean_t(aucs, level)
-        label = _with_auc("mean", (auc.value, auc.low, auc.high))
+        label = f"mean AUC {number_text(spread.mean)}, SD {number_text(spread.sd)}"
         axes.plot(grid, heights.mean(axis=0), color="#0072B2", linewidth=1.6, label=label)
         _finish_roc(axes)
         return figure

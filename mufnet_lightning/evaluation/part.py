@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mufnet_lightning.evaluation.comparison import ArmComparison, compare_arms
+from mufnet_lightning.evaluation.comparison import compare_arms
+from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.statistics.auc import auc_estimate
 from mufnet_lightning.evaluation.statistics.calibration import calibration_of
 from mufnet_lightning.evaluation.statistics.rates import confusion_of

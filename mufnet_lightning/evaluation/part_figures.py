@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from mufnet_lightning.evaluation.comparison import ArmComparison
 from mufnet_lightning.evaluation.figures import (
     confusion_figure,
     reliability_figure,
@@ -16,6 +15,7 @@ from mufnet_lightning.evaluation.figures import (
     weight_figure,
 )
 from mufnet_lightning.evaluation.part import PartReport
+from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.statistics.rates import confusion_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.vocabulary import WEIGHT_NAMES

@@ -85,7 +85,28 @@ def match_predictions(tables: Mapping[str, pd.DataFrame]) -> MatchedScores:
     patients = arms[first]["patient_id"].to_numpy(dtype=object)
     scores = np.stack([arm["score"].to_numpy(dtype=np.float64) for arm in arms.values()])
     rows = np.stack([arm["row"].to_numpy(dtype=np.intp) for arm in arms.values()])
-    return MatchedScores(tuple(arms), labels, scores, patients, tuple(keys), rows)
+    folds = _folds(tables, rows, patients)
+    return MatchedScores(tuple(arms), labels, scores, patients, tuple(keys), rows, folds=folds)
+
+
+def _folds(
+    tables: Mapping[str, pd.DataFrame], rows: NDArray[np.intp], patients: NDArray[np.generic]
+) -> NDArray[np.intp] | None:
+    """The fold of each image (K, N), of arms that were pooled out of folds; see `Scores`."""
+    folds = np.full(rows.shape, -1, np.intp)
+    for arm, table in enumerate(tables.values()):
+        if "fold" not in table.columns or pd.to_numeric(table["fold"], errors="coerce").isna().any():
+            continue  # an ensemble of all folds, or no cross-validation
+        fold = pd.to_numeric(table["fold"]).to_numpy(np.intp)[rows[arm]]
+        if len(np.unique(fold)) > 1:
+            split = pd.Series(fold).groupby(patients).nunique()
+            if (split > 1).any():
+                raise EvaluationError(
+                    f"patient {split.index[int(np.argmax(split > 1))]} was scored by several folds; "
+                    "take one score of each image, as the parent run of a cross-validation does."
+                )
+            folds[arm] = fold
+    return folds if (folds >= 0).any() else None
 
 
 def _checked(name: str, table: pd.DataFrame) -> pd.DataFrame:

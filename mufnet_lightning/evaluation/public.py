@@ -1,6 +1,6 @@
 """The names that `mufnet_lightning.evaluation` gives to a notebook."""
 
-from mufnet_lightning.evaluation.comparison import ArmComparison, ArmResult, PairResult, compare_arms
+from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.figures import (
     confusion_figure,
     figure_files,
@@ -13,6 +13,7 @@ from mufnet_lightning.evaluation.figures import (
 from mufnet_lightning.evaluation.part import part_numbers
 from mufnet_lightning.evaluation.pooling import pool_predictions
 from mufnet_lightning.evaluation.predictions import match_predictions, read_predictions
+from mufnet_lightning.evaluation.results import ArmComparison, ArmResult, PairResult
 from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
 from mufnet_lightning.evaluation.statistics.auc_intervals import auc_interval
 from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs, bootstrap_rates
@@ -26,7 +27,12 @@ from mufnet_lightning.evaluation.statistics.characteristics import (
     characteristics_frame,
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
-from mufnet_lightning.evaluation.statistics.intervals import Estimate, mean_t, wilson
+from mufnet_lightning.evaluation.statistics.intervals import (
+    Estimate,
+    FoldSpread,
+    fold_spread,
+    wilson,
+)
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.statistics.rates import (
     confusion,
@@ -42,6 +48,7 @@ __all__ = [
     "ArmResult",
     "Estimate",
     "EvaluationError",
+    "FoldSpread",
     "PairResult",
     "Scores",
     "auc_interval",
@@ -58,9 +65,9 @@ __all__ = [
     "confusion_figure",
     "delong",
     "figure_files",
+    "fold_spread",
     "holm",
     "match_predictions",
-    "mean_t",
     "obuchowski",
     "part_numbers",
     "patient_scores",

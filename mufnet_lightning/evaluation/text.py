@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def p_text(p: float | None) -> str:
-    """A p-value as papers print it; empty where there is none.
+    """A p-value as papers print it; empty where there is none (None or NaN).
 
     >>> p_text(0.0123), p_text(2e-9)
     ('0.012', '<0.001')
     """
-    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+    return "" if p is None or math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def number_text(value: float | None, undefined: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mufnet_lightning.evaluation.comparison import ArmComparison
+from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
 

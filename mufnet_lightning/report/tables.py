@@ -120,7 +120,7 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
         {
             "arm": ARM_NAMES[str(arm)],
             "patients": int(row["patients"]),
-            "AUC over patients (bootstrap)": interval_text(row["auc"], (row["ci_low"], row["ci_high"])),
+            "AUC over patients (95%)": interval_text(row["auc"], (row["ci_low"], row["ci_high"])),
             "best reader of these patients": number_text(row["truth"]),
             "ceiling": number_text(row["ceiling"]),
         }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.auc import delong
-from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_of
+from mufnet_lightning.evaluation.statistics.auc_intervals import auc_limits
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.phantom.truth import read_truth
 from mufnet_lightning.tracking.arms import read_arm
@@ -31,7 +31,7 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
     Returns:
         A row an arm: `patients`, `auc` (mean score of each patient's images), `truth` (of the best
         reader, who knows b, c or both), `difference`, `ceiling` (of that reader on endless
-        patients), and `ci_low`, `ci_high` (95%, bootstrap over patients of each class).
+        patients), and `ci_low`, `ci_high` (95%, of `auc`).
 
     Raises:
         InputFault: no truth, no such study, or an arm has no finished run in it.
@@ -64,10 +64,11 @@ def truth_table(
         if len(strange):
             raise InputFault(f"{name}: truth.json has no patient {strange[0]}, whom {arm} scored")
         scores = Scores.of(means["label"], means["score"], means.index)
-        drawn = bootstrap_of(scores)
         known = patients.loc[means.index]
-        auc, best = float(drawn.aucs[0]), float(delong(known["label"], known[arm]).aucs[0])
-        low, high = drawn.interval().limits
+        auc, best = (
+            float(delong(known["label"], values).aucs[0]) for values in (scores.scores[0], known[arm])
+        )
+        low, high = auc_limits(scores)
         rows.append(
             {
                 "arm": arm,

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.comparison import ArmComparison, compare_arms
+from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.figures import confusion_figure
 from mufnet_lightning.evaluation.part_figures import roc_of
 from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
-from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_of
+from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.statistics.checks import Floats
-from mufnet_lightning.evaluation.statistics.intervals import Estimate
+from mufnet_lightning.evaluation.statistics.intervals import FoldSpread, fold_spread
 from mufnet_lightning.evaluation.statistics.rates import confusion_of, youden_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.study.out_folder import write_files
@@ -37,7 +37,14 @@ from mufnet_lightning.tracking.runs import (
     open_study,
     run_tags,
 )
-from mufnet_lightning.vocabulary import THRESHOLD, Level, Method, ThresholdRule
+from mufnet_lightning.vocabulary import (
+    EFFECT,
+    THRESHOLD,
+    IntervalRule,
+    Level,
+    Method,
+    ThresholdRule,
+)
 
 
 def compare(
@@ -46,7 +53,9 @@ def compare(
     level: Level = "image",
     method: Method | None = None,
     threshold: ThresholdRule = "0.5",
-    bootstrap: int = 0,
+    intervals: IntervalRule = "small-sample",
+    margin: float | None = None,
+    effect: float = EFFECT,
     selection: bool = False,
 ) -> Comparison:
     """Compare arms on the images that all of them scored.
@@ -56,7 +65,7 @@ def compare(
         level, method: see `compare_arms`.
         threshold: `0.5`, or `youden`: of each arm on its own validation scores; where each fold has
             scored its own test patients, of each fold.
-        bootstrap: resamples of patients for one more interval of the AUC; 0 for none.
+        intervals, margin, effect: see `compare_arms`.
         selection: also measure what choosing the epoch on the test set would have gained.
 
     Raises:
@@ -69,9 +78,11 @@ def compare(
     cuts = np.full(matched.scores.shape, THRESHOLD)
     if threshold == "youden":
         cuts = _youden(arms, parts, matched, level)
-    result = compare_arms(matched, level, method, cuts)
+    result = compare_arms(
+        matched, level, method, cuts, intervals=intervals, margin=margin, effect=effect
+    )
     counted = matched.at(level)
-    result = _with_more_intervals(result, arms, counted, bootstrap)
+    result = _with_folds(result, arms)
     optimism = [selection_optimism(arm) for arm in arms] if selection else None
     called = cuts if level == "image" else matched.over_patients(cuts)
     matrices = {
@@ -89,7 +100,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     """
     files = comparison.files()
     write_files(files, folder)
-    for name in {"tests.csv", "selection.csv"} - set(files):
+    for name in {"tests.csv", "rate_tests.csv", "selection.csv"} - set(files):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -132,7 +143,8 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         for test in result.tests:
             pair = f"{names[test.a]}-{names[test.b]}"
             store.log_metric(run_id, f"auc_difference/{pair}", test.auc_difference)
-            store.log_metric(run_id, f"p/{pair}", test.p)
+            if np.isfinite(test.p):
+                store.log_metric(run_id, f"p/{pair}", test.p)
         for file, table in comparison.tables().items():
             store.log_text(run_id, table, file)
         log_json(store, run_id, content, "compare.json")
@@ -159,20 +171,10 @@ def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
     return named
 
 
-def _with_more_intervals(
-    result: ArmComparison, arms: Sequence[ScoredArm], counted: Scores, replicates: int
-) -> ArmComparison:
-    """The bootstrap's intervals, and the means over folds of those that are cross-validations."""
-    drawn = bootstrap_of(counted, replicates) if replicates else None
-    rows = tuple(
-        replace(
-            row,
-            auc_bootstrap_ci=drawn.interval(number).limits if drawn else None,
-            over_folds=_over_folds(arm),
-        )
-        for number, (row, arm) in enumerate(zip(result.arms, arms, strict=True))
-    )
-    return replace(result, arms=rows)
+def _with_folds(result: ArmComparison, arms: Sequence[ScoredArm]) -> ArmComparison:
+    """With the spread over folds of those that are cross-validations."""
+    rows = zip(result.arms, arms, strict=True)
+    return replace(result, arms=tuple(replace(row, over_folds=_over_folds(arm)) for row, arm in rows))
 
 
 def _youden(
@@ -202,16 +204,13 @@ def _best_cut(rows: pd.DataFrame, level: Level) -> float:
     return youden_of(scores.at(level)).value
 
 
-def _over_folds(arm: ScoredArm) -> dict[str, Estimate] | None:
-    """Mean and t interval over the folds of a cross-validation."""
+def _over_folds(arm: ScoredArm) -> dict[str, FoldSpread] | None:
+    """Of a cross-validation: each metric's spread over the folds."""
     if arm.run is None or not arm.run.is_cv:
         return None
     table = read_results(arm.run.id)
-    return {
-        str(name): Estimate(*table.loc[["mean", "ci_low", "ci_high"], name].tolist())
-        for name in table.columns
-        if table[name].notna().all()
-    }
+    folds = table[table.index.str.isdigit()]
+    return {str(name): fold_spread(values) for name, values in folds.items() if values.notna().all()}
 
 
 def _metric_names(names: Sequence[str]) -> dict[str, str]:

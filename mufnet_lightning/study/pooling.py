@@ -10,7 +10,7 @@ import pandas as pd
 from mufnet_lightning.evaluation.figures import roc_folds_figure
 from mufnet_lightning.evaluation.pooling import PooledPredictions, pool_predictions
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
-from mufnet_lightning.evaluation.statistics.intervals import mean_t
+from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.text import interval_text, markdown_table
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import (
@@ -27,7 +27,7 @@ PRINTED = tuple(
     f"test/{name}" for name in ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
 )
 FOLDS_RESULTS = "folds_results.csv"
-SUMMARY = {"mean": "fold_mean", "sd": "fold_sd", "ci_low": "fold_ci_low", "ci_high": "fold_ci_high"}
+SUMMARY = {"mean": "fold_mean", "sd": "fold_sd", "min": "fold_min", "max": "fold_max"}
 """The rows below the folds, and how their numbers are called as metrics."""
 
 
@@ -38,15 +38,15 @@ def fold_results(runs: Mapping[int, TrackedRun]) -> pd.DataFrame:
 
 
 def with_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of `fold_results` with rows mean, sd, ci_low and ci_high below (see `mean_t`).
+    """The table of `fold_results` with rows mean, sd, min and max below (see `fold_spread`).
 
     They are NaN for a metric that some fold does not define, and where there is a single fold.
     """
     below = pd.DataFrame(np.nan, pd.Index(list(SUMMARY), name="fold"), table.columns)
     for name, values in table.items():
         if not values.isna().any() and len(values) > 1:
-            mean = mean_t(values)
-            below[name] = [mean.value, float(values.std()), mean.low, mean.high]
+            spread = fold_spread(values)
+            below[name] = [spread.mean, spread.sd, spread.low, spread.high]
     return pd.concat([table, below])
 
 
@@ -89,7 +89,7 @@ def record_pooled(
 
 
 def read_results(run_id: str) -> pd.DataFrame:
-    """The results by fold, and below them mean, sd, ci_low, ci_high, of a finished parent run."""
+    """The results by fold, and below them mean, sd, min, max, of a finished parent run."""
     path = resolve_artifact(run_id, FOLDS_RESULTS)
     return pd.read_csv(path, dtype={"fold": str}).set_index("fold")
 
@@ -156,5 +156,5 @@ def _note(
         )
     shown = table[list(PRINTED)].rename(columns=lambda name: name.removeprefix("test/"))
     texts = shown.map("{:.3f}".format).reset_index()
-    explained = "`ci_low`, `ci_high`: mean ± t over the folds, as in the paper."
+    explained = "Below the folds how much they differ: that is no interval of the AUC."
     return "\n".join([*lines, "", markdown_table(texts), "", explained])

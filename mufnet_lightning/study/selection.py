@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.statistics.intervals import mean_t
+from mufnet_lightning.evaluation.statistics.intervals import finite, fold_spread
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.runs import finished_folds, mlflow_client
 
@@ -28,22 +28,21 @@ class SelectionGain:
         validation: at the epochs that validation selects.
         test: at those that the test set would.
         optimism: their difference.
-        ci: of it, mean ± t over the runs (95%); None for a single run.
+        sd: of it over the runs; NaN for a single run.
     """
 
     validation: float
     test: float
     optimism: float
-    ci: tuple[float, float] | None
+    sd: float
 
     def as_json(self) -> dict[str, object]:
         """By the attributes' names."""
-        ci = None if self.ci is None else list(self.ci)
         return {
             "validation": self.validation,
             "test": self.test,
             "optimism": self.optimism,
-            "ci": ci,
+            "sd": finite(self.sd),
         }
 
 
@@ -86,9 +85,9 @@ def selection_optimism(arm: ScoredArm) -> SelectionOptimism:
     for column, name in enumerate(METRICS):
         validation, test = pairs[:, 0, column], pairs[:, 1, column]
         gain = test - validation
-        ci = mean_t(gain, limits=(-1.0, 1.0)).limits if len(gain) > 1 else None
+        spread = fold_spread(gain)
         metrics[name] = SelectionGain(
-            float(validation.mean()), float(test.mean()), float(gain.mean()), ci
+            float(validation.mean()), float(test.mean()), spread.mean, spread.sd
         )
     return SelectionOptimism(arm.name, len(pairs), metrics)
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mufnet_lightning.evaluation.comparison import ArmComparison
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.predictions import MatchedScores
+from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.text import (
     interval_text,
     json_text,
@@ -24,7 +25,12 @@ from mufnet_lightning.study.selection import SelectionOptimism
 from mufnet_lightning.tracking.arms import ScoredArm
 
 OPTIMISM = "Optimism of selecting the epoch on the test set:"
+RATE_TESTS = "Paired tests of the rates, with the patient as the unit:"
 METHOD_NAMES = {"delong": "DeLong", "obuchowski": "Obuchowski, clustered by patient"}
+AUC_INTERVALS = {
+    "patient": "logit scale, drawn towards Newcombe's limits",
+    "image": "logit scale, jackknife over patients",
+}
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,7 @@ class Comparison:
     Attributes:
         arms: in the order of the result.
         matched: their scores, image by image.
-        result: of `compare_arms`; its arms have a bootstrap interval and means over folds where there
-            are any.
+        result: of `compare_arms`; its arms have their spread over folds where there are any.
         threshold: `0.5` or `youden`, as it was asked for.
         optimism: of selecting on the test set, for each arm, where it was asked for.
         figures: roc and confusion.
@@ -67,28 +72,56 @@ class Comparison:
             for name, rate in arm.rates.items():
                 title = name.upper() if name in ("ppv", "npv") else name.capitalize()
                 row[title] = interval_text(rate.value, rate.limits, undefined="n/a")
-            if arm.auc_bootstrap_ci:
-                row["AUC, bootstrap"] = f"({limits_text(arm.auc_bootstrap_ci)})"
             over = (arm.over_folds or {}).get(self._fold_metric())
             if over:
-                row["AUC, mean ± t over folds"] = interval_text(over.value, over.limits)
+                spread = f"{number_text(over.mean)} ± {number_text(over.sd, 'n/a')}"
+                row["AUC of the folds, mean ± SD (range)"] = (
+                    f"{spread} ({limits_text((over.low, over.high), ' to ')})"
+                )
             rows.append(row)
         return pd.DataFrame(rows).fillna("")
 
     def tests(self) -> pd.DataFrame:
-        """The paired tests: a row a pair; Holm's p where there are several."""
+        """The paired tests of the AUCs: a row a pair; Holm's p where there are several."""
         rows = []
         for test in self.result.tests:
+            tested = np.isfinite(test.p)
+            limits = test.auc_difference_ci if tested else None
             row = {
                 "a": test.a,
                 "b": test.b,
-                "AUC difference": interval_text(test.auc_difference, test.auc_difference_ci),
-                "z": number_text(test.z),
-                "p": p_text(test.p),
+                "AUC difference": interval_text(test.auc_difference, limits),
             }
+            if test.freedom is None:
+                row["z"] = number_text(test.z)
+            else:
+                row[f"t over folds ({test.freedom} df)"] = number_text(test.t)
+            row["p"] = p_text(test.p) if tested else "n/a"
             if len(self.result.tests) > 1:
-                row["p (Holm)"] = p_text(test.p_holm)
+                row["p (Holm)"] = p_text(test.p_holm) if tested else "n/a"
+            row[f"power for {test.effect:g}"] = _share_text(test.power)
+            if test.noninferior is not None:
+                shown = "shown" if test.noninferior else "not shown"
+                row[f"a not worse by {self.result.margin:g}"] = shown if tested else "n/a"
             rows.append(row)
+        return pd.DataFrame(rows).fillna("")
+
+    def rate_tests(self) -> pd.DataFrame:
+        """The paired tests of the rates: a row a pair and rate; empty where none was made."""
+        rows = []
+        for test in self.result.tests:
+            for name, rate in test.rates.items():
+                row = {
+                    "a": test.a,
+                    "b": test.b,
+                    "rate": name,
+                    "difference": number_text(rate.difference, "n/a"),
+                    "patients better / worse": f"{rate.better} / {rate.worse}",
+                    "p": p_text(rate.p),
+                }
+                if len(self.result.tests) > 1:
+                    row["p (Holm)"] = p_text(test.rates_p_holm[name])
+                rows.append(row)
         return pd.DataFrame(rows)
 
     def caption(self) -> str:
@@ -96,10 +129,12 @@ class Comparison:
         result = self.result
         first = result.arms[0]
         threshold = "0.5" if self.threshold == "0.5" else "Youden's on validation scores"
-        clustered = ", with the patients' design effect" if result.level == "image" else ""
+        plain = result.intervals == "plain"
+        auc = "pROC's plain interval" if plain else AUC_INTERVALS[result.level]
+        rates = "jackknife over patients" if result.level == "image" else "Wilson"
         return (
             f"{first.patients} patients, {first.images} images; numbers over "
-            f"{result.level}s; AUC: {METHOD_NAMES[result.method]}; rates: Wilson{clustered}; "
+            f"{result.level}s; AUC: {METHOD_NAMES[result.method]}, {auc}; rates: {rates}; "
             f"{result.confidence:.0%} intervals; threshold: {threshold}."
         )
 
@@ -121,7 +156,7 @@ class Comparison:
                 "runs": arm.runs,
                 "selected on validation": number_text(gain.validation),
                 "selected on test": number_text(gain.test),
-                "optimism": interval_text(gain.optimism, gain.ci),
+                "optimism, mean ± SD": f"{gain.optimism:.3f} ± {number_text(gain.sd, 'n/a')}",
             }
             for arm in self.optimism
             for metric, gain in arm.metrics.items()
@@ -133,6 +168,9 @@ class Comparison:
         blocks = [self.caption(), self.table().to_string(index=False)]
         if self.result.tests:
             blocks.append(self.tests().to_string(index=False))
+        rate_tests = self.rate_tests()
+        if not rate_tests.empty:
+            blocks += [RATE_TESTS, rate_tests.to_string(index=False)]
         selection = self.selection()
         if selection is not None:
             blocks += [OPTIMISM, selection.to_string(index=False)]
@@ -144,6 +182,9 @@ class Comparison:
         tables = {"compare.csv": self.table().to_csv(index=False), "table2.tex": self._latex()}
         if self.result.tests:
             tables["tests.csv"] = self.tests().to_csv(index=False)
+        rate_tests = self.rate_tests()
+        if not rate_tests.empty:
+            tables["rate_tests.csv"] = rate_tests.to_csv(index=False)
         selection = self.selection()
         if selection is not None:
             tables["selection.csv"] = selection.to_csv(index=False)
@@ -162,6 +203,8 @@ class Comparison:
         tables = [(self.table(), self.caption(), f"tab:arms-{level}")]
         if self.result.tests:
             tables.append((self.tests(), "Paired differences of AUC.", f"tab:tests-{level}"))
+        if not self.rate_tests().empty:
+            tables.append((self.rate_tests(), "Paired differences of the rates.", f"tab:rates-{level}"))
         texts = [
             table.to_latex(index=False, escape=True, caption=caption.replace("%", "\\%"), label=label)
             for table, caption, label in tables
@@ -189,6 +232,8 @@ class Comparison:
         lines = [opening + self.caption(), "", markdown_table(self.table())]
         if self.result.tests:
             lines += ["", markdown_table(self.tests())]
+        if not self.rate_tests().empty:
+            lines += ["", RATE_TESTS, "", markdown_table(self.rate_tests())]
         selection = self.selection()
         if selection is not None:
             lines += [
@@ -205,3 +250,7 @@ class Comparison:
                 where = f"[{arm.run.name}]({link})"
             lines.append(f"- {arm.name}: {where}")
         return "\n".join(lines)
+
+
+def _share_text(share: float) -> str:
+    return "n/a" if np.isnan(share) else f"{share:.0%}"

@@ -10,7 +10,7 @@ import pytest
 
 from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.statistics import checks, scores
-from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
+from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski, wald_interval
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.intervals import wilson
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
@@ -33,7 +33,7 @@ def scored() -> Scores:
 
 def test_the_keys_are_those_of_the_contract(scored: Scores) -> None:
     content: dict[str, Any] = json.loads(json.dumps(compare_arms(scored).as_json(), allow_nan=False))
-    assert list(content) == ["arms", "tests", "level", "method", "confidence"]
+    assert list(content) == ["arms", "tests", "level", "method", "confidence", "intervals"]
     head = ["name", "images", "patients", "auc", "auc_ci", "auc_variance"]
     for arm, name in zip(content["arms"], ARMS, strict=True):
         assert list(arm) == [*head, *RATES, "threshold", "notes"]
@@ -152,3 +152,38 @@ def _module(name: str) -> Any:
     from importlib import import_module
 
     return import_module(f"mufnet_lightning.evaluation.statistics.{name}")
+
+
+def test_each_two_arms_have_tests_of_the_rates_power_and_non_inferiority(scored: Scores) -> None:
+    result = compare_arms(scored, "patient", margin=0.4)
+    for test in result.tests:
+        assert set(test.rates) == {"accuracy", "sensitivity", "specificity"}
+        assert all(test.rates_p_holm[name] >= rate.p for name, rate in test.rates.items())
+        assert 0 < test.power < 1
+        assert test.noninferior == (test.auc_difference_ci[0] > -0.4)
+    assert compare_arms(scored).tests[0].noninferior is None
+    with pytest.raises(EvaluationError, match="margin of"):
+        compare_arms(scored, margin=0.7)
+
+
+def test_arms_pooled_out_of_folds_are_tested_over_folds_and_say_so(scored: Scores) -> None:
+    folds = np.array([int(patient) % 5 for patient in scored.patients])
+    pooled = Scores(
+        scored.names, scored.labels, scored.scores, scored.patients, folds=np.stack([folds] * 3)
+    )
+    for level in ("image", "patient"):
+        result, plain = compare_arms(pooled, level), compare_arms(scored, level)  # type: ignore[arg-type]
+        for arm, before in zip(result.arms, plain.arms, strict=True):
+            assert arm.auc_ci[0] < before.auc_ci[0] <= before.auc_ci[1] < arm.auc_ci[1]
+            assert any("Pooled out of folds" in note for note in arm.notes)
+        test: dict[str, Any] = json.loads(json.dumps(result.as_json(), allow_nan=False))["tests"][0]
+        assert (test["z"], test["freedom"], test["rates"]) == (None, 4, {})
+        assert 0 < test["p"] <= 1
+
+
+def test_the_plain_interval_is_procs(scored: Scores) -> None:
+    result = compare_arms(scored, "patient", intervals="plain")
+    estimate = delong(scored.at("patient").labels, scored.at("patient").scores)
+    assert result.arms[1].auc_ci == wald_interval(estimate, 1)
+    test = compare_aucs(estimate, 0, 1)
+    assert result.tests[0].auc_difference_ci == (test.low, test.high)

@@ -92,7 +92,7 @@ def test_the_legend_has_the_intervals(figures: dict[str, Figure]) -> None:
         return [text.get_text() for text in box.get_texts()]
 
     assert legend("roc")[0] == "B-mode: AUC 0.800 (0.700, 0.900)"
-    assert legend("folds")[-1].startswith("mean: AUC 0.")
+    assert legend("folds")[-1].startswith("mean AUC 0.")
 
 
 def test_no_window_is_opened(figures: dict[str, Figure]) -> None:

@@ -70,20 +70,29 @@ class PairedTest:
     Attributes:
         auc_difference: auc[a] − auc[b].
         covariance: of the two AUCs.
-        z: auc_difference over its standard error; 0 where the variance is infinite, ±infinity where
-            it is 0 and the AUCs differ.
-        p: two-sided, from the normal distribution.
-        low, high: Wald interval of the difference, within −1 and 1.
+        statistic: auc_difference over its standard error; 0 where the variance is infinite,
+            ±infinity where it is 0 and the AUCs differ, NaN where no test can be made.
+        p: two-sided; of the normal distribution, or of Student's with `freedom`.
+        low, high: interval of the difference, within −1 and 1.
         note: what is degenerate, if anything.
+        freedom: degrees of freedom of a t over folds; None for a z.
+        error: the standard error that the statistic is in units of; NaN where no test can be made.
     """
 
     auc_difference: float
     covariance: float
-    z: float
+    statistic: float
     p: float
     low: float
     high: float
     note: str
+    freedom: int | None = None
+    error: float = float("nan")
+
+    @property
+    def z(self) -> float:
+        """The statistic, where it is a z; else NaN."""
+        return self.statistic if self.freedom is None else float("nan")
 
 
 def auc_estimate(scores: Scores, method: Method) -> AucEstimate:
@@ -236,7 +245,14 @@ def compare_aucs(estimate: AucEstimate, a: int, b: int, level: float = 0.95) -> 
         low, high = max(-1.0, difference - half), min(1.0, difference + half)
     p = float(2 * ndtr(-abs(z)))
     return PairedTest(
-        difference, float(estimate.covariance[a, b]), float(z), p, float(low), float(high), note
+        difference,
+        float(estimate.covariance[a, b]),
+        float(z),
+        p,
+        float(low),
+        float(high),
+        note,
+        error=float(np.sqrt(variance)),
     )
 
 

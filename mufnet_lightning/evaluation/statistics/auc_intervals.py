@@ -96,10 +96,16 @@ def auc_limits(
 
         return wald_interval(estimate or auc_estimate(scores, method), arm, level)
     inflation = OUT_OF_FOLD if scores.is_out_of_fold(arm) else 1.0
-    spread = _spread(scores.labels, scores.scores[arm], scores, method, inflation)
-    if spread is None:
+    positive = scores.labels
+    aucs, placed = placements(positive, scores.scores[[arm]])
+    if method == "obuchowski" and len(scores.patient_names) < len(positive):
+        spread = _jackknife(positive, placed[0], float(aucs[0]), scores, inflation)
+        return (0.0, 1.0) if spread is None else spread.limits(level)
+    high, low = int(positive.sum()), int((~positive).sum())
+    if min(high, low) < 2:
         return 0.0, 1.0
-    return spread.limits(level)
+    variance = placed[0, positive].var(ddof=1) / high + placed[0, ~positive].var(ddof=1) / low
+    return independent_limits(float(aucs[0]), inflation * variance, high, low, level)
 
 
 def newcombe_interval(auc: float, high: int, low: int, level: float = 0.95) -> tuple[float, float]:
@@ -123,6 +129,24 @@ def newcombe_interval(auc: float, high: int, low: int, level: float = 0.95) -> t
     below = 0.0 if auc <= tiny else float(brentq(off, 0.0, min(auc, 1 - tiny), xtol=1e-12))
     above = 1.0 if auc >= 1 - tiny else float(brentq(off, max(auc, tiny), 1.0, xtol=1e-12))
     return below, above
+
+
+def independent_limits(
+    auc: float, variance: float, high: int, low: int, level: float = 0.95
+) -> tuple[float, float]:
+    """`auc_interval` of independent scores, from their AUC and DeLong's variance of it.
+
+    Args:
+        auc: from 0 to 1.
+        variance: of it; 0 where the sample shows none.
+        high, low: how many scores of each class, two at least.
+        level: coverage, between 0 and 1.
+    """
+    auc = float(auc)
+    certain = auc in (0, 1) or variance <= 0
+    centre = 0.0 if certain else float(logit(auc))
+    inner = 0.0 if certain else float(variance / (auc * (1 - auc)) ** 2)
+    return _Spread(auc, centre, inner, np.inf, high, low, True).limits(level)
 
 
 @dataclass(frozen=True)
@@ -160,24 +184,6 @@ class _Spread:
         weight = 1 / (1 + wrong)
         low, high = expit((1 - weight) * own + weight * logit(np.clip(newcombe, 1e-12, 1 - 1e-12)))
         return float(low), float(high)
-
-
-def _spread(
-    positive: Flags, values: Floats, scores: Scores, method: Method, inflation: float
-) -> _Spread | None:
-    """None where a class has a single patient."""
-    aucs, placed = placements(positive, values[None])
-    auc, place = float(aucs[0]), placed[0]
-    alone = method == "delong" or len(scores.patient_names) == len(positive)
-    if alone:
-        high, low = int(positive.sum()), int((~positive).sum())
-        if min(high, low) < 2:
-            return None
-        variance = place[positive].var(ddof=1) / high + place[~positive].var(ddof=1) / low
-        inner = 0.0 if auc in (0, 1) else inflation * variance / (auc * (1 - auc)) ** 2
-        centre = float(logit(auc)) if inner else 0.0
-        return _Spread(auc, centre, float(inner), np.inf, high, low, True)
-    return _jackknife(positive, place, auc, scores, inflation)
 
 
 def _jackknife(

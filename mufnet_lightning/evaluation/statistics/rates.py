@@ -24,7 +24,7 @@ from mufnet_lightning.evaluation.statistics.checks import (
     one_label_each,
     require_both_classes,
 )
-from mufnet_lightning.evaluation.statistics.intervals import Estimate, wilson, wilson_clustered
+from mufnet_lightning.evaluation.statistics.intervals import Estimate, clustered_proportion, wilson
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.vocabulary import THRESHOLD
 
@@ -123,9 +123,8 @@ def rate_intervals(
 
     Args:
         labels, scores: (N,).
-        patients: (N,), the patient of each image. With them Wilson's interval takes the design
-            effect of the patients into account (`wilson_clustered`); without, or with one image a
-            patient, it is Wilson's own.
+        patients: (N,), the patient of each image. With them the interval is one over patients
+            (`clustered_proportion`); without, or with one image a patient, it is Wilson's.
         threshold: one, or (N,) one for each; a score above it calls the image high.
         level: coverage of the intervals, between 0 and 1.
 
@@ -159,7 +158,7 @@ def _rate_intervals(positive: Flags, called: Flags, codes: Codes, level: float) 
         if within.any():
             trials = np.bincount(codes[within])
             successes = np.bincount(codes[within], weights=hit[within])
-            intervals[name] = wilson_clustered(successes, trials, level)
+            intervals[name] = clustered_proportion(successes, trials, level)
         else:
             intervals[name] = wilson(0, 0, level)
     return intervals

@@ -1,0 +1,178 @@
+"""What a comparison of a given size can find out: simulated, since formulas mislead at few patients.
+
+Scores are normal within each class, with the AUC that is asked for; two arms' scores are correlated.
+Each simulated study is judged by the test and the intervals that `mufnet compare` prints over patients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import ndtr, ndtri, stdtrit
+from scipy.stats import rankdata
+
+from mufnet_lightning.evaluation.statistics.auc import PairedTest
+from mufnet_lightning.evaluation.statistics.auc_intervals import independent_limits
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
+from mufnet_lightning.evaluation.statistics.scores import Scores
+
+SIGNIFICANT = 0.05
+MOST_PAIRS = 30_000
+"""High times low patients up to which a printed test's power is simulated; above, the normal
+approximation is as good."""
+
+
+@dataclass(frozen=True)
+class PlannedSize:
+    """What studies of one size would show.
+
+    Attributes:
+        high, low: patients of each class.
+        widths: mean width of the 95% interval of each arm's AUC; none for a power alone.
+        power: share of studies whose paired test of the AUCs is below 0.05; NaN for one arm.
+        repeats: simulated studies.
+    """
+
+    high: int
+    low: int
+    widths: tuple[float, ...]
+    power: float
+    repeats: int
+
+    def as_json(self) -> dict[str, object]:
+        """By the attributes' names."""
+        power = None if np.isnan(self.power) else self.power
+        return {
+            "high": self.high,
+            "low": self.low,
+            "widths": [*self.widths],
+            "power": power,
+            "repeats": self.repeats,
+        }
+
+
+def planned_size(
+    high: int,
+    low: int,
+    aucs: tuple[float, ...],
+    correlation: float = 0.5,
+    repeats: int = 2000,
+    seed: int = 0,
+    widths: bool = True,
+) -> PlannedSize:
+    """Simulate studies of one or two arms over patients.
+
+    >>> planned_size(5, 15, (0.838, 0.909), repeats=500, widths=False).power < 0.1
+    True
+
+    Args:
+        high, low: patients of each class, two at least.
+        aucs: of one arm or of two, each between 0 and 1.
+        correlation: of the two arms' scores within a class, from 0 to below 1.
+        repeats: simulated studies.
+        seed: the same seed gives the same studies.
+        widths: whether the intervals' widths are wanted.
+
+    Raises:
+        EvaluationError: a number that cannot be.
+    """
+    _check(high, low, aucs, correlation)
+    rng = np.random.default_rng([seed, high, low])
+    root = np.linalg.cholesky([[1.0, correlation], [correlation, 1.0]])[: len(aucs), : len(aucs)]
+    shift = np.sqrt(2) * ndtri(np.array(aucs))
+    found, width, done = 0, np.zeros(len(aucs)), 0
+    chunk = max(1, 4_000_000 // (high * low))
+    while done < repeats:
+        count = min(chunk, repeats - done)
+        drawn = root @ rng.standard_normal((count, len(aucs), high + low))
+        drawn[:, :, :high] += shift[:, None]
+        values, placed_high, placed_low = _placed(drawn[:, :, :high], drawn[:, :, high:])
+        spread = placed_high.var(axis=2, ddof=1) / high + placed_low.var(axis=2, ddof=1) / low
+        if widths:
+            for auc, variance in zip(values, spread, strict=True):
+                limits = [
+                    independent_limits(*one, high, low) for one in zip(auc, variance, strict=True)
+                ]
+                width += [upper - lower for lower, upper in limits]
+        if len(aucs) == 2:
+            error = np.sqrt(
+                np.diff(placed_high, axis=1)[:, 0].var(axis=1, ddof=1) / high
+                + np.diff(placed_low, axis=1)[:, 0].var(axis=1, ddof=1) / low
+            )
+            difference = values[:, 0] - values[:, 1]
+            found += int((np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error).sum())
+        done += count
+    power = found / repeats if len(aucs) == 2 else float("nan")
+    mean = tuple(float(value) for value in width / repeats) if widths else ()
+    return PlannedSize(high, low, mean, power, repeats)
+
+
+def power_of(scores: Scores, pair: tuple[int, int], test: PairedTest, effect: float) -> float:
+    """The chance that a test like the one done finds a true difference of `effect` in AUC.
+
+    It does not depend on the difference that was seen. Over patients it is simulated, at the number of
+    patients, the mean of both AUCs and the correlation of both arms' scores; over images, over folds
+    and at many patients it is approximated from the standard error. NaN where no test was made.
+
+    Args:
+        scores: that were tested.
+        pair: which of the arms.
+        test: of them.
+        effect: a difference of AUCs above 0 and below 0.5.
+    """
+    if not 0 < effect < 0.5:
+        raise EvaluationError(f"a difference of {effect} is asked for, expected one from 0 to 0.5.")
+    if np.isnan(test.p):
+        return float("nan")
+    high = int(scores.labels.sum())
+    low = len(scores.labels) - high
+    over_patients = len(scores.patient_names) == len(scores.labels)
+    if over_patients and test.freedom is None and min(high, low) > 1 and high * low <= MOST_PAIRS:
+        middle = float(np.clip(_mean_auc(scores, pair), 0.5 + effect / 2, 0.995 - effect / 2))
+        aucs = (middle + effect / 2, middle - effect / 2)
+        size = planned_size(high, low, aucs, _correlation(scores, pair), 1000, widths=False)
+        return size.power
+    error = test.error
+    if not 0 < error < np.inf:
+        return float("nan")
+    tail = 1 - SIGNIFICANT / 2
+    reach = ndtri(tail) if test.freedom is None else stdtrit(test.freedom, tail)
+    return float(ndtr(effect / error - reach) + ndtr(-effect / error - reach))
+
+
+def _placed(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats]:
+    """AUCs (R, K) and placements (R, K, high), (R, K, low), of scores without ties."""
+    above = high[:, :, :, None] > low[:, :, None, :]
+    return above.mean(axis=(2, 3)), above.mean(axis=3), above.mean(axis=2)
+
+
+def _mean_auc(scores: Scores, pair: tuple[int, int]) -> float:
+    high, low = (scores.scores[:, chosen] for chosen in (scores.labels, ~scores.labels))
+    above = high[list(pair), :, None] - low[list(pair), None, :]
+    return float((np.sign(above) / 2 + 0.5).mean())
+
+
+def _correlation(scores: Scores, pair: tuple[int, int]) -> float:
+    """Of both arms' normal scores within a class, mean of the classes; from 0 to 0.98."""
+    values = []
+    for chosen in (scores.labels, ~scores.labels):
+        count = int(chosen.sum())
+        normal = [ndtri(rankdata(scores.scores[arm, chosen]) / (count + 1)) for arm in pair]
+        if count > 2 and all(one.std() > 0 for one in normal):
+            values.append((float(np.corrcoef(*normal)[0, 1]), count))
+    if not values:
+        return 0.5
+    mean = np.average([value for value, _ in values], weights=[count for _, count in values])
+    return float(np.clip(mean, 0, 0.98))
+
+
+def _check(high: int, low: int, aucs: tuple[float, ...], correlation: float) -> None:
+    if min(high, low) < 2:
+        raise EvaluationError(
+            f"{high} high and {low} low patients: expected two or more of each class."
+        )
+    if len(aucs) not in (1, 2) or not all(0 < auc < 1 for auc in aucs):
+        raise EvaluationError("one AUC or two are expected, each between 0 and 1.")
+    if not 0 <= correlation < 1:
+        raise EvaluationError(f"a correlation of {correlation} is asked for, expected 0 to below 1.")

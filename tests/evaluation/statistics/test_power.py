@@ -1,0 +1,70 @@
+"""Planned sizes: what a study can find out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import ndtr, ndtri
+
+from mufnet_lightning.evaluation.statistics.auc import auc_estimate, compare_aucs
+from mufnet_lightning.evaluation.statistics.auc_intervals import auc_interval
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.power import planned_size, power_of
+from mufnet_lightning.evaluation.statistics.scores import Scores
+
+
+def test_the_papers_question_cannot_be_answered_by_its_test_cohort() -> None:
+    assert planned_size(5, 15, (0.838, 0.909), repeats=2000, widths=False).power < 0.07
+    assert planned_size(104, 296, (0.838, 0.909), repeats=500, widths=False).power > 0.85
+
+
+def test_many_patients_have_the_normal_formulas_power() -> None:
+    high, low, aucs = 200, 300, (0.8, 0.75)
+    rng = np.random.default_rng(1)
+    labels = np.arange(high + low) < high
+    errors = []
+    for _ in range(20):
+        shared = rng.normal(size=500)
+        arms = [
+            labels * np.sqrt(2) * ndtri(auc) + np.sqrt(0.5) * (shared + rng.normal(size=500))
+            for auc in aucs
+        ]
+        errors.append(compare_aucs(auc_estimate(Scores.of(labels, arms), "delong"), 0, 1).error)
+    expected = ndtr(0.05 / np.mean(errors) - 1.96)
+    assert planned_size(high, low, aucs, repeats=600, widths=False).power == pytest.approx(
+        expected, abs=0.06
+    )
+
+
+def test_widths_are_those_of_the_printed_interval() -> None:
+    plan = planned_size(5, 15, (0.85,), repeats=300)
+    rng = np.random.default_rng(9)
+    labels = np.arange(20) < 5
+    widths = []
+    for _ in range(300):
+        low, high = auc_interval(labels, labels * np.sqrt(2) * ndtri(0.85) + rng.normal(size=20))
+        widths.append(high - low)
+    assert plan.widths[0] == pytest.approx(np.mean(widths), abs=0.03)
+    assert np.isnan(plan.power)
+
+
+def test_power_grows_with_the_effect_and_not_with_what_was_seen() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.arange(100) < 26
+    arms = labels + rng.normal(size=(2, 100))
+    scores = Scores.of(labels, arms)
+    test = compare_aucs(auc_estimate(scores, "delong"), 0, 1)
+    small, large = (power_of(scores, (0, 1), test, effect) for effect in (0.05, 0.2))
+    assert small < 0.3 < large
+    clustered = Scores.of(labels, arms, np.arange(100) // 2)
+    image = compare_aucs(auc_estimate(clustered, "obuchowski"), 0, 1)
+    assert 0 < power_of(clustered, (0, 1), image, 0.05) < power_of(clustered, (0, 1), image, 0.2) < 1
+
+
+def test_what_cannot_be_is_refused() -> None:
+    with pytest.raises(EvaluationError, match="two or more of each class"):
+        planned_size(1, 20, (0.8,))
+    with pytest.raises(EvaluationError, match="between 0 and 1"):
+        planned_size(5, 20, (0.8, 1.2))
+    with pytest.raises(EvaluationError, match="correlation"):
+        planned_size(5, 20, (0.8, 0.7), 1.0)
