@@ -49,7 +49,7 @@ def compare_arms(
     >>> [(arm.name, round(arm.auc, 3), arm.rates["sensitivity"].value) for arm in result.arms]
     [('fused', 0.778, 0.6666666666666666), ('ceus', 0.667, 0.6666666666666666)]
     >>> result.method, round(result.tests[0].p, 3)
-    ('obuchowski', 0.289)
+    ('obuchowski', 0.445)
 
     Args:
         scores: of the arms.
@@ -154,7 +154,6 @@ def _tests(
             test.p,
             float(adjusted[number]),
             (test.note,) if test.note else (),
-            test.statistic if test.freedom is not None else float("nan"),
             test.freedom,
             power_of(scores, (a, b), test, effect),
             effect,

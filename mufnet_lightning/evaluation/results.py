@@ -67,9 +67,9 @@ class PairResult:
         auc_difference_ci: its interval, see `auc_difference`.
         covariance: of the two AUCs; infinite where it cannot be estimated.
         z, p: of the test of equal AUCs; NaN where none can be made.
+        freedom: degrees of freedom of Student's distribution that p is from; None for the normal.
         p_holm: Holm's, over all pairs.
         notes: what is degenerate, and why.
-        t, freedom: in place of z where both arms were scored out of folds; else NaN and None.
         power: the chance that such a test finds a true difference of `effect`; NaN where it cannot be
             told.
         effect: a difference of AUCs.
@@ -89,8 +89,7 @@ class PairResult:
     p: float
     p_holm: float
     notes: tuple[str, ...]
-    t: float
-    freedom: int | None
+    freedom: float | None
     power: float
     effect: float
     rates: Mapping[str, RateDifference]
@@ -123,7 +122,7 @@ class PairResult:
             "notes": list(self.notes),
         }
         if self.freedom is not None:
-            entry |= {"t": finite(self.t), "freedom": self.freedom}
+            entry["freedom"] = self.freedom
         if self.noninferior is not None:
             entry["noninferior"] = self.noninferior
         return entry

@@ -92,10 +92,9 @@ class Comparison:
                 "b": test.b,
                 "AUC difference": interval_text(test.auc_difference, limits),
             }
-            if test.freedom is None:
-                row["z"] = number_text(test.z)
-            else:
-                row[f"t over folds ({test.freedom} df)"] = number_text(test.t)
+            row["z"] = number_text(test.z, "n/a")
+            if test.freedom is not None:
+                row["df"] = f"{test.freedom:.1f}"
             row["p"] = p_text(test.p) if tested else "n/a"
             if len(self.result.tests) > 1:
                 row["p (Holm)"] = p_text(test.p_holm) if tested else "n/a"

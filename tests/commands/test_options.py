@@ -108,12 +108,10 @@ def test_the_words_of_version_0_1_still_work() -> None:
     words = "x --patients 9 --high-share 0.5 --clip-length 6 --auc-bmode 0.7 --format mp4 --seed 3"
     phantom = parse(Phantom, "phantom", words.split())
     assert (phantom.high_share, phantom.clip_length, phantom.format, phantom.seed) == (0.5, 6, "mp4", 3)
-    words = (
-        "a B=b --level patient --method delong --threshold 0.5 --bootstrap 9 --selection --no-record"
-    )
+    words = "a B=b --level patient --method delong --threshold 0.5 --selection --no-record"
     compare = parse(Compare, "compare", words.split())
     assert compare.arms == ("a", "B=b")
-    assert (compare.level, compare.threshold, compare.bootstrap) == ("patient", "0.5", 9)
+    assert (compare.level, compare.threshold) == ("patient", "0.5")
     assert (compare.selection, compare.no_record) == (True, True)
     words = "--run r --patient 1 --patient 2 --all --layer blocks.3 --target high --steps 5 --draws 0"
     explain = parse(Explain, "explain", words.split())

@@ -156,7 +156,7 @@ def test_a_patient_with_two_labels_is_refused(
         (["bmode.csv", "ceus.csv", "--threshold=youden"], "has no scores of the val part"),
         (["bmode.csv", "ceus.csv", "--selection"], "--selection needs runs, and bmode.csv is a file"),
         (["bmode.csv", ".=ceus.csv"], "an arm's name needs a letter or a digit"),
-        (["bmode.csv", "ceus.csv", "--bootstrap=-1"], "--bootstrap is -1, expected 0 or more"),
+        (["bmode.csv", "ceus.csv", "--margin=0.6"], "--margin is 0.6, expected a number above 0"),
         (["bmode.csv", "ceus.csv", "--out=bmode.csv"], "--out bmode.csv cannot be written"),
     ],
 )
@@ -173,7 +173,7 @@ def test_out_has_tables_and_figures_that_open(
     assert main(["compare", *FILES, "--out=out", "--no-record"]) == 0
     printed = capsys.readouterr().out
     out = Path("out")
-    tables = {"compare.csv", "tests.csv", "compare.json", "table2.tex"}
+    tables = {"compare.csv", "tests.csv", "rate_tests.csv", "compare.json", "table2.tex"}
     figures = {f"{name}.{form}" for name in ("roc", "confusion") for form in ("png", "pdf")}
     assert {path.name for path in out.iterdir()} == tables | figures
     table = pd.read_csv(out / "compare.csv")
@@ -280,12 +280,17 @@ def test_youdens_threshold_is_each_folds_own_where_folds_score_their_own_patient
     assert result(capsys, *FILES, "--threshold=youden", "--level=patient")["arms"][0]["patients"] == 40
 
 
-def test_bootstrap_intervals_are_near_the_analytic_ones(
+def test_non_inferiority_and_power_are_printed_beside_the_test(
     arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    printed = result(capsys, *FILES, "--bootstrap=500")
-    for row in printed["arms"]:
-        assert row["auc_bootstrap_ci"] == pytest.approx(row["auc_ci"], abs=0.03)
+    assert main(["compare", *FILES, "--margin=0.3", "--effect=0.1", "--no-record"]) == 0
+    printed = capsys.readouterr().out
+    assert "a not worse by 0.3" in printed
+    assert "power for 0.1" in printed
+    assert "patients better / worse" in printed
+    test = result(capsys, *FILES, "--margin=0.3", "--effect=0.1")["tests"][0]
+    assert test["noninferior"] == (test["auc_difference_ci"][0] > -0.3)
+    assert test["power"]["auc_difference"] == 0.1
 
 
 def test_a_comparison_is_recorded_once(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.statistics.intervals import mean_t
 from mufnet_lightning.study.selection import SelectionGain, selection_optimism
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.runs import TrackedRun, find_run, mlflow_client, open_study
@@ -48,15 +48,16 @@ def test_one_run_is_taken_at_the_first_best_epoch_of_either_choice() -> None:
     optimism = selection_optimism(arm_of(leave_run(CURVES)))
     assert (optimism.name, optimism.runs) == ("fused", 1)
     accuracy, auc = optimism.metrics["accuracy"], optimism.metrics["auc"]
-    assert (accuracy.validation, accuracy.test, accuracy.ci) == (0.6, 0.9, None)
+    assert (accuracy.validation, accuracy.test) == (0.6, 0.9)
+    assert np.isnan(accuracy.sd)
     assert (auc.validation, auc.test) == (0.65, 0.75)
     assert optimism.metrics["patient_auc"].optimism == pytest.approx(-0.1)
     assert list(optimism.as_json()) == ["name", "runs", "metrics"]
-    assert SelectionGain(0.5, 0.75, 0.25, (0.0, 0.5)).as_json() == {
+    assert SelectionGain(0.5, 0.75, 0.25, 0.1).as_json() == {
         "validation": 0.5,
         "test": 0.75,
         "optimism": 0.25,
-        "ci": [0.0, 0.5],
+        "sd": 0.1,
     }
 
 
@@ -69,16 +70,15 @@ def test_the_metric_that_chose_the_epoch_chooses_it_here() -> None:
 
 
 @pytest.mark.usefixtures("work")
-def test_of_a_cross_validation_it_is_the_mean_over_folds_with_its_interval() -> None:
+def test_of_a_cross_validation_it_is_the_mean_over_folds_with_its_spread() -> None:
     parent = mlflow_client().create_run(open_study("demo"), tags={"verb": "cv"}).info.run_id
     leave_run(CURVES, parent, 0)
     leave_run({**CURVES, "test_watched/accuracy": [0.5, 0.6, 0.7, 0.7]}, parent, 1)
     optimism = selection_optimism(arm_of(find_run(parent)))
     accuracy = optimism.metrics["accuracy"]
-    expected = mean_t([0.3, 0.1], limits=(-1.0, 1.0))
     assert optimism.runs == 2
-    assert accuracy.optimism == pytest.approx(expected.value)
-    assert accuracy.ci == pytest.approx(expected.limits)
+    assert accuracy.optimism == pytest.approx(0.2)
+    assert accuracy.sd == pytest.approx(np.std([0.3, 0.1], ddof=1))
 
 
 @pytest.mark.usefixtures("work")

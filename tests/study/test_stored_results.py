@@ -1,4 +1,4 @@
-"""What the code before the typed results printed is printed still (kept in `reference`)."""
+"""The point estimates of the code before the typed results are printed still (kept in `reference`)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ REFERENCE = Path(__file__).parent / "reference"
 ARMS = [str(REFERENCE / f"{name}.csv") for name in ("bmode", "ceus", "fused")]
 
 
+ANEW = ("ci", "ci_low", "ci_high", "notes", "z", "_p", "p_holm")
+"""What ends so was put right since: intervals, and the tests over images."""
+
+
 def assert_same(ours: object, stored: object) -> None:
-    """Equal throughout; numbers to what another processor may round otherwise."""
+    """All that was there, but what is `ANEW`; numbers to what another processor may round otherwise."""
     if isinstance(stored, dict):
         assert isinstance(ours, dict)
-        assert list(ours) == list(stored)
         for key, value in stored.items():
-            assert_same(ours[key], value)
+            if key != "p" and not str(key).endswith(ANEW):
+                assert_same(ours[key], value)
     elif isinstance(stored, list):
         assert isinstance(ours, list)
         assert len(ours) == len(stored)
@@ -43,7 +47,7 @@ def assert_same(ours: object, stored: object) -> None:
             "compare_patients",
             [
                 *("compare", *ARMS, "--no-record"),
-                *("--level=patient", "--threshold=youden", "--bootstrap=100"),
+                *("--level=patient", "--threshold=youden"),
             ],
         ),
         ("characteristics", ["characteristics", str(REFERENCE / "patients.csv"), "--by=grade"]),

@@ -70,29 +70,24 @@ class PairedTest:
     Attributes:
         auc_difference: auc[a] − auc[b].
         covariance: of the two AUCs.
-        statistic: auc_difference over its standard error; 0 where the variance is infinite,
+        z: auc_difference over its standard error; 0 where the variance is infinite,
             ±infinity where it is 0 and the AUCs differ, NaN where no test can be made.
-        p: two-sided; of the normal distribution, or of Student's with `freedom`.
+        p: two-sided; of the normal distribution, or of Student's where there is a `freedom`.
         low, high: interval of the difference, within −1 and 1.
         note: what is degenerate, if anything.
-        freedom: degrees of freedom of a t over folds; None for a z.
-        error: the standard error that the statistic is in units of; NaN where no test can be made.
+        freedom: degrees of freedom of Student's distribution; None for the normal.
+        error: the standard error; NaN where no test can be made.
     """
 
     auc_difference: float
     covariance: float
-    statistic: float
+    z: float
     p: float
     low: float
     high: float
     note: str
-    freedom: int | None = None
+    freedom: float | None = None
     error: float = float("nan")
-
-    @property
-    def z(self) -> float:
-        """The statistic, where it is a z; else NaN."""
-        return self.statistic if self.freedom is None else float("nan")
 
 
 def auc_estimate(scores: Scores, method: Method) -> AucEstimate:

@@ -1,11 +1,13 @@
 """The difference of two arms' AUCs: its test, and an interval that excludes 0 where the test does.
 
-On one set of models the test is DeLong's (or Obuchowski's) z. Its Wald interval covers too little
-where the arms differ and one is near 1, so the limits are those of MOVER, which joins both arms' own
-intervals, as far as they are wider, with 0 in or out as the test says. Arms that were scored out of
-folds, each fold by a model of its own, are another question: whether one way to train is better. There
-z finds differences between equal arms in 10% and more (docs/coverage.md); the test is the corrected
-resampled t over the folds' differences.
+Over patients the test is DeLong's z. Over images of patients z finds differences between equal arms in
+10% where a class has five; the test is the same difference over the standard error of a jackknife that
+leaves one patient out, with Student's t at Satterthwaite's degrees of freedom. The Wald interval covers
+too little where the arms differ and one is near 1, so the limits are those of MOVER, which joins both
+arms' own intervals, as far as they are wider, with 0 in or out as the test says. Arms that were scored
+out of folds, each fold by a model of its own, are another question: whether one way to train is better.
+There z finds differences between equal arms in 10% and more (docs/coverage.md); the test is the
+corrected resampled t over the folds' differences.
 
 Zou GY, Donner A. Construction of confidence limits about effect measures. Stat Med 2008;27:1693-1702.
 Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 2003;52:239-281.
@@ -23,6 +25,7 @@ from mufnet_lightning.evaluation.statistics.auc import (
     PairedTest,
     auc_estimate,
     compare_aucs,
+    placements,
 )
 from mufnet_lightning.evaluation.statistics.checks import Codes
 from mufnet_lightning.evaluation.statistics.scores import Scores
@@ -54,13 +57,15 @@ def auc_difference(
         level: coverage of the interval, between 0 and 1.
 
     Returns:
-        `statistic` is z, or with `freedom` a t over folds. Where the arms' folds are not the same, or
+        With `freedom` z is a t. Where the arms' folds are not the same, or
         a fold lacks a class, z and p are NaN, the interval is -1 to 1, and `note` says why.
     """
     a, b = pair
     apart = [scores.is_out_of_fold(arm) for arm in pair]
     if not any(apart):
         test = compare_aucs(estimate, a, b, level)
+        if estimate.method == "obuchowski" and len(scores.patient_names) < len(scores.labels):
+            test = _over_patients(scores, test, a, b, level)
     else:
         test = _over_folds(scores, estimate, a, b, level)
     if limits is None or np.isnan(test.p) or np.isinf(estimate.covariance[a, a]):
@@ -92,6 +97,54 @@ def _mover(estimate: AucEstimate, a: int, b: int, limits: tuple[Limits, Limits])
     )
 
 
+def _over_patients(scores: Scores, test: PairedTest, a: int, b: int, level: float) -> PairedTest:
+    """The jackknife's t; where it sees no spread, what was said already."""
+    (variance_high, high), (variance_low, low) = _left_out(scores, a, b)
+    variance = variance_high + variance_low
+    if not 0 < variance < np.inf or not 0 < test.error < np.inf:
+        return test
+    freedom = variance**2 / (variance_high**2 / (high - 1) + variance_low**2 / (low - 1))
+    return _student(test, float(np.sqrt(variance)), float(freedom), level)
+
+
+def _left_out(scores: Scores, a: int, b: int) -> list[tuple[float, int]]:
+    """Of either class: the difference's jackknife variance over its patients, and how many they are."""
+    aucs, placed = placements(scores.labels, scores.scores[[a, b]])
+    parts = []
+    for side in (scores.labels, ~scores.labels):
+        inside = scores.codes[side]
+        own = np.bincount(inside, minlength=len(scores.patient_names))
+        members = own > 0
+        count = int(members.sum())
+        left = (
+            [
+                (auc * side.sum() - np.bincount(inside, place[side], len(own))[members])
+                / (side.sum() - own[members])
+                for auc, place in zip(aucs, placed, strict=True)
+            ]
+            if count > 1
+            else [np.zeros(1), np.zeros(1)]
+        )
+        gap = left[0] - left[1]
+        variance = (count - 1) / count * float(((gap - gap.mean()) ** 2).sum())
+        parts.append((variance if count > 1 else np.inf, count))
+    return parts
+
+
+def _student(test: PairedTest, error: float, freedom: float, level: float) -> PairedTest:
+    statistic = test.auc_difference / error
+    half = float(stdtrit(freedom, (1 + level) / 2)) * error
+    return replace(
+        test,
+        z=statistic,
+        p=float(2 * stdtr(freedom, -abs(statistic))),
+        low=max(-1.0, test.auc_difference - half),
+        high=min(1.0, test.auc_difference + half),
+        freedom=freedom,
+        error=error,
+    )
+
+
 def _over_folds(scores: Scores, estimate: AucEstimate, a: int, b: int, level: float) -> PairedTest:
     """The corrected resampled t; its standard error is never below that of z."""
     difference = float(estimate.aucs[a] - estimate.aucs[b])
@@ -120,19 +173,10 @@ def _over_folds(scores: Scores, estimate: AucEstimate, a: int, b: int, level: fl
     error = float(np.sqrt(max(spread, estimate.difference_variance[a, b])))
     if np.isinf(error):
         return untested("The variance of the difference cannot be estimated.")
-    statistic = difference / error if error else 0.0
-    half = float(stdtrit(count - 1, (1 + level) / 2)) * error
-    return PairedTest(
-        difference,
-        covariance,
-        statistic,
-        float(2 * stdtr(count - 1, -abs(statistic))),
-        max(-1.0, difference - half),
-        min(1.0, difference + half),
-        "" if error else "The two arms do not differ on any image.",
-        freedom=count - 1,
-        error=error,
-    )
+    if not error:
+        note = "The two arms do not differ on any image."
+        return PairedTest(difference, covariance, 0.0, 1.0, 0.0, 0.0, note, count - 1, 0.0)
+    return _student(untested(""), error, count - 1, level)
 
 
 def _same_split(first: Codes, second: Codes) -> bool:

@@ -81,7 +81,7 @@ def planned_size(
     rng = np.random.default_rng([seed, high, low])
     root = np.linalg.cholesky([[1.0, correlation], [correlation, 1.0]])[: len(aucs), : len(aucs)]
     shift = np.sqrt(2) * ndtri(np.array(aucs))
-    found, width, done = 0, np.zeros(len(aucs)), 0
+    detected, width, done = 0, np.zeros(len(aucs)), 0
     chunk = max(1, 4_000_000 // (high * low))
     while done < repeats:
         count = min(chunk, repeats - done)
@@ -101,9 +101,9 @@ def planned_size(
                 + np.diff(placed_low, axis=1)[:, 0].var(axis=1, ddof=1) / low
             )
             difference = values[:, 0] - values[:, 1]
-            found += int((np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error).sum())
+            detected += int((np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error).sum())
         done += count
-    power = found / repeats if len(aucs) == 2 else float("nan")
+    power = detected / repeats if len(aucs) == 2 else float("nan")
     mean = tuple(float(value) for value in width / repeats) if widths else ()
     return PlannedSize(high, low, mean, power, repeats)
 

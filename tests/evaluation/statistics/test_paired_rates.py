@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from mufnet_lightning.evaluation.statistics.paired_rates import rate_differences
+from mufnet_lightning.evaluation.statistics.paired_rates import RateDifference, rate_differences
 from mufnet_lightning.evaluation.statistics.scores import Scores
 
 
-def compared(labels: object, a: object, b: object, patients: object = None):  # type: ignore[no-untyped-def]
-    scores = Scores.of(labels, [a, b], patients)  # type: ignore[arg-type,list-item]
+def compared(
+    labels: ArrayLike, a: ArrayLike, b: ArrayLike, patients: ArrayLike | None = None
+) -> Mapping[str, RateDifference]:
+    scores = Scores.of(labels, np.stack([np.asarray(a), np.asarray(b)]), patients)
     cut = np.full(len(scores.labels), 0.5)
     return rate_differences(scores, (0, 1), (cut, cut))
 
@@ -51,6 +56,6 @@ def test_equal_arms_are_seldom_called_different() -> None:
     for _ in range(400):
         shared = rng.normal(size=20)[patients]
         arms = [labels + shared + rng.normal(size=20)[patients] + rng.normal(size=200) for _ in "ab"]
-        tests = compared(labels, *arms, patients)
+        tests = compared(labels, arms[0], arms[1], patients)
         positives += [test.p < 0.05 for test in tests.values()]
     assert (positives / 400 < 0.08).all()
