@@ -110,7 +110,8 @@ def over_images(studies: int, seed: int) -> Iterator[str]:
 
 def rates(studies: int, seed: int) -> Iterator[str]:
     shares = (0.75, 0.85, 0.95)
-    yield f"| patients | {' | '.join(f'images, rate {share}' for share in shares)} | patients (Wilson) |"
+    titles = [f"images, rate {share}" for share in shares]
+    yield f"| patients | {' | '.join(titles)} | patients (Wilson) |"
     yield "|---|" + "---|" * (len(shares) + 1)
     for patients in sorted({count for size in SIZES for count in size}):
         cells = []
@@ -140,7 +141,7 @@ APART = ((0.85, 0.75), (0.909, 0.838), (0.97, 0.85))
 
 
 def differences(studies: int, seed: int) -> Iterator[str]:
-    yield "| high / low | equal arms: false positives | equal: coverage | apart: coverage | Wald | margin |"
+    yield "| high / low | false positives | coverage, equal | coverage, apart | Wald | margin |"
     yield "|---|---|---|---|---|---|"
     for high, low in SIZES:
         wrong, equal, apart, wald, margin = [], [], [], [], []
@@ -239,7 +240,7 @@ def folds(studies: int, seed: int) -> Iterator[str]:
 
 
 def _cross_validations(rng: np.random.Generator, high: int, low: int, auc: float) -> list[float]:
-    """One cohort, two ways to train that are as good: five folds of it all, and the paper's protocol."""
+    """One cohort, two ways to train that are equally good: five folds of it, and the paper's way."""
     labels = np.arange(high + low) < high
     shift = np.zeros(FEATURES)
     shift[:3] = 1.15 * np.sqrt(2 / 3) * ndtri(auc)
