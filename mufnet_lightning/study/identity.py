@@ -24,6 +24,7 @@ TRAINS = (
     "models",
     *(f"data/{name}.py" for name in ("dataset", "sampler", "transforms", "datamodule")),
     "store/cache.py",
+    "training/callbacks/averaging.py",
     "training/callbacks/checkpoint.py",
 )
 """Code of this package that a kept weight depends on; the folds are compared as a table."""
