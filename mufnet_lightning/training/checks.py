@@ -54,7 +54,7 @@ def check_validation(data: RoiPairDataModule, monitors: Iterable[str]) -> None:
 
 def followed(trainer: Trainer, schedule: Namespace | None) -> list[str]:
     """The numbers that an early stop or the learning rate follows."""
-    stops = [str(one.monitor) for one in trainer.early_stopping_callbacks if one is not None]
+    stops = [str(one.monitor) for one in trainer.early_stopping_callbacks]
     follows = ((schedule or Namespace()).get("init_args") or Namespace()).get("monitor")
     follows = follows or (schedule or Namespace()).get("monitor")
     return [*stops, *([str(follows)] if follows else [])]

@@ -86,7 +86,8 @@ def weights_note(trainer: Trainer, pl_module: LightningModule, chosen_on: Part |
     if not trained:
         if trainer.ckpt_path is None:
             return "weights that came from no checkpoint"
-        return f"{epoch} of the checkpoint's training{flatters}"
+        before = ", **selected on its run's test patients, so numbers over them flatter**"
+        return f"{epoch} of the checkpoint's training{before if chosen_on == 'test' else flatters}"
     selection = scored_selection(trainer)
     if selection is None:
         return f"{epoch} of the {trained} trained{flatters}"
