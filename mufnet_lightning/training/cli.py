@@ -36,6 +36,12 @@ from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.learning_rate import LearningRate
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
+from mufnet_lightning.training.callbacks.selection import (
+    choosers,
+    choosers_of,
+    selection_of,
+    what_chose,
+)
 from mufnet_lightning.training.checks import (
     check_optimisation,
     check_same_store,
@@ -47,7 +53,6 @@ from mufnet_lightning.training.checks import (
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
-from mufnet_lightning.training.selection import choosers, choosers_of, selection_of, what_chose
 from mufnet_lightning.vocabulary import CHOSEN_HERE, Part, arm_name
 
 log = logging.getLogger(__name__)

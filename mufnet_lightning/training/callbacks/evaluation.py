@@ -19,8 +19,8 @@ from mufnet_lightning.training.callbacks.notes import (
     weights_note,
 )
 from mufnet_lightning.training.callbacks.predictions import part_table
+from mufnet_lightning.training.callbacks.selection import choosers, what_chose
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.training.selection import choosers, what_chose
 from mufnet_lightning.vocabulary import METRIC_NAMES, Part, arm_name
 
 log = logging.getLogger(__name__)

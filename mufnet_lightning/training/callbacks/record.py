@@ -17,9 +17,9 @@ from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.notes import nothing_yet, run_note
+from mufnet_lightning.training.callbacks.selection import what_chose
 from mufnet_lightning.training.facts import record_files, record_parameters
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.training.selection import what_chose
 from mufnet_lightning.vocabulary import Part
 
 _OF_THIS_CALL = ("ckpt_path", "config", "output", EXTENDS)
