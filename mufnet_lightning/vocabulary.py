@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Modality = Literal["bmode", "ceus"]
@@ -21,7 +21,15 @@ CLASS_NAMES = ("low", "high")
 
 Part = Literal["train", "val", "test"]
 PARTS: tuple[Part, ...] = ("train", "val", "test")
-Protocol = Literal["paper", "nested", "center"]
+Protocol = Literal["paper", "nested", "center", "kfold"]
+Keep = Literal["best", "last", "average"]
+"""Which weights a training keeps."""
+Selection = Literal["validation", "last", "average", "optimistic"]
+"""What chose them: validation patients, nobody (`last`, `average`), or the test patients themselves."""
+CHOSEN_ON: Mapping[str, Part] = {"validation": "val", "optimistic": "test"}
+"""The part that chose the epoch, by selection; its numbers flatter, so that they carry no interval."""
+CHOSEN_HERE = "chosen here"
+"""What stands where such a number would have its interval."""
 
 THRESHOLD = 0.5
 """Above it a score is called high, unless another threshold is chosen."""

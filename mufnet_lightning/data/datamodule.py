@@ -23,7 +23,7 @@ from mufnet_lightning.errors import InputFault, check_least
 from mufnet_lightning.models.components import component, component_class
 from mufnet_lightning.store.cache import CropCache
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.vocabulary import CLASS_NAMES, PARTS, Modality, Protocol
+from mufnet_lightning.vocabulary import CLASS_NAMES, PARTS, Modality, Part, Protocol
 
 
 class RoiPairDataModule(LightningDataModule):
@@ -39,7 +39,7 @@ class RoiPairDataModule(LightningDataModule):
         batch_size: pairs in a batch, of each process.
         protocol: how patients are split (see `make_folds`).
         fold: which fold of the protocol, from 0.
-        n_folds: number of folds of protocols `paper` and `nested`.
+        n_folds: number of folds of protocols `paper`, `nested` and `kfold`.
         split_seed: of the split alone, so that arms and seeds share their patients.
         folds_from: read the split from here instead: a folds.csv, or, for the command, an MLflow run
             that has one (see `given_folds`).
@@ -129,7 +129,7 @@ class RoiPairDataModule(LightningDataModule):
             if len(self.usable_rows) == 0:
                 raise InputFault(f"{self.store_path}: no pair has {' and '.join(self.modalities)}")
             return
-        for part in PARTS:
+        for part in self.parts:
             missing = [
                 name
                 for label, name in enumerate(CLASS_NAMES)
@@ -203,6 +203,23 @@ class RoiPairDataModule(LightningDataModule):
                 )
         return table
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether this fold has validation patients; protocol `kfold` has none."""
+        here = self.folds.loc[self.folds["fold"] == self.fold, "part"]
+        return bool((here == "val").any())
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The parts that this fold has."""
+        return tuple(part for part in PARTS if part != "val" or self.has_validation)
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """What is scored after every epoch, in the order of the loaders: `val`, `test_watched`."""
+        asked = {"val": self.has_validation, "test_watched": self.watch_test}
+        return tuple(name for name, there in asked.items() if there)
+
     def part_rows(self, part: str) -> np.ndarray:
         """Manifest rows of one part (`train`, `val`, `test`) of this fold, shape (N,)."""
         known = sorted(self.folds["fold"].unique())
@@ -228,8 +245,8 @@ class RoiPairDataModule(LightningDataModule):
         return self._loader(dataset, sampler, drop_last=len(sampler) % self.batch_size == 1)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
-        """Validation batches; with `watch_test` a second loader has the test part."""
-        parts = ["val", "test"] if self.watch_test else ["val"]
+        """Validation batches, if there are any; with `watch_test` a last loader has the test part."""
+        parts = [name.removesuffix("_watched") for name in self.watched]
         return [self._part_loader(self.part_rows(part)) for part in parts]
 
     def test_dataloader(self) -> DataLoader[Any]:

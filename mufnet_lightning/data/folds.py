@@ -53,10 +53,13 @@ def make_folds(
             inside the rest, each the validation part once (Zhu et al. 2025). `nested`: `n_folds`
             test parts, so that every patient is tested once; `val_share` of what remains validates.
             `center`: each centre is the test part once; `val_share` of the other centres validates.
+            `kfold`: `n_folds` test parts, so that every patient is tested once, and all others
+            train: nobody validates, so that nothing can be chosen on validation patients.
         seed: the same seed and patients (in any order) give the same table.
 
     Returns:
-        Columns `fold` (int, from 0), `patient_id`, `label`, `part`; patients × folds rows.
+        Columns `fold` (int, from 0), `patient_id`, `label`, `part`; patients × folds rows. With
+        `kfold` no row is of part `val`.
 
     Raises:
         InputFault: a part would lack a class, or the protocol needs a centre that is not there.
@@ -68,6 +71,8 @@ def make_folds(
     rng = np.random.default_rng(seed)
     if protocol == "paper":
         splits = _paper(cohort["label"].to_numpy(), n_folds, test_share, rng)
+    elif protocol == "kfold":
+        splits = _kfold(cohort["label"].to_numpy(), n_folds, rng)
     elif protocol == "nested":
         splits = _nested(cohort["label"].to_numpy(), n_folds, val_share, rng)
     else:
@@ -143,7 +148,7 @@ def _check_classes(cohort: pd.DataFrame, protocol: str, n_folds: int) -> None:
     if protocol != "center" and n_folds < 2:
         raise InputFault(f"data.n_folds is {n_folds}, expected 2 or more")
     # every fold's part needs the class once, and so does what lies outside the folds
-    needed = {"paper": n_folds + 1, "nested": n_folds + 1, "center": 2}[protocol]
+    needed = {"center": 2, "kfold": n_folds}.get(protocol, n_folds + 1)
     counts = cohort["label"].value_counts()
     for label, name in ((0, "low-grade"), (1, "high-grade")):
         if counts.get(label, 0) < needed:
@@ -189,16 +194,25 @@ def _paper(
     ]
 
 
+def _test_parts(labels: np.ndarray, n_folds: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Rows of the test patients of each fold; every patient is in one."""
+    sizes = _even_sizes(len(labels), n_folds)
+    counts = _apportion(int(labels.sum()), sizes, labels.mean())
+    pools = _pools(labels, rng)
+    return [_draw(pools, size, count) for size, count in zip(sizes, counts, strict=True)]
+
+
+def _kfold(labels: np.ndarray, n_folds: int, rng: np.random.Generator) -> list[Split]:
+    everybody, nobody = np.arange(len(labels)), np.array([], dtype=int)
+    return [(np.setdiff1d(everybody, test), nobody, test) for test in _test_parts(labels, n_folds, rng)]
+
+
 def _nested(
     labels: np.ndarray, n_folds: int, val_share: float, rng: np.random.Generator
 ) -> list[Split]:
     share = labels.mean()
-    sizes = _even_sizes(len(labels), n_folds)
-    counts = _apportion(int(labels.sum()), sizes, share)
-    pools = _pools(labels, rng)
-    tests = [_draw(pools, size, count) for size, count in zip(sizes, counts, strict=True)]
     splits = []
-    for test in tests:
+    for test in _test_parts(labels, n_folds, rng):
         rest = np.setdiff1d(np.arange(len(labels)), test)
         off = labels[test].sum() - share * len(test)
         train, val = _carve_validation(rest, labels, val_share, share, off, rng)

@@ -28,7 +28,7 @@ from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
 from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
 from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text
-from mufnet_lightning.vocabulary import THRESHOLD
+from mufnet_lightning.vocabulary import CHOSEN_HERE, THRESHOLD
 
 DPI = 300  # what journals ask of a picture
 COLUMN = 3.4  # inches, the width of a column of a two-column page
@@ -68,6 +68,7 @@ def roc_figure(
         labels: (N,).
         scores: (N,) of each arm, by its name.
         intervals: AUC with its lower and upper limit, for the legend; without, the AUC is left out.
+            Limits that are NaN are of scores that chose the epoch, and the legend says so.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _square()
@@ -267,7 +268,11 @@ def _line(number: int) -> dict[str, Any]:
 
 
 def _with_auc(name: str, auc: tuple[float, float, float] | None) -> str:
-    return name if auc is None else f"{name}: AUC {interval_text(auc[0], auc[1:])}"
+    if auc is None:
+        return name
+    if np.isnan(auc[1:]).all():
+        return f"{name}: AUC {number_text(auc[0])}, {CHOSEN_HERE}"
+    return f"{name}: AUC {interval_text(auc[0], auc[1:])}"
 
 
 def _finish_roc(axes: Axes) -> None:

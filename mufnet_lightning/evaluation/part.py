@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,23 +15,46 @@ from mufnet_lightning.evaluation.statistics.auc import auc_estimate
 from mufnet_lightning.evaluation.statistics.calibration import calibration_of
 from mufnet_lightning.evaluation.statistics.rates import confusion_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
-from mufnet_lightning.vocabulary import CURVE_METRICS, PREFIXES, THRESHOLD, Level
+from mufnet_lightning.vocabulary import (
+    CHOSEN_HERE,
+    CURVE_METRICS,
+    PREFIXES,
+    THRESHOLD,
+    Level,
+)
+
+CHOSEN_NOTE = (
+    f"{CHOSEN_HERE}: these patients chose the epoch, so the numbers flatter and carry no interval"
+)
 
 
 @dataclass(frozen=True)
 class PartReport:
-    """What is said of a part, over images and over patients, each with its default method."""
+    """What is said of a part, over images and over patients, each with its default method.
+
+    Attributes:
+        image, patient: of each level.
+        chosen: whether the part chose the epoch that is scored: its numbers flatter, and no interval
+            and no test of them holds.
+    """
 
     image: ArmComparison
     patient: ArmComparison
+    chosen: bool = False
 
     def at(self, level: Level) -> ArmComparison:
         """One of the two."""
         return self.image if level == "image" else self.patient
 
     def as_json(self) -> dict[str, object]:
-        """`{"image": ..., "patient": ...}`, as `evaluation/PART.json` has it."""
-        return {level: comparison.as_json() for level, _, comparison in self.levels()}
+        """`{"image": ..., "patient": ...}`, as `evaluation/PART.json` has it.
+
+        Of a part that chose the epoch intervals and what tests say are None, and a note says why.
+        """
+        levels = {level: comparison.as_json() for level, _, comparison in self.levels()}
+        return {
+            level: _chosen_json(values) if self.chosen else values for level, values in levels.items()
+        }
 
     def levels(self) -> Iterator[tuple[Level, str, ArmComparison]]:
         """Each level, what the names of its numbers begin with, and what is said at it."""
@@ -72,8 +96,12 @@ def part_numbers(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> d
     return numbers
 
 
-def arm_report(arms: Scores, thresholds: ArrayLike = THRESHOLD) -> PartReport:
+def arm_report(arms: Scores, thresholds: ArrayLike = THRESHOLD, *, chosen: bool = False) -> PartReport:
     """`compare_arms` at both levels.
+
+    Args:
+        arms, thresholds: see `compare_arms`.
+        chosen: see `PartReport`.
 
     Raises:
         EvaluationError: one class only, or thresholds that do not fit.
@@ -81,6 +109,7 @@ def arm_report(arms: Scores, thresholds: ArrayLike = THRESHOLD) -> PartReport:
     return PartReport(
         compare_arms(arms, "image", thresholds=thresholds),
         compare_arms(arms, "patient", thresholds=thresholds),
+        chosen,
     )
 
 
@@ -89,7 +118,7 @@ def arm_numbers(arms: Scores, report: PartReport, arm: int = 0) -> dict[str, flo
 
     auc, auc_ci_low, auc_ci_high (95%; Obuchowski over images, DeLong over patients), accuracy,
     sensitivity, specificity, ppv, npv, f1, brier, calibration_error. What is not defined is left out;
-    the report says why.
+    the report says why. A part that chose the epoch has no interval.
 
     Args:
         arms: where the scores are.
@@ -100,7 +129,8 @@ def arm_numbers(arms: Scores, report: PartReport, arm: int = 0) -> dict[str, flo
     for level, prefix, comparison in report.levels():
         result, counted = comparison.arms[arm], arms.at(level)
         low, high = result.auc_ci
-        values = {"auc": result.auc, "auc_ci_low": low, "auc_ci_high": high}
+        values = {"auc": result.auc}
+        values |= {} if report.chosen else {"auc_ci_low": low, "auc_ci_high": high}
         values |= {name: rate.value for name, rate in result.rates.items()}
         if not isinstance(result.threshold, tuple):
             values["f1"] = confusion_of(counted, arm, result.threshold).rates()["f1"]
@@ -112,10 +142,39 @@ def arm_numbers(arms: Scores, report: PartReport, arm: int = 0) -> dict[str, flo
 
 
 def paired_numbers(report: PartReport) -> dict[str, float]:
-    """The first paired test as metrics: auc_difference, auc_difference_p, and `patient_...`."""
+    """The first paired test as metrics: auc_difference, auc_difference_p, and `patient_...`.
+
+    A part that chose the epoch has no p.
+    """
     numbers: dict[str, float] = {}
     for _, prefix, comparison in report.levels():
         test = comparison.tests[0]
         numbers[f"{prefix}auc_difference"] = test.auc_difference
-        numbers[f"{prefix}auc_difference_p"] = test.p
+        if not report.chosen:
+            numbers[f"{prefix}auc_difference_p"] = test.p
     return numbers
+
+
+def _chosen_json(comparison: dict[str, object]) -> dict[str, object]:
+    """Without what does not hold where the part chose the epoch; every arm says so."""
+    held_back = {
+        "auc_ci",
+        "auc_bootstrap_ci",
+        "ci",
+        "auc_difference_ci",
+        "z",
+        "p",
+        "p_holm",
+        "over_folds",
+    }
+
+    def kept(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: None if name in held_back else kept(inner) for name, inner in value.items()}
+        return [kept(inner) for inner in value] if isinstance(value, list) else value
+
+    stripped = {name: kept(value) for name, value in comparison.items()}
+    arms = cast("list[dict[str, list[str]]]", stripped["arms"])
+    for arm in arms:
+        arm["notes"] = [*arm["notes"], CHOSEN_NOTE]
+    return stripped

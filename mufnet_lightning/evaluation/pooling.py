@@ -17,7 +17,8 @@ class PooledPredictions:
             scores and weights and no fold (the fold ensemble); one that a single fold tested has
             that fold's.
         ensemble: whether any test image was scored by more than one fold.
-        out_of_fold: whether the validation rows can be pooled: each image once, and no test patient.
+        out_of_fold: whether there are validation rows that can be pooled: each image once, and no
+            test patient.
     """
 
     table: pd.DataFrame
@@ -30,8 +31,8 @@ def pool_predictions(folds: Mapping[int, pd.DataFrame]) -> PooledPredictions:
 
     Protocol `paper`: the test rows are the ensemble of all folds on the one test part, the validation
     rows are out of fold: every patient of the rest once, by a model that did not train on them
-    (though its epoch was selected on them). `nested` and `center`: the test rows are out of fold, every
-    patient once, by a model that never saw them.
+    (though its epoch may have been selected on them). `nested`, `center` and `kfold`: the test rows are
+    out of fold, every patient once, by a model that never saw them; `kfold` has no validation rows.
 
     Args:
         folds: the predictions of each fold, see `prediction_table`.
@@ -45,5 +46,5 @@ def pool_predictions(folds: Mapping[int, pd.DataFrame]) -> PooledPredictions:
     several = by_image.size() > 1
     pooled["fold"] = pooled["fold"].astype("Int64").mask(several)
     table = pd.concat([pooled.reset_index()[list(rows.columns)], val], ignore_index=True)
-    apart = val["pair_id"].is_unique and not val["pair_id"].isin(pooled.index).any()
+    apart = len(val) and val["pair_id"].is_unique and not val["pair_id"].isin(pooled.index).any()
     return PooledPredictions(table, bool(several.any()), bool(apart))

@@ -157,8 +157,8 @@ class MufNetModule(LightningModule):
     def validation_step(
         self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Gather scores; the second loader, if there is one, has the watched test part."""
-        self._gather("test_watched" if dataloader_idx else "val", batch)
+        """Gather scores of the validation part, or of the watched test part."""
+        self._gather(self.trainer.datamodule.watched[dataloader_idx], batch)  # type: ignore[attr-defined]
 
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Gather scores."""
@@ -203,7 +203,8 @@ class MufNetModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the numbers of the validation part and, in training, of the watched test part."""
-        self._log_part("val")
+        if self._scores("val").update_called:
+            self._log_part("val")
         watched = self._scores("test_watched")
         if watched.update_called and self.trainer.state.fn == "fit":
             self._log_part("test_watched")

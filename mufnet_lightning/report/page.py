@@ -141,6 +141,7 @@ def _methods(facts: StudyFacts) -> Methods:
         not any(is_own(setting(arm, "model.encoder")) for arm in facts.arms),
         all(map(has_usual_balance, facts.arms)),
         [arm.title for arm in facts.arms if arm.run.is_optimistic],
+        [arm.title for arm in facts.arms if arm.run.tags.get("selection") in ("last", "average")],
         settings_frame(facts.arms),
         runs_frame(facts.arms),
         environments_frame(facts.arms),

@@ -27,6 +27,7 @@ class Methods:
         usual_encoder: whether all arms have an encoder of timm.
         usual_balance: whether sampler and loss of all arms are ours, and even out the classes.
         optimistic: titles of the arms whose checkpoint was selected on the test set.
+        unselected: of those whose weights nobody selected: of the last epoch, or a mean.
         settings, runs, environments: see `report.settings`.
     """
 
@@ -36,6 +37,7 @@ class Methods:
     usual_encoder: bool
     usual_balance: bool
     optimistic: Sequence[str]
+    unselected: Sequence[str]
     settings: pd.DataFrame
     runs: pd.DataFrame
     environments: pd.DataFrame

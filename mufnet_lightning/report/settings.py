@@ -41,7 +41,8 @@ STEPS = {
 }
 TRAINING = {
     "trainer.max_epochs": "epochs",
-    "checkpoint.monitor": "epoch selected by",
+    "checkpoint.keep": "weights that were kept",
+    "checkpoint.monitor": "best epoch by",
     "data.protocol": "protocol",
     "data.n_folds": "folds",
     "data.split_seed": "seed of the split",
@@ -162,8 +163,11 @@ def _text(arm: ArmFacts, key: str) -> str:
         return f"{value['class_path']} ({words})" if words else str(value["class_path"])
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {share:g}" for name, share in value.items())
+    if key == "checkpoint.monitor":  # each version's own default
+        best = setting(arm, "checkpoint.keep") in (None, "best")
+        return str(value or "val/auc") if best else "no epoch is chosen"
     if value is None:
-        return "none"
+        return "best" if key == "checkpoint.keep" else "none"
     if key == "model.init_from":  # a path may tell of people and machines
         return Path(str(value)).name
     return str(value) if not isinstance(value, bool) else "yes" if value else "no"
@@ -177,6 +181,8 @@ def _protocol(arm: ArmFacts) -> str:
         f"{count} folds, whose validation parts take turns in the 80%",
         "nested": f"{count} folds, stratified by grade, whose test parts take turns in all patients; "
         "validation patients are taken out of each training part",
+        "kfold": f"{count} folds, stratified by grade, whose test parts take turns in all patients; "
+        "all others train, and nobody validates",
         "center": "each fold tests one centre; validation patients are taken out of the others",
     }.get(protocol, f"a table of {count} fold{'s' if count > 1 else ''} that was given ({protocol})")
     if arm.is_cv:

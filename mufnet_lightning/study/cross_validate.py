@@ -210,7 +210,7 @@ def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
         arm=arm,
         protocol=cli.protocol,
         cv_key=key,
-        selection=cli.selection.kind,
+        selection=cli.chosen_by,
         baseline=config["tracking"]["baseline"],
     )
     client = mlflow_client()

@@ -19,11 +19,13 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.models.components import component_class
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.configuration import Configuration
+from mufnet_lightning.training.callbacks.checkpoint import MONITOR, SelectedCheckpoint
 
 TRAINS = (
     "models",
     *(f"data/{name}.py" for name in ("dataset", "sampler", "transforms", "datamodule")),
     "store/cache.py",
+    "training/callbacks/averaging.py",
     "training/callbacks/checkpoint.py",
 )
 """Code of this package that a kept weight depends on; the folds are compared as a table."""
@@ -60,6 +62,10 @@ def _what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
     for section, names in _ELSEWHERE.items():
         values = settings.get(section) or {}
         settings[section] = {name: value for name, value in values.items() if name not in names}
+    kept = {**_defaults(SelectedCheckpoint), **(settings.get("checkpoint") or {})}
+    if kept["keep"] == "best" and kept["monitor"] is None:
+        kept["monitor"] = MONITOR
+    settings["checkpoint"] = kept
     baseline = (settings.get("tracking") or {}).get("baseline")
     classes = {"model_class": configuration.model_class, "data_class": configuration.data_class}
     return {**settings, "tracking": {"baseline": baseline}, **classes}

@@ -11,7 +11,7 @@ from mufnet_lightning.evaluation.figures import roc_folds_figure
 from mufnet_lightning.evaluation.pooling import PooledPredictions, pool_predictions
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.intervals import fold_spread
-from mufnet_lightning.evaluation.text import interval_text, markdown_table
+from mufnet_lightning.evaluation.text import interval_text, markdown_table, number_text
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import (
     beside_baseline,
@@ -21,7 +21,7 @@ from mufnet_lightning.tracking.artifacts import (
 )
 from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.runs import TrackedRun, mlflow_client, resolve_artifact
-from mufnet_lightning.vocabulary import FOLD_METRICS, PREDICTIONS, Part
+from mufnet_lightning.vocabulary import CHOSEN_HERE, FOLD_METRICS, PREDICTIONS, Part
 
 PRINTED = tuple(
     f"test/{name}" for name in ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
@@ -109,7 +109,8 @@ def _record_part(
 ) -> dict[str, float]:
     rows = pooled.table[pooled.table["split"] == part].reset_index(drop=True)
     arms = beside_baseline(parent.arm, rows, baseline, part)
-    numbers = record_part(mlflow_client(), parent.id, part, arms, rows)
+    chosen = parent.chosen_on == part
+    numbers = record_part(mlflow_client(), parent.id, part, arms, rows, chosen=chosen)
     return {f"{part}/{name}": value for name, value in numbers.items()}
 
 
@@ -127,6 +128,8 @@ def _note(
     """What the MLflow UI shows as the parent run's description."""
 
     def with_interval(name: str) -> str:
+        if f"{name}_ci_low" not in numbers:
+            return f"{number_text(numbers[name])} ({CHOSEN_HERE})"
         limits = numbers[f"{name}_ci_low"], numbers[f"{name}_ci_high"]
         return interval_text(numbers[name], limits, " to ")
 
@@ -137,19 +140,20 @@ def _note(
         else f"each of {parts['test']} patients once, by the fold's model that never saw that patient"
     )
     folds = len(table) - len(SUMMARY)
+    interval = "" if parent.chosen_on == "test" else " with its interval"
     protocol = f" (protocol `{parent.protocol}`)" if parent.protocol else ""
     chosen = "selected on these very patients"
     flatters = f"; **each fold's epoch was {chosen}, so these numbers flatter**"
     lines = [
         f"A cross-validation of arm **{parent.arm}**: {folds} folds{protocol}, each a child of this "
-        "run. The number to look at is `test/patient_auc` with its interval; "
+        f"run. The number to look at is `test/patient_auc`{interval}; "
         f"`test/...` is pooled: {test}{flatters if parent.is_optimistic else ''}.",
         "",
         f"- AUC over patients {with_interval('test/patient_auc')}, DeLong",
         f"- AUC over images {with_interval('test/auc')}, clustered by patient (Obuchowski)",
     ]
     if pooled.out_of_fold:
-        selection = "" if parent.is_optimistic else f"; each fold's epoch was {chosen}"
+        selection = f"; each fold's epoch was {chosen}" if parent.chosen_on == "val" else ""
         lines.append(
             f"- `val/...` is pooled out of fold, over {parts['val']} patients: AUC over patients "
             f"{with_interval('val/patient_auc')}{selection}"

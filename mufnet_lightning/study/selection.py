@@ -123,6 +123,8 @@ def _curve(run: TrackedRun, metric: str, reference: str) -> dict[int, float]:
     trained = {point.step for point in store.get_metric_history(run_id, "train/loss")}
     points = [point for point in store.get_metric_history(run_id, metric) if point.step in trained]
     curve = {point.step: point.value for point in reversed(points)}
+    if not curve and metric.startswith("val/"):
+        raise InputFault(f"{reference}: run {run.name} has no {metric}: nobody validated in it")
     if not curve:
         raise InputFault(
             f"{reference}: run {run.name} has no {metric} of each epoch; "

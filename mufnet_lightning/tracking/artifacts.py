@@ -42,7 +42,13 @@ def beside_baseline(
 
 
 def record_part(
-    client: MlflowClient, run_id: str, part: str, arms: MatchedScores, table: pd.DataFrame
+    client: MlflowClient,
+    run_id: str,
+    part: str,
+    arms: MatchedScores,
+    table: pd.DataFrame,
+    *,
+    chosen: bool = False,
 ) -> dict[str, float]:
     """Write the report and figures of a part into a run; returns its numbers, to be logged.
 
@@ -52,8 +58,9 @@ def record_part(
         part: `val` or `test`; names begin with it.
         arms: the run's arm first, then a baseline if there is one.
         table: the predictions of the run's arm, for the weights of its modalities.
+        chosen: whether this part chose the epoch that is scored, see `PartReport`.
     """
-    report = arm_report(arms)
+    report = arm_report(arms, chosen=chosen)
     numbers = arm_numbers(arms, report)
     if len(arms.names) > 1:
         numbers |= paired_numbers(report)

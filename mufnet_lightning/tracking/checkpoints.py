@@ -12,6 +12,7 @@ from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
 
 CHECKPOINT = "checkpoints/selected.ckpt"
+LAST = "last.ckpt"
 _CONFIG, _FOLDS, _DIGEST, _COHORT, _TRAINED, _RUN, _MARGIN, _CENTERS, _DRAWN = (
     f"mufnet_{name}"
     for name in ("config", "folds", "digest", "cohort", "trained", "run", "margin", "centers", "drawn")
@@ -128,7 +129,7 @@ def checkpoint_folder(run_id: str) -> Path:
 
 def last_checkpoint(run_id: str) -> Path:
     """The last epoch of a run that did not come to its end."""
-    return checkpoint_folder(run_id) / "last.ckpt"
+    return checkpoint_folder(run_id) / LAST
 
 
 def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:

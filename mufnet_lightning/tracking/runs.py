@@ -14,6 +14,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.notes import NOTE, study_note
 from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
+from mufnet_lightning.vocabulary import CHOSEN_ON, Part
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -201,9 +202,14 @@ class TrackedRun:
         return self.tags.get("study", "")
 
     @property
+    def chosen_on(self) -> Part | None:
+        """The part that chose the epoch of its weights; None where nobody chose, or nobody said."""
+        return CHOSEN_ON.get(self.tags.get("selection", ""))
+
+    @property
     def is_optimistic(self) -> bool:
         """Whether its checkpoint was selected on the test set."""
-        return self.tags.get("selection") == "optimistic"
+        return self.chosen_on == "test"
 
     @property
     def commit(self) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from jsonargparse import Namespace
+from lightning.pytorch import Trainer
 from lightning.pytorch.cli import ReduceLROnPlateau, instantiate_class
 from torch import nn
 
@@ -15,13 +16,17 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import Checkpoint
+from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.vocabulary import METRIC_NAMES
 
 log = logging.getLogger(__name__)
 
 
-def check_selection(monitor: str | None, data: RoiPairDataModule) -> None:
+def check_selection(selection: SelectedCheckpoint, data: RoiPairDataModule) -> None:
     """Refuse to select by a number that is not there: of a part that is not scored."""
+    if selection.keep != "best":
+        return
+    monitor = selection.monitor
     part, _, name = str(monitor).partition("/")
     if part not in ("val", "test_watched") or name not in METRIC_NAMES:
         raise InputFault(
@@ -30,6 +35,29 @@ def check_selection(monitor: str | None, data: RoiPairDataModule) -> None:
         )
     if part == "test_watched" and not data.watch_test:
         raise InputFault(f"checkpoint.monitor is {monitor}, which needs data.watch_test: true")
+    if part == "val" and not data.has_validation:
+        raise InputFault(
+            f"checkpoint.keep is best by {monitor}, but fold {data.fold} has no validation patients to "
+            "choose an epoch on; set checkpoint.keep: last or average"
+        )
+
+
+def check_validation(data: RoiPairDataModule, monitors: Iterable[str]) -> None:
+    """Refuse to stop, or to lower the rate, by a validation number where nobody validates."""
+    for monitor in monitors:
+        if monitor.startswith("val/") and not data.has_validation:
+            raise InputFault(
+                f"something follows {monitor}, but fold {data.fold} has no validation patients; "
+                "leave out EarlyStopping and ReduceLROnPlateau, or have them follow train/loss"
+            )
+
+
+def followed(trainer: Trainer, schedule: Namespace | None) -> list[str]:
+    """The numbers that an early stop or the learning rate follows."""
+    stops = [str(one.monitor) for one in trainer.early_stopping_callbacks]
+    follows = ((schedule or Namespace()).get("init_args") or Namespace()).get("monitor")
+    follows = follows or (schedule or Namespace()).get("monitor")
+    return [*stops, *([str(follows)] if follows else [])]
 
 
 def check_optimisation(optimizer: Namespace | None, schedule: Namespace | None) -> None:

@@ -22,11 +22,10 @@ from mufnet_lightning.inference.logged_model import check_registry, keep_model
 from mufnet_lightning.inference.predict import crop_notes, lacking_modalities
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
-from mufnet_lightning.tracking.checkpoints import (
-    read_checkpoint,
-)
+from mufnet_lightning.tracking.checkpoints import read_checkpoint
 from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, run_tags, tracking_uri
 from mufnet_lightning.tracking.views import run_link_line
+from mufnet_lightning.training.callbacks.averaging import first_averaged_epoch
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
 from mufnet_lightning.training.callbacks.checkpoint import (
     LastCheckpoint,
@@ -37,16 +36,24 @@ from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.learning_rate import LearningRate
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
+from mufnet_lightning.training.callbacks.selection import (
+    choosers,
+    choosers_of,
+    selection_of,
+    what_chose,
+)
 from mufnet_lightning.training.checks import (
     check_optimisation,
     check_same_store,
     check_selection,
     check_unseen,
+    check_validation,
+    followed,
 )
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
-from mufnet_lightning.vocabulary import Part, arm_name
+from mufnet_lightning.vocabulary import CHOSEN_HERE, Part, arm_name
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +89,9 @@ class MufnetCLI(ParsedCLI):
         """The trainer, with the run's logger and callbacks beside those that were asked for."""
         verb = self.subcommand or "fit"
         config = self._get(self.config_init, "trainer")
-        if verb == "fit" and config.get("limit_val_batches") == 0:
+        self.selection: SelectedCheckpoint = self._get(self.config_init, "checkpoint")
+        best = self.selection.keep == "best"
+        if verb == "fit" and best and config.get("limit_val_batches") == 0:
             raise InputFault("trainer.limit_val_batches is 0, but validation selects the checkpoint")
         if config.get("overfit_batches"):
             raise InputFault(
@@ -90,17 +99,20 @@ class MufnetCLI(ParsedCLI):
                 "trainer.limit_train_batches makes a short epoch"
             )
         self._hand_over(self.datamodule, self.model)
-        self.selection: SelectedCheckpoint = self._get(self.config_init, "checkpoint")
         self.explanation: Explain = self._get(self.config_init, "explain")
         baseline = self._get(self.config_init, "tracking").baseline
         self.evaluation = Evaluation(read_arm(baseline) if baseline else None)
-        loggers = self._loggers(config.get("logger"), verb)
         given = config.get("callbacks") or []
+        given = list(given) if isinstance(given, Sequence) else [given]
+        self.chosen_by = what_chose(self.selection, given)
+        if verb != "fit" and self.checkpoint is not None:
+            self.chosen_by = selection_of(self.checkpoint)
+        loggers = self._loggers(config.get("logger"), verb)
         settings = {
             **config,
             **kwargs,
             "logger": loggers or False,
-            "callbacks": list(given) if isinstance(given, Sequence) else [given],
+            "callbacks": given,
         }
         callbacks: list[Callback] = [PredictionWriter(), self.evaluation, self.explanation]
         if config.get("enable_progress_bar") is not False:
@@ -109,6 +121,8 @@ class MufnetCLI(ParsedCLI):
             callbacks += [BatchPlot()]
             callbacks += [LearningRate()] if loggers else []
             if config.get("enable_checkpointing") is not False:
+                averaging = self.selection.averaging()
+                callbacks += [averaging] if averaging else []
                 callbacks += [self.selection, LastCheckpoint()]  # the last one saves the other's state
         return self._instantiate_trainer(settings, callbacks)
 
@@ -150,7 +164,7 @@ class MufnetCLI(ParsedCLI):
             arm=arm_name(data.modalities),
             fold=str(data.fold),
             protocol=self.protocol,
-            selection=self.selection.kind,
+            selection=self.chosen_by,
             baseline=where.baseline,
         )
         name = f"{tags['arm']}-fold{data.fold}" + ("" if verb == "fit" else f"-{verb}")
@@ -159,7 +173,7 @@ class MufnetCLI(ParsedCLI):
     # what is run
 
     def fit(self, **options: Any) -> None:
-        """Train, then score validation and test with the selected checkpoint."""
+        """Train, then score validation and test with the weights that are kept."""
         with recorded(self.trainer):
             self._fit(**options)
 
@@ -209,7 +223,10 @@ class MufnetCLI(ParsedCLI):
             InputFault: with what is wrong.
         """
         data = self.datamodule
-        check_selection(self.selection.monitor, data)
+        check_selection(self.selection, data)
+        check_validation(data, followed(self.trainer, self._get(self.config, "lr_scheduler")))
+        if self.selection.keep == "average":
+            first_averaged_epoch(self.trainer.max_epochs, self.selection.average_share)
         self._check_register()
         data.prepare_data()
         data.setup("fit")
@@ -224,26 +241,23 @@ class MufnetCLI(ParsedCLI):
         self.check_before_training()
         if self.checkpoint is not None:
             check_same_store(self.checkpoint, self.datamodule)
-        self.evaluation.check_baseline(self.datamodule, "val", "test")
+        self.evaluation.choosers = choosers(self.datamodule, self.chosen_by)
+        scored: list[Part] = [part for part in self.datamodule.parts if part != "train"]
+        self.evaluation.check_baseline(self.datamodule, *scored)
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
         if self._get(self.config, "trainer")["fast_dev_run"] or not self.trainer.checkpoint_callback:
             return
-        selected = self.selection.selected()
-        if selected is None:
-            raise InputFault(
-                "no epoch was trained and scored on validation, so no checkpoint was selected "
-                f"(trainer.max_epochs is {self.trainer.max_epochs}, epochs done: "
-                f"{self.trainer.current_epoch})"
-            )
-        self._score("validate", str(selected))
+        selected = self.selection.kept(self.trainer)
+        if "val" in scored:
+            self._score("validate", str(selected))
         self._score("test", str(selected))
         keep_selected(self.trainer, selected)
         if self._keeps_model and self.trainer.is_global_zero:
             where: Tracking = self._get(self.config_init, "tracking")
             keep_model(self.trainer.logger.run, where.register, anew=True)  # type: ignore[union-attr]
-        self._print("val", "test")
+        self._print(*scored)
 
     @property
     def _keeps_model(self) -> bool:
@@ -266,7 +280,11 @@ class MufnetCLI(ParsedCLI):
 
     def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
         with recorded(self.trainer):
+            if part not in self.datamodule.parts:
+                raise InputFault(f"{verb}: fold {self.datamodule.fold} has no validation patients")
             self.check_unseen(part)
+            assert self.checkpoint is not None
+            self.evaluation.choosers = choosers_of(self.checkpoint, self.chosen_by, self.datamodule)
             self.evaluation.check_baseline(self.datamodule, part)
             self._score(verb, ckpt_path)
             self._print(part)
@@ -289,8 +307,11 @@ class MufnetCLI(ParsedCLI):
         columns = ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
         # validate and test each replace the trainer's metrics, so they are read off the scores
         numbers = {part: self.model.numbers[part] for part in parts if part in self.model.numbers}
-        rows = {part: {name: known.get(name) for name in columns} for part, known in numbers.items()}
-        print(pd.DataFrame(rows).T.to_string(float_format="{:.3f}".format))
+        chosen = self.evaluation.chosen
+        named = {part: f"{part} ({CHOSEN_HERE})" if part in chosen else part for part in numbers}
+        rows = {named[part]: [known.get(name) for name in columns] for part, known in numbers.items()}
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
+        print(table.to_string(float_format="{:.3f}".format))
         if isinstance(self.trainer.logger, RunLogger):
             logger = self.trainer.logger
             print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")

@@ -17,6 +17,7 @@ _UNHELPFUL = (
     "LightningCLI's args parameter",
     "sync_dist=True",
     "callbacks used to create the checkpoint",
+    "across ranks is zero",  # no validation part, as protocol `kfold` has it
     "configure_optimizers` will be overridden",
     "instantiate_classes",
     "JSONARGPARSE_DEPRECATION_WARNINGS",

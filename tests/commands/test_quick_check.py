@@ -49,6 +49,7 @@ TAKEN: list[list[str]] = [
     ["--seed_everything=7", "--explain.enabled=false", "--explain.method=gradcam++"],
     ["--tracking.study=3", "--tracking.run_name", "07", "--tracking.baseline=null"],
     ["--checkpoint.monitor=val/loss", "--checkpoint.mode=min"],
+    ["--checkpoint.keep=average", "--checkpoint.average_share=0.5", "--data.protocol=kfold"],
     ["--config=whole.yaml"],
     ["--config=classes.yaml"],
     ["--config=flat.yaml", "--trainer.max_epochs=1"],
@@ -57,6 +58,7 @@ TAKEN: list[list[str]] = [
 REFUSED: list[tuple[list[str], str]] = [
     (["--trainer.max_epoch=3"], "unrecognized arguments: --trainer.max_epoch=3; did you mean"),
     (["--model.encodr", "x"], "did you mean --model.encoder?"),
+    (["--checkpoint.keep=worst"], "checkpoint.keep: Expected one of"),
     (["--model.init_args.encodr", "x"], "did you mean --model.encoder?"),
     (["--trainer.max_epochs", "many"], "trainer.max_epochs: expected one of int"),
     (["--trainer.max_epochs"], "argument --trainer.max_epochs: expected one argument"),
@@ -220,6 +222,7 @@ def test_a_class_of_somebodys_own_is_left_to_the_parser(section: str, folder: Pa
         (["--data.store=gone"], "there is no crop store at gone: expected store.json"),
         (["--config=fused", "--data.store", "gone"], "there is no crop store at gone"),
         (["--data.fold=5"], "data.fold is 5, but the folds are 0 to 4"),
+        (["--data.protocol=kfold", "--data.fold=5"], "data.fold is 5, but the folds are 0 to 4"),
         (["--data.fold=-1"], "data.fold is -1, but the folds are 0 to 4"),
         (["--data.n_folds=3", "--data.fold=3"], "data.fold is 3, but the folds are 0 to 2"),
         (["--data.protocol=center", "--data.fold=9"], "data.fold is 9, but the folds are 0 to 1"),

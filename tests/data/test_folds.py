@@ -10,6 +10,8 @@ from mufnet_lightning.data.folds import make_folds, read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import PARTS, Protocol
 
+PAIR: tuple[Protocol, Protocol] = ("nested", "kfold")
+
 
 def cohort(rng: np.random.Generator) -> pd.DataFrame:
     low, high = int(rng.integers(10, 120)), int(rng.integers(8, 60))
@@ -24,18 +26,18 @@ def cohort(rng: np.random.Generator) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["paper", "nested", "center"])
+@pytest.mark.parametrize("protocol", ["paper", "nested", "center", "kfold"])
 def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol: Protocol) -> None:
     for seed in range(200):
         patients = cohort(np.random.default_rng(seed))
         folds = make_folds(patients, protocol, seed=seed)
         for _, fold in folds.groupby("fold"):
             assert sorted(fold["patient_id"]) == sorted(patients["patient_id"])
-            assert set(fold["part"]) == set(PARTS)
+            assert set(fold["part"]) == set(PARTS) - ({"val"} if protocol == "kfold" else set())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["paper", "nested"])
+@pytest.mark.parametrize("protocol", ["paper", "nested", "kfold"])
 def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol: Protocol) -> None:
     for seed in range(200):
         patients = cohort(np.random.default_rng(1000 + seed))
@@ -66,10 +68,33 @@ def test_the_papers_cohort_is_split_as_in_the_paper() -> None:
     assert len(validation) == 80
 
 
-def test_nested_tests_every_patient_once() -> None:
-    patients = cohort(np.random.default_rng(5))
-    tested = make_folds(patients, "nested").query("part == 'test'")["patient_id"]
-    assert sorted(tested) == sorted(patients["patient_id"])
+@pytest.mark.parametrize("protocol", ["nested", "kfold"])
+def test_every_patient_is_tested_once(protocol: Protocol) -> None:
+    for seed in range(5):
+        patients = cohort(np.random.default_rng(seed))
+        tested = make_folds(patients, protocol, seed=seed).query("part == 'test'")["patient_id"]
+        assert sorted(tested) == sorted(patients["patient_id"])
+
+
+def test_k_folds_of_the_papers_cohort_are_five_80_20_splits() -> None:
+    patients = pd.DataFrame(
+        {"patient_id": [f"{i:03d}" for i in range(100)], "label": [0] * 74 + [1] * 26}
+    )
+    counts = make_folds(patients, "kfold").groupby(["fold", "part"])["label"].agg(["size", "sum"])
+    assert (counts.xs("test", level="part")["size"] == 20).all()
+    assert (counts.xs("train", level="part")["size"] == 80).all()
+    assert set(counts.xs("test", level="part")["sum"]) == {5, 6}
+    # it needs a patient of each class in every test part, and no more
+    few = patients.iloc[[*range(20), *range(95, 100)]]
+    assert make_folds(few, "kfold").query("part == 'test'").groupby("fold")["label"].sum().eq(1).all()
+    with pytest.raises(InputFault, match="kfold needs at least 5 high-grade patients, found 4"):
+        make_folds(few.iloc[:-1], "kfold")
+
+
+def test_kfold_and_nested_test_the_same_patients_in_each_fold() -> None:
+    patients = cohort(np.random.default_rng(11))
+    tests = [make_folds(patients, one).query("part == 'test' and fold == 0") for one in PAIR]
+    assert set(tests[0]["patient_id"]) == set(tests[1]["patient_id"])
 
 
 def test_center_tests_each_centre_on_models_that_never_saw_it() -> None:

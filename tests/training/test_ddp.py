@@ -48,6 +48,7 @@ def test_two_processes_share_the_draws_and_score_every_image_once(
 ) -> None:
     Path("draws.py").write_text(DRAWS)
     words = [*tiny, "--trainer.max_epochs=2", "--data.batch_size=8", "--trainer.callbacks=draws.Draws"]
+    words += ["--checkpoint.keep=average"]  # of the last epoch, by both processes
     mufnet("fit", *words, *TWO)
     (trained,) = mlflow_client().search_runs(["1"])
     first, second = drawn(Path("2-rank0.txt")), drawn(Path("2-rank1.txt"))

@@ -372,7 +372,7 @@ def test_a_part_that_was_cut_short_to_one_class_does_not_lose_the_training(
     assert run.info.status == "FINISHED"
     assert "an AUC needs both classes" in run.data.tags["not_evaluated_test"]
     assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
-    assert "val_selected/auc_ci_low" in run.data.metrics
+    assert "val_selected/brier" in run.data.metrics
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Which epoch's weights a run keeps."""
+"""Which weights a run keeps: of the best epoch, of the last one, or their mean over the last ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,14 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mufnet_lightning.tracking.checkpoints import CHECKPOINT, checkpoint_folder
+from mufnet_lightning.errors import InputFault, check_least, check_share
+from mufnet_lightning.tracking.checkpoints import CHECKPOINT, LAST, checkpoint_folder
+from mufnet_lightning.training.callbacks.averaging import TailAverage, trained_weights
 from mufnet_lightning.training.logger import RunLogger
+from mufnet_lightning.vocabulary import Keep, Selection
+
+MONITOR = "val/auc"
+"""What selects the best epoch, unless something else is asked for."""
 
 
 class _RunCheckpoint(ModelCheckpoint):
@@ -57,25 +63,56 @@ class LastCheckpoint(_RunCheckpoint):
     def __init__(self) -> None:
         super().__init__(filename="last", auto_insert_metric_name=False, enable_version_counter=False)
 
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """To train on without a mean, after a training that had one: from the trained weights."""
+        weights = trained_weights(checkpoint)
+        averages = any(isinstance(one, TailAverage) for one in trainer.callbacks)  # type: ignore[attr-defined]
+        if trainer.state.fn == "fit" and weights is not None and not averages:
+            pl_module.load_state_dict(weights)
+
 
 class SelectedCheckpoint(_RunCheckpoint):
-    """Keeps the epoch with the best validation AUC; it becomes an artifact of the run at its end.
+    """Which weights a run keeps; they become an artifact of the run at its end.
 
     Args:
-        monitor: metric that selects. `test_watched/accuracy` (with `data.watch_test`) is the
-            paper's way: it selects on the test set, and the run is tagged `selection: optimistic`.
+        keep: `best`: those of the epoch with the best `monitor`. `last`: those of the last epoch.
+            `average`: their mean over the last epochs (see `TailAverage`).
+        monitor: metric that selects the best epoch; `val/auc` unless given. `test_watched/accuracy`
+            (with `data.watch_test`) is the paper's way: it selects on the test set, and the run is
+            tagged `selection: optimistic`.
         mode: whether larger or smaller is better.
+        average_share: share of the epochs, the last ones, that are averaged.
+
+    Raises:
+        InputFault: a monitor where nothing is selected, or a share that is none.
     """
 
-    def __init__(self, monitor: str = "val/auc", mode: Literal["max", "min"] = "max") -> None:
+    def __init__(
+        self,
+        keep: Keep = "best",
+        monitor: str | None = None,
+        mode: Literal["max", "min"] = "max",
+        average_share: float = 0.25,
+    ) -> None:
+        if keep != "best" and monitor is not None:
+            raise InputFault(
+                f"checkpoint.monitor is {monitor}, but checkpoint.keep is {keep}, which selects no "
+                "epoch; set checkpoint.keep: best"
+            )
+        check_share("checkpoint.average_share", average_share)
+        check_least("checkpoint.average_share", average_share, 0, more=True)
         super().__init__(
-            monitor=monitor,
+            monitor=monitor or MONITOR,
             mode=mode,
             filename="selected",
             auto_insert_metric_name=False,
             enable_version_counter=False,
-            save_top_k=1,
+            save_top_k=1 if keep == "best" else 0,
         )
+        self.keep = keep
+        self.average_share = average_share
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The best epoch so far, where its file is this run's; another run's may be gone."""
@@ -83,13 +120,41 @@ class SelectedCheckpoint(_RunCheckpoint):
             super().load_state_dict(state_dict)
 
     @property
-    def kind(self) -> Literal["validation", "optimistic"]:
-        """`optimistic` when the test set selects."""
+    def kind(self) -> Selection:
+        """What chose the weights; `optimistic` when the test set did."""
+        if self.keep != "best":
+            return self.keep
         return "optimistic" if str(self.monitor).startswith("test_watched/") else "validation"
 
+    def averaging(self) -> TailAverage | None:
+        """The callback that averages, where the mean is kept."""
+        return TailAverage(self.average_share) if self.keep == "average" else None
+
     def selected(self) -> Path | None:
-        """The selected checkpoint's file, if an epoch has been scored."""
-        return Path(self.best_model_path) if self.best_model_path else None
+        """The kept weights' checkpoint, if an epoch has been trained (and, to be the best, scored)."""
+        if self.keep == "best":
+            return Path(self.best_model_path) if self.best_model_path else None
+        last = Path(self.dirpath or ".") / LAST
+        return last if self.dirpath and last.is_file() else None
+
+    def kept(self, trainer: Trainer) -> Path:
+        """The same, of a trainer whose training has ended.
+
+        Raises:
+            InputFault: it ended before there was anything to keep.
+        """
+        done = f"(trainer.max_epochs is {trainer.max_epochs}, epochs done: {trainer.current_epoch})"
+        file = self.selected()
+        if file is None:
+            scored = " and scored on validation" if self.keep == "best" else ""
+            raise InputFault(f"no epoch was trained{scored}, so no checkpoint was selected {done}")
+        means = [one for one in trainer.callbacks if isinstance(one, TailAverage)]  # type: ignore[attr-defined]
+        if self.keep == "average" and not any(mean.steps for mean in means):
+            raise InputFault(
+                f"the training ended before the epochs that are averaged {done}; "
+                f"its last epoch is {file}"
+            )
+        return file
 
 
 def keep_selected(trainer: Trainer, selected: Path) -> None:
@@ -97,6 +162,8 @@ def keep_selected(trainer: Trainer, selected: Path) -> None:
     logger = trainer.logger
     if isinstance(logger, RunLogger) and trainer.is_global_zero:
         folder, _, name = CHECKPOINT.rpartition("/")
-        assert selected.name == name
-        logger.experiment.log_artifact(logger.run, str(selected), folder)
+        kept = selected.with_name(name)
+        if kept != selected:
+            shutil.copyfile(selected, kept)
+        logger.experiment.log_artifact(logger.run, str(kept), folder)
         shutil.rmtree(checkpoint_folder(logger.run))

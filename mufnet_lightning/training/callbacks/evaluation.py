@@ -12,8 +12,14 @@ from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
-from mufnet_lightning.training.callbacks.notes import run_note, scored_note, weights_note
+from mufnet_lightning.training.callbacks.notes import (
+    run_note,
+    scored_note,
+    scored_selection,
+    weights_note,
+)
 from mufnet_lightning.training.callbacks.predictions import part_table
+from mufnet_lightning.training.callbacks.selection import choosers, what_chose
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import METRIC_NAMES, Part, arm_name
 
@@ -32,6 +38,10 @@ class Evaluation(Callback):
 
     def __init__(self, baseline: ScoredArm | None = None) -> None:
         self.baseline = baseline
+        self.choosers: frozenset[str] | None = None
+        """Patients who chose the epoch that is scored; unless set, it is asked of the trainer."""
+        self.chosen: set[Part] = set()
+        """The parts scored so far that hold some of them."""
 
     def check_baseline(self, data: RoiPairDataModule, *parts: Part) -> None:
         """Refuse a baseline that was not scored on the images of this run's parts.
@@ -68,16 +78,16 @@ class Evaluation(Callback):
             log.warning("%s is not evaluated: %s", part, error)
             self._note(trainer, part, f"The {part} part is not evaluated: {error}")
             return
-        numbers = record_part(logger.experiment, logger.run, part, arms, table)
+        chosen = self._is_chosen(trainer, table)
+        self.chosen = {*self.chosen, part} if chosen else self.chosen - {part}
+        numbers = record_part(logger.experiment, logger.run, part, arms, table, chosen=chosen)
         # the module has logged the others
         prefix = pl_module.metric_prefix(part)  # type: ignore[operator]
         added = {f"{prefix}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
         logger.log_metrics(added, step=pl_module.weights_epoch)  # type: ignore[arg-type]
-        scored = scored_note(part, prefix, table, numbers)
-        optimistic = logger.tag("selection") == "optimistic"
-        self._note(
-            trainer, part, f"{scored}, scored by {weights_note(trainer, pl_module, part, optimistic)}."
-        )
+        scored = scored_note(part, prefix, table, numbers, chosen)
+        weights = weights_note(trainer, pl_module, part if chosen else None)
+        self._note(trainer, part, f"{scored}, scored by {weights}.")
 
     def _note(self, trainer: Trainer, part: Part, second: str) -> None:
         """Say in the run what one is looking at; of a training that is its test."""
@@ -88,6 +98,17 @@ class Evaluation(Callback):
             protocol = logger.tag("protocol", data.protocol)
             first = run_note(data, protocol, None if trained else part)
             logger.note(f"{first} {second}")
+
+    def _is_chosen(self, trainer: Trainer, table: pd.DataFrame) -> bool:
+        """Whether some of the patients who are scored chose the epoch."""
+        choose = self.choosers
+        if choose is None:
+            selection = scored_selection(trainer)
+            choose = frozenset[str]()
+            if selection is not None:
+                kind = what_chose(selection, trainer.callbacks)  # type: ignore[attr-defined]
+                choose = choosers(trainer.datamodule, kind)  # type: ignore[attr-defined]
+        return not choose.isdisjoint(table["patient_id"].astype(str))
 
     def _matched(self, table: pd.DataFrame, part: Part, data: RoiPairDataModule) -> MatchedScores:
         return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)

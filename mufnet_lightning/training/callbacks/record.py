@@ -17,6 +17,7 @@ from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.notes import nothing_yet, run_note
+from mufnet_lightning.training.callbacks.selection import what_chose
 from mufnet_lightning.training.facts import record_files, record_parameters
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import Part
@@ -69,7 +70,8 @@ class RunRecord(SaveConfigCallback):
         logger = trainer.logger
         if isinstance(logger, RunLogger):
             selecting = [c for c in trainer.checkpoint_callbacks if isinstance(c, SelectedCheckpoint)]
-            selection = selecting[0].kind if selecting else "validation"
+            callbacks = trainer.callbacks  # type: ignore[attr-defined]
+            selection = what_chose(selecting[0] if selecting else None, callbacks)
             logger.describe(trainer.datamodule, selection)  # type: ignore[attr-defined]
             super().setup(trainer, pl_module, stage)
 

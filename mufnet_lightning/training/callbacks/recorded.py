@@ -4,20 +4,35 @@ from __future__ import annotations
 
 from lightning.pytorch import Callback
 
-from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter
 from mufnet_lightning.training.callbacks.record import RunRecord
+from mufnet_lightning.vocabulary import Keep
 
 
-def run_callbacks() -> list[Callback]:
-    """What records a run and keeps its best epoch, beside a `RunLogger`.
+def run_callbacks(keep: Keep = "best") -> list[Callback]:
+    """What records a run and keeps its weights, beside a `RunLogger`.
 
         with RunLogger() as run:
             trainer = Trainer(max_epochs=100, logger=run, callbacks=run_callbacks())
 
+    Args:
+        keep: which weights, see `SelectedCheckpoint`. Without validation batches: `last` or `average`.
+
     Returns:
         `RunRecord` (configuration, folds, environment), `PredictionWriter` (predictions.csv),
-        `Evaluation` (metrics and figures) and `SelectedCheckpoint` (the best validation AUC).
+        `Evaluation` (metrics and figures) and `SelectedCheckpoint`; `selected()` of the last one is the
+        file that is kept.
     """
-    return [RunRecord(), PredictionWriter(), Evaluation(), SelectedCheckpoint()]
+    selection = SelectedCheckpoint(keep)
+    averaging = selection.averaging()
+    last: list[Callback] = [] if keep == "best" else [LastCheckpoint()]
+    return [
+        RunRecord(),
+        PredictionWriter(),
+        Evaluation(),
+        *([averaging] if averaging else []),
+        *last,
+        selection,
+    ]

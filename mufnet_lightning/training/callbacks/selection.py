@@ -1,0 +1,65 @@
+"""What chose the weights that are scored: nobody, the validation patients, or the test patients."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import EarlyStopping
+
+from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.data.folds import read_folds
+from mufnet_lightning.data.leakage import StoreCohort, trained_patients
+from mufnet_lightning.tracking.checkpoints import Checkpoint
+from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.vocabulary import CHOSEN_ON, Selection
+
+
+def what_chose(selection: SelectedCheckpoint | None, callbacks: Iterable[Callback] = ()) -> Selection:
+    """What chose the epoch; the part that stops a training early (`EarlyStopping`) chooses too.
+
+    Args:
+        selection: None where a trainer has none: what is kept then is the last epoch.
+        callbacks: of the trainer.
+    """
+    stops = [str(one.monitor) for one in callbacks if isinstance(one, EarlyStopping)]
+    kind: Selection = selection.kind if selection is not None else "last"
+    if kind == "optimistic" or any(monitor.startswith("test_watched/") for monitor in stops):
+        return "optimistic"
+    return "validation" if any(monitor.startswith("val/") for monitor in stops) else kind
+
+
+def choosers(data: RoiPairDataModule, selection: str) -> frozenset[str]:
+    """The patients of a training's fold who choose its epoch."""
+    here = (data.folds["fold"] == data.fold) & (data.folds["part"] == CHOSEN_ON.get(selection, ""))
+    return frozenset(data.folds.loc[here, "patient_id"].astype(str))
+
+
+def choosers_of(checkpoint: Checkpoint, selection: str, data: RoiPairDataModule) -> frozenset[str]:
+    """The patients of a store who chose a checkpoint's epoch; none where it is of another cohort.
+
+    Args:
+        checkpoint: that is scored.
+        selection: what chose it, see `selection_of`.
+        data: whose store holds the patients that are scored.
+    """
+    if selection not in CHOSEN_ON or checkpoint.folds is None or not checkpoint.trained:
+        return frozenset()
+    table = read_folds(io.StringIO(checkpoint.folds), "the checkpoint")
+    fold = checkpoint.config.get("data", {}).get("fold", 0)
+    here = (table["fold"] == fold) & (table["part"] == CHOSEN_ON[selection])
+    own = {**checkpoint.trained[-1], "train": [str(one) for one in table.loc[here, "patient_id"]]}
+    return trained_patients([own], StoreCohort.of(data.store)).certain
+
+
+def selection_of(checkpoint: Checkpoint) -> Selection:
+    """What chose a checkpoint's epoch, as its configuration says; those of before say no `keep`."""
+    settings: Mapping[str, Any] = checkpoint.config.get("checkpoint") or {}
+    if settings.get("keep", "best") != "best":
+        kind: Selection = settings["keep"]
+    else:
+        watched = str(settings.get("monitor")).startswith("test_watched/")
+        kind = "optimistic" if watched else "validation"
+    return kind
