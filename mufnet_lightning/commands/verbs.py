@@ -13,7 +13,7 @@ VERBS = {
     "cv": "run all folds of one arm under one parent run",
     "study": "run the paper's whole experiment: all arms on the same folds, compared, with a report",
     "compare": "put arms side by side: Table 2, paired tests, figures",
-    "characteristics": "describe the patients of two groups: Table 1",
+    "characteristics": "describe the patients of two groups or more: Table 1",
     "explain": "show and measure where a run's network looks: Grad-CAM",
     "export": "write a trained model as one file, ONNX or torch.export, for other programs",
     "report": "write one self-contained HTML file for a study",

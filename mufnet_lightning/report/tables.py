@@ -11,7 +11,6 @@ import pandas as pd
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
-from mufnet_lightning.evaluation.statistics.characteristics import characteristics_frame
 from mufnet_lightning.evaluation.text import interval_text, number_text, p_text
 from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.explain.tables import (
@@ -27,7 +26,6 @@ from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.runs import TrackedRun
 from mufnet_lightning.vocabulary import ARM_NAMES, WEIGHT_NAMES
 
-MOST_LEVELS = 12  # of a category in Table 1
 FOLD_COLUMNS = {
     "AUC, patients": "test/patient_auc",
     "AUC, images": "test/auc",
@@ -57,26 +55,16 @@ class TableOne:
 
 
 def patients_table(facts: StudyFacts) -> TableOne:
-    """Table 1 of the cohort's folder, without columns that may name a person; else as recorded."""
+    """Table 1 of the cohort's folder, by the rules of `mufnet characteristics`; else as recorded."""
     if facts.cohort is None:
         if facts.table_one is None:
             return TableOne(None, "Not recorded: give the cohort's folder with --cohort.")
         return TableOne(facts.table_one, "As the latest comparison of this study recorded it.")
-    patients = facts.cohort.patients.drop(columns=["patient_id", "grade", "label"], errors="ignore")
-    # names, dates and record numbers are nobody's business
-    telling = [
-        name
-        for name, column in patients.items()
-        if pd.to_numeric(column, errors="coerce").notna().mean() < 0.5
-        and column.nunique() > MOST_LEVELS
-    ]
-    shown = [str(name) for name in patients if name not in telling]
-    note = f"Left out, since they have more than {MOST_LEVELS} values: {', '.join(map(str, telling))}."
     try:
-        rows = table_one(facts.cohort.folder / "patients.csv", "grade", shown)
+        table = table_one(facts.cohort.folder / "patients.csv", "grade")
     except InputFault as fault:
         return TableOne(None, f"It could not be made: {fault}")
-    return TableOne(characteristics_frame(rows), note if telling else "")
+    return TableOne(table.frame(), table.note())
 
 
 def centres_frame(facts: StudyFacts) -> pd.DataFrame:
