@@ -56,8 +56,8 @@ def why_personal(name: str, column: pd.Series, asked_for: bool = False) -> str:
     counts = known.value_counts()
     near_unique = (counts == 1).sum() > OWN_VALUES * len(known)
     if numbers.isna().any() and near_unique:
-        odd = known[numbers.isna()].iloc[0]
-        number = f", and {odd!r} is no number" if numbers.notna().mean() > 0.5 else ""
+        odd = int(numbers.isna().sum())  # which they are may tell who it is
+        number = f", and {odd} of {len(known)} are no numbers" if odd < len(known) / 2 else ""
         return f"more than half of the patients have a value of their own{number}"
     if asked_for:
         return ""

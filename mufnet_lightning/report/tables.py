@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
+from mufnet_lightning.evaluation.subgroups import subgroups
 from mufnet_lightning.evaluation.text import interval_text, number_text, p_text
 from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.explain.tables import (
@@ -117,7 +116,7 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
 
 
 def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.DataFrame | None:
-    """AUC over patients in each centre; None where there is one centre, or it is not known."""
+    """AUC over patients in each centre (see `subgroups`); None where they are not known, or one."""
     if facts.store is None or comparison is None:
         return None
     named = facts.store.manifest.drop_duplicates("patient_id").set_index("patient_id")["center"]
@@ -125,22 +124,8 @@ def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.Data
     centres = named.reindex(matched.patients).fillna("").to_numpy()
     if len(set(centres) - {""}) < 2:
         return None
-    rows = []
-    for centre in sorted(set(centres)):
-        here = matched.subset(centres == centre)
-        high = int(here.patient_labels.sum())
-        low = len(here.patient_labels) - high
-        row: dict[str, Any] = {
-            "centre": centre or "not named",
-            "low grade": low,
-            "high grade": high,
-        }
-        cells = dict.fromkeys(here.names, "n/a")
-        if min(low, high) > 1:
-            results = compare_arms(here, "patient").arms
-            cells = {arm.name: interval_text(arm.auc, arm.auc_ci) for arm in results}
-        rows.append(row | {ARM_NAMES.get(name, name): cell for name, cell in cells.items()})
-    return pd.DataFrame(rows)
+    values = {str(patient): center for patient, center in named.items()}
+    return subgroups(matched, "centre", values).frame(ARM_NAMES)
 
 
 def folds_frame(arm: ArmFacts) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.results import ArmComparison
+from mufnet_lightning.evaluation.subgroups import Subgroups
 from mufnet_lightning.evaluation.text import (
     interval_text,
     json_text,
@@ -44,6 +45,7 @@ class Comparison:
         threshold: `0.5` or `youden`, as it was asked for.
         optimism: of selecting on the test set, for each arm, where it was asked for.
         figures: roc and confusion.
+        subgroups: of the patients, where they were asked for.
     """
 
     arms: Sequence[ScoredArm]
@@ -52,12 +54,15 @@ class Comparison:
     threshold: str
     optimism: Sequence[SelectionOptimism] | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    subgroups: Sequence[Subgroups] = ()
 
     def as_json(self) -> dict[str, object]:
         """As `--format json` prints it: of `result`, `threshold`, and `selection` where asked for."""
         result = {**self.result.as_json(), "threshold": self.threshold}
         if self.optimism is not None:
             result["selection"] = [arm.as_json() for arm in self.optimism]
+        if self.subgroups:
+            result["subgroups"] = [one.as_json() for one in self.subgroups]
         return result
 
     def json(self) -> str:
@@ -174,6 +179,8 @@ class Comparison:
         selection = self.selection()
         if selection is not None:
             blocks += [OPTIMISM, selection.to_string(index=False)]
+        for one in self.subgroups:
+            blocks += [one.caption(), one.frame().to_string(index=False)]
         blocks += [f"Note: {note}" for note in self.notes()]
         return "\n\n".join(blocks)
 
@@ -188,6 +195,11 @@ class Comparison:
         selection = self.selection()
         if selection is not None:
             tables["selection.csv"] = selection.to_csv(index=False)
+        if self.subgroups:
+            frames = [one.frame().rename(columns={one.by: "subgroup"}) for one in self.subgroups]
+            named = [f.assign(by=one.by) for f, one in zip(frames, self.subgroups, strict=True)]
+            table = pd.concat(named, ignore_index=True)
+            tables["subgroups.csv"] = table[["by", *table.columns.drop("by")]].to_csv(index=False)
         return tables
 
     def files(self) -> dict[str, bytes]:
@@ -242,6 +254,8 @@ class Comparison:
                 "",
                 markdown_table(selection),
             ]
+        for one in self.subgroups:
+            lines += ["", one.caption(), "", markdown_table(one.frame())]
         lines += ["", *(f"- {note}" for note in self.notes())]
         for arm in self.arms:
             where = arm.reference
