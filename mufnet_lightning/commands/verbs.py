@@ -8,7 +8,7 @@ VERBS = {
     "prepare": "check a cohort, cut its paired crops, write a store",
     "fit": "train one arm on one fold, then score validation and test with the selected checkpoint",
     "validate": "score the validation part with a checkpoint",
-    "test": "score the test part with a checkpoint",
+    "test": "score the test part with a checkpoint; with --run, another cohort: external validation",
     "predict": "score every pair of a store, for the next patient",
     "cv": "run all folds of one arm under one parent run",
     "study": "run the paper's whole experiment: all arms on the same folds, compared, with a report",

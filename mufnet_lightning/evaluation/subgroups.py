@@ -141,8 +141,7 @@ def subgroups(
         EvaluationError: a cut of what is no number, nobody's value is known, or more than twelve
             subgroups.
     """
-    known = pd.Series([values.get(str(patient)) for patient in scores.patient_names], dtype=object)
-    texts = known.map(lambda value: "" if pd.isna(value) else _text(value))  # type: ignore[arg-type]
+    texts = pd.Series([_text(values.get(str(patient))) for patient in scores.patient_names])
     if not (texts != "").any():
         raise EvaluationError(f"no patient has a value of {by}.")
     numbers = pd.to_numeric(texts.mask(texts == ""), errors="coerce")
@@ -189,7 +188,9 @@ def _is_number(numbers: pd.Series) -> bool:
 
 
 def _text(value: object) -> str:
-    """1.0 is the code 1: a column with gaps is read as fractions."""
+    """1.0 is the code 1: a column with gaps is read as fractions. Empty where it is missing."""
+    if value is None or value is pd.NA or value != value:
+        return ""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
     return str(value).strip()

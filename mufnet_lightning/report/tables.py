@@ -128,6 +128,26 @@ def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.Data
     return subgroups(matched, "centre", values).frame(ARM_NAMES)
 
 
+def external_frame(facts: StudyFacts) -> pd.DataFrame:
+    """A row an external validation, over patients; empty where the study holds none."""
+    rows = []
+    for run_id, said in facts.external.items():
+        model, arm = said["model"], said["patient"]["arms"][0]
+        row = {
+            "model": model["name"],
+            "cohort": said["store"]["name"],
+            "patients": arm["patients"],
+            "AUC": interval_text(arm["auc"], arm["auc_ci"]),
+        }
+        for rate in ("sensitivity", "specificity"):
+            row[rate] = interval_text(arm[rate]["value"], arm[rate]["ci"], undefined="n/a")
+        row["threshold"] = f"{said['threshold']['value']:.3f}"
+        left_out = [f"{len(one['patients'])} left out: {one['reason']}" for one in said["left_out"]]
+        row["to know"] = "; ".join([*left_out, *said["notes"]])
+        rows.append(row | {"run": run_id[:8]})
+    return pd.DataFrame(rows)
+
+
 def folds_frame(arm: ArmFacts) -> pd.DataFrame:
     """A row a fold of a cross-validation."""
     rows = [{"fold": str(fold), **_metrics(run, FOLD_COLUMNS)} for fold, run in arm.folds.items()]

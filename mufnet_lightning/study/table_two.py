@@ -34,6 +34,12 @@ AUC_INTERVALS = {
 }
 
 
+def subgroups_table(made: Sequence[Subgroups]) -> pd.DataFrame:
+    """All subgroups in one table, a row each; the first column is what they are made by."""
+    frames = {one.by: one.frame().rename(columns={one.by: "subgroup"}) for one in made}
+    return pd.concat(frames, names=["by", None]).reset_index(level=0).reset_index(drop=True)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What was compared and what came of it.
@@ -196,10 +202,7 @@ class Comparison:
         if selection is not None:
             tables["selection.csv"] = selection.to_csv(index=False)
         if self.subgroups:
-            frames = [one.frame().rename(columns={one.by: "subgroup"}) for one in self.subgroups]
-            named = [f.assign(by=one.by) for f, one in zip(frames, self.subgroups, strict=True)]
-            table = pd.concat(named, ignore_index=True)
-            tables["subgroups.csv"] = table[["by", *table.columns.drop("by")]].to_csv(index=False)
+            tables["subgroups.csv"] = subgroups_table(self.subgroups).to_csv(index=False)
         return tables
 
     def files(self) -> dict[str, bytes]:

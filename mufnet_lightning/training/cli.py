@@ -42,6 +42,7 @@ from mufnet_lightning.training.checks import (
     check_same_store,
     check_selection,
     check_unseen,
+    start_sentence,
 )
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
@@ -225,6 +226,7 @@ class MufnetCLI(ParsedCLI):
         if self.checkpoint is not None:
             check_same_store(self.checkpoint, self.datamodule)
         self.evaluation.check_baseline(self.datamodule, "val", "test")
+        self._state_start()
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
@@ -244,6 +246,16 @@ class MufnetCLI(ParsedCLI):
             where: Tracking = self._get(self.config_init, "tracking")
             keep_model(self.trainer.logger.run, where.register, anew=True)  # type: ignore[union-attr]
         self._print("val", "test")
+
+    def _state_start(self) -> None:
+        """Say of weights of an earlier training that they may have seen these very patients."""
+        if self.model.initial is None:
+            return
+        sentence = start_sentence(self.model.initial, self.datamodule)
+        log.warning("%s", sentence)
+        for logger in self.trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.state_start(sentence)
 
     @property
     def _keeps_model(self) -> bool:
