@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -72,6 +72,7 @@ class ExternalValidation:
         subgroups: where they were asked for.
         left_out: who does not count.
         notes: what must be read with care, a sentence each.
+        own: how many of those that count are of the cohort that the model was developed on.
     """
 
     card: ModelCard
@@ -81,7 +82,8 @@ class ExternalValidation:
     report: PartReport
     subgroups: Sequence[Subgroups] = ()
     left_out: Sequence[LeftOutPatients] = ()
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
+    own: int = 0
 
     @property
     def counted(self) -> pd.DataFrame:
@@ -97,8 +99,11 @@ class ExternalValidation:
             if self.card.threshold_rule == "youden"
             else "none was chosen in training"
         )
+        what = "External validation"
+        if self.own == len(patients):
+            what = "Held-out patients of the model's own cohort, no external validation: test"
         return (
-            f"External validation of {self.card.sentence()}, on {len(patients)} patients "
+            f"{what} of {self.card.sentence()}, on {len(patients)} patients "
             f"({high} of high grade, {len(patients) - high} of low grade; {len(self.scores.labels)} "
             f"images) of {self.store.root.name}. Nothing was fitted to them; threshold "
             f"{self.card.threshold:.3f} ({chosen}); 95% intervals."
@@ -222,7 +227,9 @@ def validate_externally(
     scores = beside_baseline(f"{grader.card.arm} {EXTERNAL}", counted, None, "test")
     report = arm_report(scores, grader.card.threshold)
     parted = subgroups_by(scores, by, cohort, opened.manifest)
-    return ExternalValidation(grader.card, opened, table, scores, report, parted, left_out, notes)
+    return ExternalValidation(
+        grader.card, opened, table, scores, report, parted, left_out, notes, len(own)
+    )
 
 
 def record_external(result: ExternalValidation, study: str | None = None) -> str:

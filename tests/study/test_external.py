@@ -116,6 +116,7 @@ def test_who_trained_the_model_is_named_and_does_not_count(
     words = ["test", f"--run={models.fits[0]}", f"--store={phantom_store}", "--device=cpu"]
     assert main([*words, f"--out={tmp_path}", "--no-record"]) == 0
     text = capsys.readouterr().out
+    assert text.startswith("Held-out patients of the model's own cohort, no external validation")
     table = pd.read_csv(tmp_path / "predictions.csv")
     own = pd.read_csv(resolve_artifact(models.fits[0], "folds.csv"))
     own = own[own["fold"] == find_run(models.fits[0]).fold]
