@@ -197,5 +197,7 @@ def _text(value: object) -> str:
 
 
 def _by_number(name: str) -> tuple[bool, float, str]:
-    number = pd.to_numeric(name, errors="coerce")
-    return bool(pd.isna(number)), 0.0 if pd.isna(number) else float(number), name
+    try:
+        return False, float(name), name
+    except ValueError:
+        return True, 0.0, name

@@ -19,7 +19,7 @@ from mufnet_lightning.inference.grader import Grader
 from mufnet_lightning.inference.load import load_grader
 from mufnet_lightning.inference.predict import patients_seen, predict_store
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.study.subgroup_columns import subgroups_by
+from mufnet_lightning.study.subgroup_columns import read_property, subgroups_by
 from mufnet_lightning.study.table_two import Comparison, subgroups_table
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, log_json, record_part
@@ -175,6 +175,8 @@ def validate_externally(
             f"{store} has no grades, and scores have nothing to be compared with; `mufnet predict "
             "--run` grades its patients"
         )
+    for column in by:  # a mistake is told before anything is scored
+        read_property(column, cohort, opened.manifest)
     grader = load_grader(reference, device)
     data = grader.open_store(store)
     seen = patients_seen(grader, data)
