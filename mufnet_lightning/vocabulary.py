@@ -58,6 +58,10 @@ FOLD_METRICS = tuple(f"test/{prefix}{name}" for prefix in PREFIXES.values() for 
 CLASS_BALANCED_FOCAL = "class_balanced_focal"
 """Name of the paper's loss."""
 
+EXTERNAL = "external"
+"""What an external validation is tagged by, and its numbers and figures are called."""
+START = "start"
+"""Tag of a run that began with weights of an earlier one: what must be known of them."""
 PREDICTIONS = "predictions.csv"
 STAGES = ("head", "head and last third", "head and last two thirds", "all weights")
 """Of the sanity check of maps, in the order in which weights are drawn anew."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from mufnet_lightning.commands.options import option, words
+from mufnet_lightning.commands.options import option, several, words
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import EFFECT, IntervalRule, Level, Method, ThresholdRule
 
@@ -27,6 +27,9 @@ class Compare:
         margin: also say of each two whether the first is shown not to be worse by this AUC or more
         effect: difference of AUCs that each test's power is given for
         selection: what choosing the epoch on the test set would have gained (needs data.watch_test)
+        by: subgroups of the patients; columns of the cohort's tables or of the store, as center,sex;
+            size:4 cuts numbers at 4 and not at their median
+        cohort: folder with the patients.csv of these columns
         format: what is printed
         out: write tables (CSV, JSON, LaTeX) and figures (PNG, PDF) into this folder
         study: MLflow experiment to record it in; that of the first run unless given
@@ -41,6 +44,8 @@ class Compare:
     margin: Annotated[float | None, option("AUC")] = None
     effect: Annotated[float, option("AUC")] = EFFECT
     selection: bool = False
+    by: Annotated[tuple[str, ...], several("A,B,...")] = ()
+    cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
     format: Literal["table", "json"] = "table"
     out: Annotated[Path | None, option("DIR")] = None
     study: Annotated[str | None, option("NAME")] = None
@@ -67,6 +72,8 @@ class Compare:
             margin=self.margin,
             effect=self.effect,
             selection=self.selection,
+            by=self.by,
+            cohort=self.cohort,
         )
         if self.out:
             write_comparison(comparison, self.out)

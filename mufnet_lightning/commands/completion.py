@@ -40,7 +40,7 @@ def completion_parser() -> argparse.ArgumentParser:
     for verb, summary in VERBS.items():
         of_verb = verbs.add_parser(verb, help=summary.replace("%", "%%"))
         fit = verb in LIGHTNING_VERBS
-        if not fit or verb == "predict":  # which is both: see commands/predict.py
+        if not fit or verb in ("predict", "test"):  # which are both: see commands/predict.py
             for given in fields_of(command_of(verb)):
                 fit = fit or given.form.way == "fit"
                 if given.form.way != "fit":

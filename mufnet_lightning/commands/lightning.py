@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mufnet_lightning.commands.options import parse
 from mufnet_lightning.commands.predict import Predict
 from mufnet_lightning.commands.quick_check import check_run
+from mufnet_lightning.commands.test import Test
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> None:
@@ -17,8 +18,12 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
         KeyboardInterrupt: the run was stopped.
         SystemExit: the help was asked for, and has been printed.
     """
-    if verb == "predict" and _of_ours(arguments):
+    names = {argument.partition("=")[0] for argument in arguments}
+    if verb == "predict" and _of_ours(names):
         parse(Predict, verb, arguments).run()
+        return
+    if verb == "test" and "--run" in names:
+        parse(Test, verb, arguments).run()
         return
     check_run(verb, arguments)
     from mufnet_lightning.training.run import run_lightning
@@ -26,7 +31,6 @@ def run_verb(verb: str, arguments: Sequence[str]) -> None:
     run_lightning([verb, *arguments])
 
 
-def _of_ours(arguments: Sequence[str]) -> bool:
+def _of_ours(names: set[str]) -> bool:
     """Whether predict is asked for a run, or for help without a checkpoint."""
-    names = {argument.partition("=")[0] for argument in arguments}
     return "--run" in names or (bool(names & {"-h", "--help"}) and "--ckpt_path" not in names)

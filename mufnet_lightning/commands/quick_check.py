@@ -215,7 +215,8 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _check_checkpoint(verb: str, given: _Given) -> None:
     reference = given.values.get("ckpt_path")
     if reference is None and verb != "fit":
-        raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
+        other = "; or --run RUN --store DIR, another cohort" if verb == "test" else ""
+        raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run{other}")
     if isinstance(reference, str) and Path(reference).suffix and not Path(reference).is_file():
         raise InputFault(f"{reference}: there is no such file")
 

@@ -74,7 +74,7 @@ def run_study(
     )
     from mufnet_lightning.study.cross_validate import cross_validate
     from mufnet_lightning.study.out_folder import write_files
-    from mufnet_lightning.study.table_one import printed, table_one
+    from mufnet_lightning.study.table_one import table_one
     from mufnet_lightning.tracking.runs import find_run, mlflow_client
     from mufnet_lightning.tracking.views import run_link_line
 
@@ -87,19 +87,19 @@ def run_study(
     if table is not None:
         write_files(
             {
-                "table1.csv": printed(table, "csv"),
-                "table1.json": printed(table, "json"),
+                "table1.csv": table.printed("csv"),
+                "table1.json": table.printed("json"),
             },
             out,
         )
-        print(f"\n== Table 1\n{printed(table, 'table')}")
+        print(f"\n== Table 1\n{table.printed('table')}")
     for level in reversed(PREFIXES):
         comparison = compare(runs, level=level)
         folder = out / f"over_{level}s"
         write_comparison(comparison, folder)
         run_id = record_comparison(comparison)
         if table is not None:
-            mlflow_client().log_text(run_id, printed(table, "csv"), "table1.csv")
+            mlflow_client().log_text(run_id, table.printed("csv"), "table1.csv")
         print(f"\n== Table 2, over {level}s\n{comparison.text()}")
         print(f"written to {folder}, recorded as run {run_id}", flush=True)
     study = find_run(runs[0]).study

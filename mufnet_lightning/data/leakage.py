@@ -97,6 +97,22 @@ def trained_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -
     return TrainedPatients(frozenset(certain), frozenset(doubtful - certain))
 
 
+def cohort_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -> frozenset[str]:
+    """The patients of a store who belong to a cohort that trained a checkpoint, in whichever part.
+
+    >>> cohort = {"digest": "d1", "cohort": "a", "patients": {"P1": 0, "P2": 1}, "train": ["P1"]}
+    >>> sorted(cohort_patients([cohort], StoreCohort("d2", "a", {"P1": 0, "P2": 1, "P3": 1})))
+    ['P1', 'P2']
+
+    Args:
+        trained: the cohorts that a checkpoint keeps, see `training_cohort`.
+        store: that is to be scored.
+    """
+    here = store.labels.keys()
+    same = (here & one["patients"].keys() for one in trained if _same_cohort(one, store))
+    return frozenset().union(*same)
+
+
 def training_cohort(data: RoiPairDataModule) -> dict[str, Any]:
     """What a checkpoint keeps of the cohort that trains it, as plain data.
 

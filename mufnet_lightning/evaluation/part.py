@@ -159,13 +159,13 @@ def _chosen_json(comparison: dict[str, object]) -> dict[str, object]:
     """Without what does not hold where the part chose the epoch; every arm says so."""
     held_back = {
         "auc_ci",
-        "auc_bootstrap_ci",
         "ci",
         "auc_difference_ci",
         "z",
         "p",
         "p_holm",
         "over_folds",
+        "power",
     }
 
     def kept(value: object) -> object:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
+from mufnet_lightning.vocabulary import START
 
 ENOUGH = 100  # of each class, for the evaluation of a model: Collins GS et al. Stat Med 2016;35:214-226
 CALIBRATED = 0.05  # expected calibration error above which a score is no probability
@@ -88,7 +89,7 @@ def _protocol(facts: StudyFacts) -> list[str]:
             "Protocol `paper`: all folds are tested on the same patients. The interval of mean ± t "
             "over folds tells how the folds' models differ, not how other patients would."
         )
-    if "center" not in protocols:
+    if "center" not in protocols and not facts.external:
         sentences.append(
             "Internal evaluation only: test and training patients come from the same centres. Another "
             "hospital's patients may give other numbers."
@@ -137,7 +138,18 @@ def _start(facts: StudyFacts) -> list[str]:
         for arm in facts.arms
         if not setting(arm, "model.pretrained") and not setting(arm, "model.init_from")
     ]
-    return [f"Trained from random weights: {_listed(random)}."] if random else []
+    sentences = [f"Trained from random weights: {_listed(random)}."] if random else []
+    for arm in facts.arms:
+        if setting(arm, "model.init_from"):
+            said = {fold: run.tags.get(START, "") for fold, run in arm.folds.items()}
+            first, others = next(iter(said.values())), len(said) - 1
+            first = first or (
+                "the training begins with weights of an earlier one (model.init_from), which may have "
+                "seen these very patients: whether it did is not recorded"
+            )
+            more = f" The runs of the other {others} folds say it of theirs." if others else ""
+            sentences.append(f"{arm.name}: {first}.{more}")
+    return sentences
 
 
 def _maps(facts: StudyFacts) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from mufnet_lightning.tracking.runs import (
     finished_folds,
     resolve_artifact,
 )
-from mufnet_lightning.vocabulary import ARM_NAMES, ARMS, MODALITIES, Modality
+from mufnet_lightning.vocabulary import ARM_NAMES, ARMS, EXTERNAL, MODALITIES, Modality
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,8 @@ class StudyFacts:
         table_one: Table 1 as an earlier step recorded it; None where it did not.
         broken: runs that broke off.
         fits: how many fits of the study came to their end, those of the report and others.
+        external: what external validations of the study say (see `ExternalValidation.as_json`), by
+            their run, the latest first.
     """
 
     name: str
@@ -146,6 +148,7 @@ class StudyFacts:
     table_one: pd.DataFrame | None
     broken: Sequence[BrokenRun]
     fits: int
+    external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def is_phantom(self) -> bool:
@@ -180,7 +183,14 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
             )
     fits = sum(run.verb == "fit" and run.is_finished for run in runs)
     table_one, broken = _recorded_table_one(runs), _broken(runs)
-    return StudyFacts(study, experiment_id, arms, store, missing, known, table_one, broken, fits)
+    external = {
+        run.id: json.loads(artifact_text(run.id, f"{EXTERNAL}.json"))
+        for run in runs
+        if run.verb == EXTERNAL and run.is_finished
+    }
+    return StudyFacts(
+        study, experiment_id, arms, store, missing, known, table_one, broken, fits, external
+    )
 
 
 def _latest_arms(runs: Sequence[TrackedRun]) -> list[TrackedRun]:

@@ -39,6 +39,7 @@ from mufnet_lightning.report.tables import (
     calibration_frame,
     ceilings_frame,
     centres_frame,
+    external_frame,
     folds_frame,
     maps_frames,
     patients_table,
@@ -168,6 +169,7 @@ def _performance(facts: StudyFacts) -> Performance:
         by_centre_frame(facts, patients),
         calibration_frame(facts.arms),
         weights_frame(facts.arms),
+        external_frame(facts),
     )
 
 

@@ -103,7 +103,7 @@ class Performance:
         levels: the arms side by side; empty where they cannot be compared.
         refused: why they cannot.
         headline: each arm's AUC, in a sentence.
-        ceilings, centres, calibration, weights: see `report.tables`.
+        ceilings, centres, calibration, weights, external: see `report.tables`.
     """
 
     levels: Sequence[ComparedLevel]
@@ -113,6 +113,7 @@ class Performance:
     centres: pd.DataFrame | None
     calibration: pd.DataFrame
     weights: pd.DataFrame
+    external: pd.DataFrame
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
-from mufnet_lightning.evaluation.statistics.characteristics import characteristics_frame
+from mufnet_lightning.evaluation.subgroups import subgroups
 from mufnet_lightning.evaluation.text import interval_text, number_text, p_text
 from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.explain.tables import (
@@ -27,7 +25,6 @@ from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.runs import TrackedRun
 from mufnet_lightning.vocabulary import ARM_NAMES, WEIGHT_NAMES
 
-MOST_LEVELS = 12  # of a category in Table 1
 FOLD_COLUMNS = {
     "AUC, patients": "test/patient_auc",
     "AUC, images": "test/auc",
@@ -57,26 +54,16 @@ class TableOne:
 
 
 def patients_table(facts: StudyFacts) -> TableOne:
-    """Table 1 of the cohort's folder, without columns that may name a person; else as recorded."""
+    """Table 1 of the cohort's folder, by the rules of `mufnet characteristics`; else as recorded."""
     if facts.cohort is None:
         if facts.table_one is None:
             return TableOne(None, "Not recorded: give the cohort's folder with --cohort.")
         return TableOne(facts.table_one, "As the latest comparison of this study recorded it.")
-    patients = facts.cohort.patients.drop(columns=["patient_id", "grade", "label"], errors="ignore")
-    # names, dates and record numbers are nobody's business
-    telling = [
-        name
-        for name, column in patients.items()
-        if pd.to_numeric(column, errors="coerce").notna().mean() < 0.5
-        and column.nunique() > MOST_LEVELS
-    ]
-    shown = [str(name) for name in patients if name not in telling]
-    note = f"Left out, since they have more than {MOST_LEVELS} values: {', '.join(map(str, telling))}."
     try:
-        rows = table_one(facts.cohort.folder / "patients.csv", "grade", shown)
+        table = table_one(facts.cohort.folder / "patients.csv", "grade")
     except InputFault as fault:
         return TableOne(None, f"It could not be made: {fault}")
-    return TableOne(characteristics_frame(rows), note if telling else "")
+    return TableOne(table.frame(), table.note())
 
 
 def centres_frame(facts: StudyFacts) -> pd.DataFrame:
@@ -129,7 +116,7 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
 
 
 def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.DataFrame | None:
-    """AUC over patients in each centre; None where there is one centre, or it is not known."""
+    """AUC over patients in each centre (see `subgroups`); None where they are not known, or one."""
     if facts.store is None or comparison is None:
         return None
     named = facts.store.manifest.drop_duplicates("patient_id").set_index("patient_id")["center"]
@@ -137,21 +124,27 @@ def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.Data
     centres = named.reindex(matched.patients).fillna("").to_numpy()
     if len(set(centres) - {""}) < 2:
         return None
+    values = {str(patient): center for patient, center in named.items()}
+    return subgroups(matched, "centre", values).frame(ARM_NAMES)
+
+
+def external_frame(facts: StudyFacts) -> pd.DataFrame:
+    """A row an external validation, over patients; empty where the study holds none."""
     rows = []
-    for centre in sorted(set(centres)):
-        here = matched.subset(centres == centre)
-        high = int(here.patient_labels.sum())
-        low = len(here.patient_labels) - high
-        row: dict[str, Any] = {
-            "centre": centre or "not named",
-            "low grade": low,
-            "high grade": high,
+    for run_id, said in facts.external.items():
+        model, arm = said["model"], said["patient"]["arms"][0]
+        row = {
+            "model": model["name"],
+            "cohort": said["store"]["name"],
+            "patients": arm["patients"],
+            "AUC": interval_text(arm["auc"], arm["auc_ci"]),
         }
-        cells = dict.fromkeys(here.names, "n/a")
-        if min(low, high) > 1:
-            results = compare_arms(here, "patient").arms
-            cells = {arm.name: interval_text(arm.auc, arm.auc_ci) for arm in results}
-        rows.append(row | {ARM_NAMES.get(name, name): cell for name, cell in cells.items()})
+        for rate in ("sensitivity", "specificity"):
+            row[rate] = interval_text(arm[rate]["value"], arm[rate]["ci"], undefined="n/a")
+        row["threshold"] = f"{said['threshold']['value']:.3f}"
+        left_out = [f"{len(one['patients'])} left out: {one['reason']}" for one in said["left_out"]]
+        row["to know"] = "; ".join([*left_out, *said["notes"]])
+        rows.append(row | {"run": run_id[:8]})
     return pd.DataFrame(rows)
 
 

@@ -21,9 +21,11 @@ from mufnet_lightning.evaluation.statistics.checks import Floats
 from mufnet_lightning.evaluation.statistics.intervals import FoldSpread, fold_spread
 from mufnet_lightning.evaluation.statistics.rates import confusion_of, youden_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.study.out_folder import write_files
 from mufnet_lightning.study.pooling import read_results
 from mufnet_lightning.study.selection import selection_optimism
+from mufnet_lightning.study.subgroup_columns import subgroups_by
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import log_figures, log_json
@@ -57,6 +59,8 @@ def compare(
     margin: float | None = None,
     effect: float = EFFECT,
     selection: bool = False,
+    by: Sequence[str] = (),
+    cohort: Path | None = None,
 ) -> Comparison:
     """Compare arms on the images that all of them scored.
 
@@ -67,6 +71,9 @@ def compare(
             scored its own test patients, of each fold.
         intervals, margin, effect: see `compare_arms`.
         selection: also measure what choosing the epoch on the test set would have gained.
+        by: columns that subgroups are made by, see `subgroups_by`; of the cohort's tables, or of the
+            store that the first arm's run was scored on.
+        cohort: folder of patients.csv.
 
     Raises:
         InputFault: an arm cannot be read, the arms were not scored on the same images and patients,
@@ -89,7 +96,8 @@ def compare(
         name: confusion_of(counted, number, called[number]) for number, name in enumerate(matched.names)
     }
     figures = {"roc": roc_of(result, counted), "confusion": confusion_figure(matrices)}
-    return Comparison(arms, matched, result, threshold, optimism, figures)
+    parted = subgroups_by(matched, by, cohort, _manifest(arms)) if by else ()
+    return Comparison(arms, matched, result, threshold, optimism, figures, parted)
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
@@ -100,7 +108,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     """
     files = comparison.files()
     write_files(files, folder)
-    for name in {"tests.csv", "rate_tests.csv", "selection.csv"} - set(files):
+    for name in {"tests.csv", "rate_tests.csv", "selection.csv", "subgroups.csv"} - set(files):
         (folder / name).unlink(missing_ok=True)
 
 
@@ -151,6 +159,15 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         log_figures(store, run_id, comparison.figures)
         store.set_tag(run_id, NOTE, comparison.note())
     return run_id
+
+
+def _manifest(arms: Sequence[ScoredArm]) -> pd.DataFrame | None:
+    """Of the store that the first arm with a run was scored on, where it is still there."""
+    for arm in arms:
+        store = (arm.run.tags.get("store") or arm.run.params.get("data.store")) if arm.run else None
+        if store and (Path(store) / "manifest.csv").is_file():
+            return CropStore.open(Path(store)).manifest
+    return None
 
 
 def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:

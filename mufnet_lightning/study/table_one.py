@@ -1,15 +1,16 @@
-"""Table 1 of a cohort: its patients.csv, two groups side by side."""
+"""Table 1 of a cohort: its patients.csv, groups side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 
 from mufnet_lightning.cohort.csv_text import read_table
+from mufnet_lightning.cohort.personal import MISSING_WORDS, why_personal
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.characteristics import (
     characteristics,
@@ -20,56 +21,96 @@ from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.vocabulary import Kind
 
 OUTCOMES = ("grade", "label")
-MISSING_WORDS = ("", "na", "n/a", "nan", "-")  # as R and spreadsheets write them
+
+
+@dataclass(frozen=True)
+class TableOne:
+    """Table 1 of a cohort.
+
+    Attributes:
+        rows: of it.
+        left_out: why a column is not in it, by name: it may tell who somebody is.
+    """
+
+    rows: Sequence[CharacteristicsRow]
+    left_out: Mapping[str, str]
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as text, see `characteristics_frame`."""
+        return characteristics_frame(self.rows)
+
+    def note(self) -> str:
+        """What was left out, and why; empty where nothing was."""
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in self.left_out.items())
+        return f"Left out: {reasons}." if reasons else ""
+
+    def printed(self, form: Literal["table", "csv", "json"]) -> str:
+        """As text; what was left out stands under a table alone."""
+        if form == "json":
+            return json_text([row.as_json() for row in self.rows])
+        if form == "csv":
+            return self.frame().to_csv(index=False).rstrip("\n")
+        return "\n\n".join(filter(None, [self.frame().to_string(index=False), self.note()]))
 
 
 def table_one(
     path: Path,
     by: str,
     variables: Sequence[str] | None = None,
-    kinds: dict[str, Kind] | None = None,
-) -> list[CharacteristicsRow]:
-    """Rows of Table 1, see `characteristics`.
+    kinds: Mapping[str, Kind] | None = None,
+) -> TableOne:
+    """Table 1, see `characteristics`.
 
     Args:
         path: of a CSV with a row a patient.
-        by: column with the two groups. `grade` means grades 1 and 2 against 3 and 4. Of `grade` and
+        by: column with the groups. `grade` means grades 1 and 2 against 3 and 4. Of `grade` and
             `label` the table may have the other one.
-        variables: columns to describe; all but patient_id, grade, label and `by` unless given.
+        variables: columns to describe; all but patient_id, grade, label and `by` unless given, and
+            those that may tell who somebody is (see `why_personal`).
         kinds: `number` or `category` for columns where the rule errs.
 
     Raises:
-        InputFault: the file is no table, or the groups are not two.
+        InputFault: the file is no table, there are not two groups or more, nothing is left to
+            describe, or a column that is asked for tells who somebody is.
     """
     texts = read_table(path)
     table = texts.apply(_typed)
+    asked = set(variables or ())
+    personal = {
+        str(name): reason
+        for name, column in texts.items()
+        if (reason := why_personal(str(name), column, name in asked or name == by))
+    }
     if by == "grade" or (by == "label" and by not in texts):
         table[by] = _grade_groups(texts, path)
+    elif by in personal:
+        raise InputFault(f"{path}: no groups are made by {by}: {personal[by]}")
+    refused = next((name for name in variables or () if name in personal), None)
+    if refused:
+        raise InputFault(f"{path}: column {refused} is never printed: {personal[refused]}")
+    left_out: dict[str, str] = {}
     if variables is None:
-        variables = [name for name in table.columns if name not in ("patient_id", by, *OUTCOMES)]
+        others = [n for n in table.columns if n not in ("patient_id", by, *OUTCOMES)]
+        left_out = {name: personal[name] for name in others if name in personal}
+        variables = [name for name in others if name not in left_out]
+        if left_out and not variables:
+            raise InputFault(f"{path}: nothing to describe. {TableOne([], left_out).note()}")
     odd = {
         str(name): cell
         for name, column in table.items()
         if name not in (kinds or {}) and (cell := _not_a_number(column)) is not None
     }
-    return [
+    rows = [
         _noted(row, f"Read as categories, since {odd[row.variable]!r} is no number.")
         if row.variable in odd
         else row
         for row in characteristics(table, by, variables, kinds)
     ]
+    return TableOne(rows, left_out)
 
 
 def _noted(row: CharacteristicsRow, note: str) -> CharacteristicsRow:
     return replace(row, note=f"{row.note} {note}".strip())
-
-
-def printed(rows: Sequence[CharacteristicsRow], form: Literal["table", "csv", "json"]) -> str:
-    """The rows as text."""
-    if form == "json":
-        return json_text([row.as_json() for row in rows])
-    frame = characteristics_frame(rows)
-    return frame.to_csv(index=False).rstrip("\n") if form == "csv" else frame.to_string(index=False)
 
 
 def _typed(column: pd.Series) -> pd.Series:

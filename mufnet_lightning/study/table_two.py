@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.results import ArmComparison
+from mufnet_lightning.evaluation.subgroups import Subgroups
 from mufnet_lightning.evaluation.text import (
     interval_text,
     json_text,
@@ -33,6 +34,12 @@ AUC_INTERVALS = {
 }
 
 
+def subgroups_table(made: Sequence[Subgroups]) -> pd.DataFrame:
+    """All subgroups in one table, a row each; the first column is what they are made by."""
+    frames = {one.by: one.frame().rename(columns={one.by: "subgroup"}) for one in made}
+    return pd.concat(frames, names=["by", None]).reset_index(level=0).reset_index(drop=True)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What was compared and what came of it.
@@ -44,6 +51,7 @@ class Comparison:
         threshold: `0.5` or `youden`, as it was asked for.
         optimism: of selecting on the test set, for each arm, where it was asked for.
         figures: roc and confusion.
+        subgroups: of the patients, where they were asked for.
     """
 
     arms: Sequence[ScoredArm]
@@ -52,12 +60,15 @@ class Comparison:
     threshold: str
     optimism: Sequence[SelectionOptimism] | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
+    subgroups: Sequence[Subgroups] = ()
 
     def as_json(self) -> dict[str, object]:
         """As `--format json` prints it: of `result`, `threshold`, and `selection` where asked for."""
         result = {**self.result.as_json(), "threshold": self.threshold}
         if self.optimism is not None:
             result["selection"] = [arm.as_json() for arm in self.optimism]
+        if self.subgroups:
+            result["subgroups"] = [one.as_json() for one in self.subgroups]
         return result
 
     def json(self) -> str:
@@ -173,6 +184,8 @@ class Comparison:
         selection = self.selection()
         if selection is not None:
             blocks += [OPTIMISM, selection.to_string(index=False)]
+        for one in self.subgroups:
+            blocks += [one.caption(), one.frame().to_string(index=False)]
         blocks += [f"Note: {note}" for note in self.notes()]
         return "\n\n".join(blocks)
 
@@ -187,6 +200,8 @@ class Comparison:
         selection = self.selection()
         if selection is not None:
             tables["selection.csv"] = selection.to_csv(index=False)
+        if self.subgroups:
+            tables["subgroups.csv"] = subgroups_table(self.subgroups).to_csv(index=False)
         return tables
 
     def files(self) -> dict[str, bytes]:
@@ -241,6 +256,8 @@ class Comparison:
                 "",
                 markdown_table(selection),
             ]
+        for one in self.subgroups:
+            lines += ["", one.caption(), "", markdown_table(one.frame())]
         lines += ["", *(f"- {note}" for note in self.notes())]
         for arm in self.arms:
             where = arm.reference

@@ -10,7 +10,7 @@ import pandas as pd
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.tracking.runs import TrackedRun, find_run, resolve_artifact
-from mufnet_lightning.vocabulary import PREDICTIONS, Part
+from mufnet_lightning.vocabulary import EXTERNAL, PREDICTIONS, Part
 
 
 @dataclass(frozen=True)
@@ -82,4 +82,5 @@ def read_arm(reference: str) -> ScoredArm:
     if Path(reference).exists():
         return ScoredArm(reference, path.stem, table)
     run = find_run(reference)
-    return ScoredArm(reference, run.arm or run.name, table, run)
+    arm = f"{run.arm} {EXTERNAL}" if run.verb == EXTERNAL and run.arm else run.arm
+    return ScoredArm(reference, arm or run.name, table, run)

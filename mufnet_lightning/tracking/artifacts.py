@@ -17,7 +17,7 @@ from mufnet_lightning.evaluation.statistics.checks import require_both_classes
 from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
-from mufnet_lightning.vocabulary import WEIGHT_NAMES, Part
+from mufnet_lightning.vocabulary import THRESHOLD, WEIGHT_NAMES, Part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,18 +49,20 @@ def record_part(
     table: pd.DataFrame,
     *,
     chosen: bool = False,
+    threshold: float = THRESHOLD,
 ) -> dict[str, float]:
     """Write the report and figures of a part into a run; returns its numbers, to be logged.
 
     Args:
         client: of the store.
         run_id: the run.
-        part: `val` or `test`; names begin with it.
+        part: `val`, `test` or `external`; names begin with it.
         arms: the run's arm first, then a baseline if there is one.
         table: the predictions of the run's arm, for the weights of its modalities.
         chosen: whether this part chose the epoch that is scored, see `PartReport`.
+        threshold: above it a score is called high.
     """
-    report = arm_report(arms, chosen=chosen)
+    report = arm_report(arms, threshold, chosen=chosen)
     numbers = arm_numbers(arms, report)
     if len(arms.names) > 1:
         numbers |= paired_numbers(report)

@@ -13,7 +13,12 @@ from lightning.pytorch.cli import ReduceLROnPlateau, instantiate_class
 from torch import nn
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
+from mufnet_lightning.data.leakage import (
+    StoreCohort,
+    TrainedPatients,
+    cohort_patients,
+    trained_patients,
+)
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import Checkpoint
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
@@ -116,7 +121,8 @@ def check_unseen(
             first = seen.iloc[0]
             raise InputFault(
                 f"{name}: patient {first['patient_id']} of the {first['part']} part of fold "
-                f"{data.fold} trained this checkpoint, and the score would flatter (a patient of "
+                f"{data.fold} trained this checkpoint, {len(seen)} of its {len(table)} "
+                f"{' and '.join(parts)} patients in all, and the score would flatter (a patient of "
                 "another cohort needs another id)"
             )
         _warn_of_doubt(name, trained, set(table["patient_id"]))
@@ -125,6 +131,38 @@ def check_unseen(
 def seen_patients(checkpoint: Checkpoint, data: RoiPairDataModule) -> TrainedPatients:
     """The patients of a store on whom a checkpoint was, or may have been, trained."""
     return trained_patients(checkpoint.trained, StoreCohort.of(data.store))
+
+
+def start_sentence(checkpoint: Checkpoint, data: RoiPairDataModule) -> str:
+    """What must be known of a training that begins with the weights of an earlier one.
+
+    Args:
+        checkpoint: of the earlier one, see `model.init_from`; none of the patients that are scored is
+            known to have trained it (see `check_unseen`).
+        data: that is to be trained on and scored.
+    """
+    here = data.folds[(data.folds["fold"] == data.fold) & data.folds["part"].isin(("val", "test"))]
+    scored = set(here["patient_id"])
+    begins = (
+        "the training begins with weights of an earlier one (model.init_from), which may have seen "
+        "these very patients"
+    )
+    if not checkpoint.trained:
+        return f"{begins}: that checkpoint does not say who trained it, so nobody can tell"
+    cohort = StoreCohort.of(data.store)
+    earlier = {(one["digest"], patient) for one in checkpoint.trained for patient in one["train"]}
+    known = f"of the {len(scored)} validation and test patients of fold {data.fold}"
+    if scored & cohort_patients(checkpoint.trained, cohort):
+        return (
+            f"{begins}: it is of the same cohort, and none {known} is among the {len(earlier)} who "
+            "trained it"
+        )
+    doubtful = len(trained_patients(checkpoint.trained, cohort).doubtful & scored)
+    alike = f"{doubtful} {known} bear" if doubtful else f"none {known} bears"
+    return (
+        f"{begins}: {len(earlier)} patients of another cohort trained it, and {alike} the id and the "
+        "grade of one of them; under another id nobody can tell, so compare the lists of patients"
+    )
 
 
 def _warn_of_doubt(name: str, trained: TrainedPatients, scored: set[str]) -> None:

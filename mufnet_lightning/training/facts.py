@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
+from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.artifacts import log_json
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.provenance import environment
@@ -64,7 +65,7 @@ def record_parameters(
         settings[f"images_{part}"] = len(rows)
         settings[f"patients_{part}"] = data.store.manifest["patient_id"].iloc[rows].nunique()
     _log_parameters(client, run_id, settings)
-    _log_dataset(client, run_id, data)
+    record_dataset(client, run_id, data.store, "cross-validation")
 
 
 def _log_parameters(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
@@ -85,23 +86,24 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any
     return rows
 
 
-def _log_dataset(client: MlflowClient, run_id: str, data: RoiPairDataModule) -> None:
+def record_dataset(client: MlflowClient, run_id: str, store: CropStore, context: str) -> None:
+    """Write a store as a run's data set, for what it was used."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    manifest = data.store.manifest
+    manifest = store.manifest
     profile = {"pairs": len(manifest), "patients": int(manifest["patient_id"].nunique())}
     client.log_inputs(
         run_id,
         [
             DatasetInput(
                 Dataset(
-                    name=data.store.root.name,
-                    digest=data.store.digest[:36],  # MLflow takes no more
+                    name=store.root.name,
+                    digest=store.digest[:36],  # MLflow takes no more
                     source_type="local",
-                    source=json.dumps({"uri": str(data.store.root)}),
+                    source=json.dumps({"uri": str(store.root)}),
                     profile=json.dumps(profile),
                 ),
-                [InputTag("mlflow.data.context", "cross-validation")],
+                [InputTag("mlflow.data.context", context)],
             )
         ],
     )

@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.runs import Tracking, open_study, run_tags, tracking_uri
-from mufnet_lightning.vocabulary import arm_name
+from mufnet_lightning.vocabulary import START, arm_name
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -112,7 +112,15 @@ class RunLogger(MLFlowLogger):
     def note(self, text: str) -> None:
         """Say what the MLflow UI shows as the run's description, where nobody gave it another one."""
         if NOTE not in (self.tags or {}):
-            self.experiment.set_tag(self.run, NOTE, text)
+            known = self.experiment.get_run(self.run).data.tags  # of a run that goes on, too
+            start = known.get(START, "")
+            said = f"{text} **{start[:1].upper()}{start[1:]}.**" if start else text
+            self.experiment.set_tag(self.run, NOTE, said)
+
+    @rank_zero_only
+    def state_start(self, sentence: str) -> None:
+        """Keep what must be known of the weights that the training begins with, as a tag."""
+        self.experiment.set_tag(self.run, START, sentence)
 
     @rank_zero_only
     def watch_machine(self) -> None:

@@ -187,7 +187,7 @@ def test_columns_that_may_name_a_person_are_left_out_of_table_one(
     table.to_csv(tmp_path / "patients.csv", index=False)
     text = Page(render(study_facts(STUDY, tmp_path))).text
     assert "Doe7" not in text
-    assert "more than 12 values: surname." in text
+    assert "Left out: surname (more than half of the patients have a value of their own)" in text
 
 
 def test_what_must_be_read_with_care_follows_the_study(facts: StudyFacts, here: Path) -> None:

@@ -64,7 +64,7 @@ def test_a_table_with_labels_only_and_na_among_numbers(
     values = [f"{i / 7:.2f}" for i in range(40)]
     values[3] = "NA"
     codes = ["NA", "yes", "no", "no"] * 10
-    lab = ["<5" if i == 7 else str(i) for i in range(40)]
+    lab = ["<5" if i == 7 else str(i % 9) for i in range(40)]
     rows = [
         {"patient_id": i, "label": i % 2, "hb": values[i], "code": codes[i], "lab": lab[i]}
         for i in range(40)
@@ -89,7 +89,9 @@ def test_a_table_with_labels_only_and_na_among_numbers(
     [
         (["nowhere.csv", "--by=grade"], "there is no file nowhere.csv"),
         (["patients.csv", "--by=sex"], "the table has no column sex"),
-        (["patients.csv", "--by=patient_id"], "must have two values, but has 100"),
+        (["patients.csv", "--by=patient_id"], "no groups are made by patient_id: its values are"),
+        (["patients.csv", "--by=size"], "1 patients have no value in size"),
+        (["odd.csv", "--by=many"], "must have two values or more, up to 12, but has 13"),
         (["patients.csv", "--by=grade", "--variables=age"], "the table has no column age"),
         (["patients.csv", "--by=grade", "--numbers=gender"], "gender is to be a number"),
         (["odd.csv", "--by=grade"], "odd.csv, row 3: grade is '5', expected one of 1, 2, 3, 4"),
@@ -99,9 +101,66 @@ def test_a_table_with_labels_only_and_na_among_numbers(
 def test_a_mistake_is_one_sentence(
     patients: Path, capsys: pytest.CaptureFixture[str], words: list[str], expected: str
 ) -> None:
-    Path("odd.csv").write_text("patient_id,grade,size\n1,1,2\n2,5,3\n")
+    many = "\n".join(f"{i},{(i - 1) % 4 + 1 if i != 2 else 5},{i % 13}" for i in range(1, 40))
+    Path("odd.csv").write_text(f"patient_id,grade,many\n{many}\n")
     Path("ragged.csv").write_text("patient_id,grade\n1\n2,2\n")
     assert main(["characteristics", *words]) == 2
     printed = capsys.readouterr()
     assert expected in printed.err
     assert printed.out == ""
+
+
+PERSONAL = {
+    "surname": ["Doe", "Roe", "Poe", "Loe", "Moe", "Doe"],
+    "ward": ["A1", "B2", "C3", "D4", "A1", "B2"],  # text, two of six alone: a category
+    "scanned": ["2024-01-02", "2024-01-02", "2024-01-02", "2024-01-05", "2024-01-02", "2024-01-02"],
+    "admitted": ["20240102", "20240103", "20240102", "20240104", "20240104", "20240105"],
+    "hospitalNumber": ["0012", "0013", "0014", "0015", "0016", "0017"],
+    "case": ["4711001", "4711002", "4711003", "4711004", "4711005", "4711006"],
+    "study_id": ["1", "2", "3", "4", "5", "6"],
+    "remark": ["tall", "short", "thin", "lab <5", "", "n/a"],
+    "age": ["61", "58", "49", "70", "66", "52"],
+    "leucocytes": ["10400", "8700", "9100", "12300", "15200", "10900"],
+}
+
+
+def test_what_tells_who_somebody_is_is_never_printed_and_named(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.DataFrame({"patient_id": list("uvwxyz"), "grade": [1, 2, 1, 3, 4, 3], **PERSONAL})
+    table.to_csv("small.csv", index=False)
+    assert main(["characteristics", "small.csv", "--by=grade"]) == 0
+    text = capsys.readouterr().out
+    shown, note = text.split("Left out: ")
+    assert not [value for name in set(PERSONAL) - {"ward", "age"} for value in PERSONAL[name]
+                if value and len(value) > 1 and value in text]  # fmt: skip
+    left_out = set(PERSONAL) - {"ward", "age"}
+    assert all(f"{name} (" in note for name in left_out)
+    assert "ward" in shown
+    assert "age" in shown
+    assert main(["characteristics", "small.csv", "--by=grade", "--format=json"]) == 0
+    printed = capsys.readouterr()
+    assert {row["variable"] for row in json.loads(printed.out)} == {"ward", "age"}
+    assert "surname (" in printed.err
+    # a number that was guessed to be a record's is shown to whoever asks for it, text never
+    assert main(["characteristics", "small.csv", "--by=grade", "--variables=leucocytes"]) == 0
+    assert "10400" not in capsys.readouterr().out.replace("10400.00", "")
+    for name in ("surname", "remark", "scanned", "hospitalNumber"):
+        assert main(["characteristics", "small.csv", "--by=grade", f"--variables={name}"]) == 2
+        printed = capsys.readouterr()
+        assert f"column {name} is never printed" in printed.err
+        assert printed.out == ""
+    for by in ("surname", "remark"):
+        assert main(["characteristics", "small.csv", f"--by={by}"]) == 2
+        assert f"no groups are made by {by}" in capsys.readouterr().err
+
+
+def test_more_than_two_groups(patients: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(patients, dtype=str)
+    table["site"] = [f"site {i % 3}" for i in range(len(table))]
+    table.to_csv("sites.csv", index=False)
+    assert main(["characteristics", "sites.csv", "--by=site"]) == 0
+    text = capsys.readouterr().out
+    assert "site 2 (N = 33)" in text
+    assert "analysis of variance" in text
+    assert "the largest of any two groups" in text

@@ -328,7 +328,10 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
     words = ["fit", *tiny, "--model.init_from=kept.ckpt"]
     assert main([*words, "--data.store=mended"]) == 2
     assert "trained this checkpoint" in capsys.readouterr().err
+    capsys.readouterr()
     assert main([*words, "--data.store=foreign"]) == 0
+    said = capsys.readouterr().err
+    assert "which may have seen these very patients" in said
 
     # the same ids with the same labels are the same persons, under another cohort's id too
     shutil.copytree(phantom_store, "namesakes", ignore=shutil.ignore_patterns("cache*"))
@@ -343,6 +346,13 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
 
     # what trained the weights that a run began with is remembered as well
     (second,) = [run for run in all_runs() if run.data.params.get("data.store") == "foreign"]
+    start = second.data.tags["start"]
+    assert start in said
+    its = pd.read_csv(resolve_artifact(second.info.run_id, "folds.csv")).query("fold == 0")
+    earlier = ((folds["fold"] == 0) & (folds["part"] == "train")).sum()
+    assert f"{earlier} patients of another cohort trained it, and " in start
+    assert f" of the {(its['part'] != 'train').sum()} validation and test patients of fold 0" in start
+    assert f"{start[1:]}.**" in second.data.tags["mlflow.note.content"]
     shutil.copy(resolve_checkpoint(second.info.run_id), "second.ckpt")
     assert main(["fit", *tiny, "--model.init_from=second.ckpt", "--data.folds_from=swapped.csv"]) == 2
     assert "trained this checkpoint" in capsys.readouterr().err

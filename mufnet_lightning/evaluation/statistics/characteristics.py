@@ -1,23 +1,18 @@
-"""Table 1: the patients of two groups side by side, with the test of each difference.
+"""Table 1: the patients of two groups or more side by side, with the test of each difference.
 
-Numbers: Shapiro-Wilk in each group at 0.05. Normal in both: mean ± SD and Student's t with equal
-variances; otherwise median (first and third quartile) and Mann-Whitney U. Categories: n (%) and
-Pearson's chi-square without continuity correction. Values that are missing are counted in a row of
-their own, and are in no test and no percentage.
+Numbers: Shapiro-Wilk in each group at 0.05. Normal in all: mean ± SD, otherwise median (first and third
+quartile). Categories: n (%). Values that are missing are counted in a row of their own, and are in no
+test and no percentage. Tests and standardised mean differences: see `group_tests`.
 
 Written with SciPy: the `tableone` package tests normality with D'Agostino's test on the pooled values,
 compares groups with Welch's t or Kruskal-Wallis, and corrects a 2 × 2 chi-square for continuity.
 
 Shapiro SS, Wilk MB. An analysis of variance test for normality. Biometrika 1965;52:591-611.
-Mann HB, Whitney DR. On a test of whether one of two random variables is stochastically larger than the
-other. Ann Math Statist 1947;18:50-60.
-Cochran WG. Some methods for strengthening the common χ² tests. Biometrics 1954;10:417-451.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -31,22 +26,14 @@ from mufnet_lightning.evaluation.statistics.characteristics_rows import (
     Quartiles,
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
-from mufnet_lightning.evaluation.text import p_text
+from mufnet_lightning.evaluation.statistics.group_tests import GroupTest, category_test, number_test
+from mufnet_lightning.evaluation.text import number_text, p_text
 from mufnet_lightning.vocabulary import Kind
 
 NORMAL_AT = 0.05
 MISSING = "missing"
 FEW_CODES = 5  # whole numbers with no more distinct values than this are codes of categories
-STUDENT, MANN_WHITNEY, CHI_SQUARE = "Student's t", "Mann-Whitney U", "Pearson's chi-square"
-
-
-@dataclass(frozen=True)
-class _Test:
-    """What is said of a whole variable."""
-
-    name: str | None
-    p: float | None
-    note: str
+MOST_GROUPS = 12
 
 
 _Summaries = Mapping[str, tuple[str, MeanSd | Quartiles | Count | None]]
@@ -63,21 +50,22 @@ def characteristics(
 
     A number has one row, whose level is None; a category has a row for each level; either has one
     more row, of level `missing`, where values are missing. All rows of a variable carry its test and
-    its p. The groups are the values of `by`, as text.
+    its p, and its standardised mean difference. The groups are the values of `by`, as text.
 
     >>> table = pd.DataFrame({"label": [0, 0, 0, 1, 1, 1], "sex": list("ffmmmf")})
     >>> [(row.level, row.groups["1"].text, round(row.p, 3)) for row in characteristics(table, "label")]
-    [('f', '1 (33.3)', 0.414), ('m', '2 (66.7)', 0.414)]
+    [('f', '1 (33.3)', 1.0), ('m', '2 (66.7)', 1.0)]
 
     Args:
         patients: a row a patient.
-        by: the column with the two groups.
+        by: the column with the groups, two to twelve.
         variables: which columns, in this order; all others but `patient_id` unless given.
         kinds: `number` or `category` for columns where the rule errs: a column is a number when all
             its values are, unless they are at most five different whole numbers.
 
     Raises:
-        EvaluationError: a column that is not there, other than two groups, or patients of no group.
+        EvaluationError: a column that is not there, fewer than two groups or more than
+            twelve, or patients of no group.
     """
     chosen = [name for name in patients.columns if name not in (by, "patient_id")]
     chosen = chosen if variables is None else list(variables)
@@ -100,7 +88,7 @@ def characteristics(
 
 
 def characteristics_frame(rows: Sequence[CharacteristicsRow]) -> pd.DataFrame:
-    """The rows as text to print: variable, level, a column a group with its size, test, p, note.
+    """The rows as text to print: variable, level, a column a group with its size, test, p, SMD, note.
 
     What holds for a whole variable is printed in its first row only.
     """
@@ -113,6 +101,7 @@ def characteristics_frame(rows: Sequence[CharacteristicsRow]) -> pd.DataFrame:
         line |= {f"{name} (N = {cell.patients})": cell.text for name, cell in row.groups.items()}
         line["test"] = (row.test or "none") if first else ""
         line["p"] = p_text(row.p) if first else ""
+        line["SMD"] = number_text(row.smd) if first else ""
         line["note"] = row.note if first else ""
         lines.append(line)
     return pd.DataFrame(lines)
@@ -132,9 +121,13 @@ def _groups(patients: pd.DataFrame, by: str) -> dict[str, np.ndarray]:
             values.sort()
         except TypeError:
             values.sort(key=str)
-    if len(values) != 2:
-        shown = ", ".join(_name(value) for value in values[:5])
-        raise EvaluationError(f"{by} must have two values, but has {len(values)}: {shown}.")
+    if not 2 <= len(values) <= MOST_GROUPS:
+        shown = (
+            ", ".join(_name(value) for value in values[:5]) if len(values) < 2 else "too many groups"
+        )
+        raise EvaluationError(
+            f"{by} must have two values or more, up to {MOST_GROUPS}, but has {len(values)}: {shown}."
+        )
     return {_name(value): (column == value).to_numpy(dtype=bool) for value in values}
 
 
@@ -168,16 +161,8 @@ def _numbers(name: str, part: pd.Series) -> Floats:
 
 def _number_rows(name: str, split: Mapping[str, Floats]) -> list[CharacteristicsRow]:
     known = {group: values[np.isfinite(values)] for group, values in split.items()}
-    first, second = known.values()
     normal = all(_is_normal(values) for values in known.values())
-    if not len(first) or not len(second):
-        test = _Test(None, None, "A group has no values.")
-    elif np.ptp(np.concatenate([first, second])) == 0:
-        test = _Test(None, None, "All values are equal.")
-    elif normal:
-        test = _Test(STUDENT, float(stats.ttest_ind(first, second, equal_var=True).pvalue), "")
-    else:
-        test = _Test(MANN_WHITNEY, float(stats.mannwhitneyu(first, second).pvalue), "")
+    test = number_test(known, normal)
     cells = {group: _number_cell(values, normal) for group, values in known.items()}
     return _rows(name, {None: cells}, _counts(known), _counts(split), test)
 
@@ -203,16 +188,7 @@ def _category_rows(name: str, split: Mapping[str, pd.Series]) -> list[Characteri
     texts = {group: part.dropna().map(_name) for group, part in split.items()}
     levels = sorted(set().union(*texts.values()), key=_by_number)
     counts = np.array([[int((part == level).sum()) for level in levels] for part in texts.values()])
-    if not all(len(part) for part in texts.values()):
-        test = _Test(None, None, "A group has no values.")
-    elif len(levels) < 2:
-        test = _Test(None, None, "All values are equal.")
-    else:
-        outcome = stats.chi2_contingency(counts, correction=False)
-        expected = outcome.expected_freq
-        small = int((expected < 5).sum())
-        note = f"Expected count below 5 in {small} of {expected.size} cells: the p is approximate."
-        test = _Test(CHI_SQUARE, float(outcome.pvalue), note if small else "")
+    test = category_test(counts.reshape(len(texts), len(levels)), tuple(texts))
     cells: dict[str | None, _Summaries] = {
         level: {
             group: _count_cell(int((part == level).sum()), len(part)) for group, part in texts.items()
@@ -239,7 +215,7 @@ def _rows(
     levels: Mapping[str | None, _Summaries],
     known: Mapping[str, int],
     sizes: Mapping[str, int],
-    test: _Test,
+    test: GroupTest,
 ) -> list[CharacteristicsRow]:
     """A row a level, and one for missing values if there are any."""
     absent = {group: size - known[group] for group, size in sizes.items()}
@@ -258,6 +234,7 @@ def _rows(
             test.name,
             test.p,
             test.note,
+            test.smd,
         )
         for level, cells in levels.items()
     ]

@@ -1,4 +1,4 @@
-"""Rows of Table 1: what is said of a variable in either group."""
+"""Rows of Table 1: what is said of a variable in each group."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class MeanSd:
-    """Of a number that is normal in both groups."""
+    """Of a number that is normal in every group."""
 
     mean: float
     sd: float
@@ -66,9 +66,11 @@ class CharacteristicsRow:
     Attributes:
         variable: the column's name.
         level: of a category; `missing` for values that are; None for a number.
-        groups: a cell for each of the two groups, by its name.
+        groups: a cell for each group, by its name.
         test, p: of the whole variable; None where it cannot be tested.
-        note: why it cannot, or what makes the p approximate.
+        note: why it cannot, or what must be known of p and `smd`.
+        smd: standardised mean difference of the whole variable, 0 or more; of more than two groups the
+            largest of any two. None where it is not defined.
     """
 
     variable: str
@@ -77,9 +79,10 @@ class CharacteristicsRow:
     test: str | None
     p: float | None
     note: str
+    smd: float | None = None
 
     def as_json(self) -> dict[str, object]:
-        """The contract's keys, and `note`."""
+        """The contract's keys, `note`, and `smd`."""
         return {
             "variable": self.variable,
             "level": self.level,
@@ -87,4 +90,5 @@ class CharacteristicsRow:
             "test": self.test,
             "p": self.p,
             "note": self.note,
+            "smd": self.smd,
         }
