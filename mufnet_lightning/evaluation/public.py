@@ -3,6 +3,7 @@
 from mufnet_lightning.evaluation.comparison import ArmComparison, ArmResult, PairResult, compare_arms
 from mufnet_lightning.evaluation.figures import (
     confusion_figure,
+    decision_figure,
     figure_files,
     reliability_figure,
     roc_figure,
@@ -25,6 +26,7 @@ from mufnet_lightning.evaluation.statistics.characteristics import (
     characteristics_frame,
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.decision_curve import decision_curve
 from mufnet_lightning.evaluation.statistics.intervals import Estimate, mean_t, wilson
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.statistics.rates import (
@@ -34,6 +36,12 @@ from mufnet_lightning.evaluation.statistics.rates import (
     roc_curve,
     youden_threshold,
 )
+from mufnet_lightning.evaluation.statistics.recalibration import Recalibration, recalibrate
+from mufnet_lightning.evaluation.statistics.risk_calibration import (
+    calibration_test,
+    risk_calibration,
+    risk_curve,
+)
 from mufnet_lightning.evaluation.statistics.scores import Scores
 
 __all__ = [
@@ -42,18 +50,22 @@ __all__ = [
     "Estimate",
     "EvaluationError",
     "PairResult",
+    "Recalibration",
     "Scores",
     "bootstrap_aucs",
     "bootstrap_rates",
     "brier_score",
     "calibration_curve",
     "calibration_error",
+    "calibration_test",
     "characteristics",
     "characteristics_frame",
     "compare_arms",
     "compare_aucs",
     "confusion",
     "confusion_figure",
+    "decision_curve",
+    "decision_figure",
     "delong",
     "figure_files",
     "holm",
@@ -65,7 +77,10 @@ __all__ = [
     "pool_predictions",
     "rate_intervals",
     "read_predictions",
+    "recalibrate",
     "reliability_figure",
+    "risk_calibration",
+    "risk_curve",
     "roc_curve",
     "roc_figure",
     "roc_folds_figure",
