@@ -19,7 +19,10 @@ from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 
 pytestmark = pytest.mark.slow  # they share runs that are trained first
 
-COLUMNS = "pair_id,patient_id,clip_id,frame,label,score,risk,weight_bmode,weight_ceus,fold,split,spread,missing"
+COLUMNS = (
+    "pair_id,patient_id,clip_id,frame,label,score,risk,weight_bmode,weight_ceus,fold,split,spread,"
+    "missing"
+)
 
 
 @pytest.fixture
