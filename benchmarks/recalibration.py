@@ -32,6 +32,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from scipy.stats import norm
 
+from mufnet_lightning.evaluation.risks import with_risks
 from mufnet_lightning.evaluation.statistics.recalibration import recalibrate
 from mufnet_lightning.evaluation.statistics.risk_calibration import RiskCalibration, risk_calibration
 
@@ -46,7 +47,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--patients", type=int, default=400)
     parser.add_argument("--high-share", type=float, default=0.25)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--simulate", type=int, metavar="STUDIES")
     options = parser.parse_args()
     if options.simulate:
@@ -106,7 +107,8 @@ def trained(seed: int, options: argparse.Namespace) -> dict[str, float]:
         mufnet("fit", *words, "--explain.enabled=false", "--trainer.enable_progress_bar=false")
         known = {one.name: one for one in find_runs(find_study(STUDY), finished=True)}
     run = known[name]
-    table = pd.read_csv(resolve_artifact(run.id, "predictions.csv"))
+    # as the run did it; anew, so that trainings that are kept can be held against another fit
+    table = with_risks(pd.read_csv(resolve_artifact(run.id, "predictions.csv"))).table
     test = table[table["split"] == "test"].groupby("patient_id")
     patients = test.agg({"label": "first", "score": "mean", "risk": "first"})
     row = {"auc": run.metrics["test/patient_auc"]}

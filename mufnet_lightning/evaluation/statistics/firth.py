@@ -41,7 +41,8 @@ def fit_line(values: Floats, positive: Flags, slope_sd: float = np.inf) -> Line:
     Args:
         values: (N,), not all alike.
         positive: (N,), of both classes.
-        slope_sd: of a normal prior of the slope around 1; none unless given.
+        slope_sd: of a normal prior of the slope around 0, in slopes per SD of the values; none unless
+            given.
     """
     curve = _Curve(values, positive, slope_sd)
     slope = curve.best()[1] / curve.scale
@@ -94,8 +95,7 @@ class _Curve:
 
     def best(self) -> tuple[float, float]:
         """Where it is highest."""
-        start = np.array([0.0, min(1.0, self.scale)])
-        answer = minimize(self._minus, start, method="BFGS", jac=True)
+        answer = minimize(self._minus, np.zeros(2), method="BFGS", jac=True)
         return float(answer.x[0]), float(answer.x[1])
 
     def height(self, line: tuple[float, float]) -> float:
@@ -116,11 +116,9 @@ class _Curve:
         determinant = s0 * s2 - s1 * s1
         leverage = weight * (s2 - 2 * s1 * x + s0 * x**2) / max(determinant, 1e-300)
         rest = self.positive - risk + leverage * (0.5 - risk)
-        away = slope / self.scale - 1
         height = _likelihood(logits, self.positive) + 0.5 * _log(determinant)
-        height -= 0.5 * (away / self.slope_sd) ** 2
-        pull = away / self.slope_sd**2 / self.scale
-        return -height, -np.array([rest.sum(), rest @ x - pull])
+        height -= 0.5 * (slope / self.slope_sd) ** 2
+        return -height, -np.array([rest.sum(), rest @ x - slope / self.slope_sd**2])
 
 
 def _likelihood(logits: Floats, positive: Flags) -> float:

@@ -57,11 +57,22 @@ def test_separated_classes_give_finite_risks_that_rise(high: int, low: int) -> N
         np.where(labels, 0.51, 0.49),
     ):
         fit = recalibrate(labels, scores)
-        assert 0 < fit.slope < 100
+        spread = np.std(logit(np.clip(scores, 1e-3, 1 - 1e-3)))
+        assert 0 < fit.slope * spread < 8
         risks = fit.apply(scores)
         assert ((risks > 0) & (risks < 1)).all()
-        assert risks.mean() == pytest.approx(high / (high + low))
-        assert (np.diff(fit.apply(np.linspace(0.01, 0.99, 50))) > 0).all()
+        assert risks.mean() == pytest.approx(high / (high + low), abs=1e-3)
+        rising = fit.apply(np.linspace(0, 1, 50))
+        assert (np.diff(rising) >= 0).all()
+        assert 0 < rising[0] < rising[-1] < 1
+
+
+def test_the_scale_of_the_scores_changes_no_risk() -> None:
+    """A network after an epoch or two has logits ten times too narrow."""
+    labels, scores = miscalibrated(np.random.default_rng(2), 4, 12)
+    narrow = expit(0.1 * logit(scores) + 0.8)
+    expected = recalibrate(labels, scores).apply(scores)
+    np.testing.assert_allclose(recalibrate(labels, narrow).apply(narrow), expected, atol=1e-4)
 
 
 def test_the_wrong_way_round_is_said_and_nobody_is_turned_over() -> None:
