@@ -95,7 +95,7 @@ def test_a_cross_validation_is_a_model(
     means = np.stack([pd.Series(one).groupby(table["patient_id"]).mean() for one in scores])
     patient = sorted(set(table["patient_id"]))[0]
     line = next(line for line in told.out.splitlines() if line.split()[:1] == [patient])
-    assert float(line.split()[3]) == pytest.approx(means.std(axis=0, ddof=1)[0], abs=6e-4)
+    assert float(line.split()[4]) == pytest.approx(means.std(axis=0, ddof=1)[0], abs=6e-4)
 
 
 def test_who_lacks_a_modality_is_scored_where_the_network_was_trained_so(
