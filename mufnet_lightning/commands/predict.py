@@ -154,6 +154,8 @@ class Predict:
         predictions = predict_store(grader, data, left_out, notes)
         for note in predictions.notes:
             log.warning("%s", note)
+        if grader.card.recalibration is None:
+            log.info("%s", grader.card.risk_sentence())
         source = self.clip or self.cohort or self.store
         write_files(result_files(grader, data, predictions, str(source)), self.out)
         print(printed(predictions))

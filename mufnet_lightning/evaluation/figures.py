@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -18,15 +18,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from mufnet_lightning.evaluation.statistics.calibration import (
-    BINS,
-    brier_score,
-    calibration_curve,
-    calibration_error,
-)
+from mufnet_lightning.evaluation.statistics.calibration import brier_score
 from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
+from mufnet_lightning.evaluation.statistics.decision_curve import decision_curve
 from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
+from mufnet_lightning.evaluation.statistics.risk_calibration import risk_curve
 from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text
 from mufnet_lightning.vocabulary import CHOSEN_HERE, THRESHOLD
 
@@ -120,41 +117,74 @@ def confusion_figure(counts: Mapping[str, Confusion]) -> Figure:
         return figure
 
 
-def reliability_figure(labels: ArrayLike, scores: Mapping[str, ArrayLike], bins: int = BINS) -> Figure:
-    """Share of high-grade images against the mean score, in bins of equal width.
+def reliability_figure(
+    labels: ArrayLike,
+    risks: Mapping[str, ArrayLike],
+    bins: int | None = None,
+    what: Literal["risk", "score"] = "risk",
+) -> Figure:
+    """Share of patients of high grade against their mean risk, in bins of about as many patients.
 
-    The area of a point grows with its bin's images; the legend gives the expected calibration error of
-    these bins and the Brier score.
+    The bars are Wilson's 95% intervals of the bins (see `risk_curve`), and the area of a point grows
+    with its patients; the legend gives the Brier score.
 
     Args:
-        labels: (N,).
-        scores: (N,) probabilities of each arm, by its name.
-        bins: how many.
+        labels: (P,), of patients.
+        risks: (P,) probabilities of each arm, by its name.
+        bins: how many; by the number of patients unless given.
+        what: they are, for the axis.
     """
     markers = "osD^vP"
     with mpl.rc_context(STYLE):
         figure, axes = _square()
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
-        for number, (name, values) in enumerate(scores.items()):
-            curve = calibration_curve(labels, values, bins)
-            error, brier = calibration_error(labels, values, bins), brier_score(labels, values)
+        for number, (name, values) in enumerate(risks.items()):
+            curve = risk_curve(labels, values, bins)
             look = _line(number)
             marker = markers[number % len(markers)]
-            axes.plot(curve.score, curve.share, **look)
-            size = 4 + 60 * curve.images / curve.images.sum()
+            axes.plot(curve.risk, curve.share, **look)
+            axes.vlines(curve.risk, curve.low, curve.high, color=look["color"], linewidth=0.7)
             axes.scatter(
-                curve.score,
+                curve.risk,
                 curve.share,
-                s=size,
+                s=4 + 60 * curve.patients / curve.patients.sum(),
                 color=look["color"],
                 marker=marker,
                 zorder=3,
                 clip_on=False,
             )
-            label = f"{name}: ECE {number_text(error)}, Brier {number_text(brier)}"
+            label = f"{name}: Brier {number_text(brier_score(labels, values))}"
             axes.plot([], [], marker=marker, markersize=3, label=label, **look)
-        axes.set(xlabel="Mean score", ylabel="Share of high grade")
+        axes.set(xlabel=f"Mean {what} of a bin's patients", ylabel="Share of high grade (95% interval)")
         axes.legend(loc="upper left")
+        return figure
+
+
+def decision_figure(labels: ArrayLike, risks: Mapping[str, ArrayLike]) -> Figure:
+    """Net benefit of each arm over thresholds, beside treating all and none (see `decision_curve`).
+
+    Args:
+        labels: (P,), of patients.
+        risks: (P,) of each arm, by its name.
+    """
+    with mpl.rc_context(STYLE):
+        figure = new_figure(COLUMN, 2.4)
+        axes = figure.add_subplot()
+        share = float(as_labels(labels).mean())
+        curves = {name: decision_curve(labels, values) for name, values in risks.items()}
+        for number, (name, curve) in enumerate(curves.items()):
+            if number == 0:
+                axes.plot(curve.thresholds, curve.treat_all, color="0.55", label="treat all")
+                axes.axhline(0, color="0.55", linestyle=":", linewidth=0.8, label="treat none")
+            look = {**_line(number), "clip_on": True}
+            axes.plot(curve.thresholds, curve.model, label=name, **look)
+        axes.set(
+            xlabel="Threshold of the risk",
+            ylabel="Net benefit",
+            xlim=(0, 1),
+            ylim=(-0.25 * share - 0.01, 1.1 * share + 0.02),
+        )
+        axes.legend(loc="upper right")
         return figure
 
 

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from mufnet_lightning.evaluation.figures import (
     confusion_figure,
+    decision_figure,
     reliability_figure,
     roc_figure,
     score_figure,
@@ -17,15 +18,20 @@ from mufnet_lightning.evaluation.figures import (
 )
 from mufnet_lightning.evaluation.part import PartReport
 from mufnet_lightning.evaluation.results import ArmComparison
+from mufnet_lightning.evaluation.risks import RiskReport
 from mufnet_lightning.evaluation.statistics.rates import confusion_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.vocabulary import WEIGHT_NAMES
 
 
 def arm_figures(
-    arms: Scores, report: PartReport, weights: Mapping[str, ArrayLike] | None = None
+    arms: Scores,
+    report: PartReport,
+    weights: Mapping[str, ArrayLike] | None = None,
+    risks: RiskReport | None = None,
 ) -> dict[str, Figure]:
-    """roc, roc_patients, confusion, reliability, scores, and weights where there are some.
+    """roc, roc_patients, confusion, reliability, scores, decision_curve where there are risks, and
+    weights where there are some.
 
     The ROC curves are those of all arms, the rest is of the first arm.
 
@@ -33,6 +39,7 @@ def arm_figures(
         arms: where the scores are.
         report: what `arm_report` says of them.
         weights: (N,) of each modality, by the name of its column in a predictions table.
+        risks: of the first arm's patients; without, reliability is that of their mean scores.
     """
     figures = {}
     counts = {}
@@ -46,8 +53,13 @@ def arm_figures(
     if counts:
         figures["confusion"] = confusion_figure(counts)
     first = arms.scores[0]
-    if arms.are_probabilities[0]:
-        figures["reliability"] = reliability_figure(arms.labels, {arms.names[0]: first})
+    if risks is not None:
+        figures["reliability"] = reliability_figure(risks.labels, {arms.names[0]: risks.risks})
+        figures["decision_curve"] = decision_figure(risks.labels, {arms.names[0]: risks.risks})
+    elif arms.are_probabilities[0]:
+        of_patients = arms.at("patient")
+        named = {arms.names[0]: of_patients.scores[0]}
+        figures["reliability"] = reliability_figure(of_patients.labels, named, what="score")
     threshold = report.image.arms[0].threshold
     shown = None if isinstance(threshold, tuple) else threshold
     figures["scores"] = score_figure(arms.labels, first, shown)

@@ -40,7 +40,7 @@ def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:
     Raises:
         EvaluationError: it is no CSV, or a needed column is missing.
     """
-    numbers = ("frame", "label", "score", "weight_bmode", "weight_ceus", "fold")
+    numbers = ("frame", "label", "score", "risk", "weight_bmode", "weight_ceus", "fold")
     try:
         table = pd.read_csv(
             path,

@@ -3,6 +3,7 @@
 from mufnet_lightning.evaluation.comparison import compare_arms
 from mufnet_lightning.evaluation.figures import (
     confusion_figure,
+    decision_figure,
     figure_files,
     reliability_figure,
     roc_figure,
@@ -27,6 +28,7 @@ from mufnet_lightning.evaluation.statistics.characteristics import (
     characteristics_frame,
 )
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.decision_curve import decision_curve
 from mufnet_lightning.evaluation.statistics.intervals import (
     Estimate,
     FoldSpread,
@@ -41,6 +43,12 @@ from mufnet_lightning.evaluation.statistics.rates import (
     roc_curve,
     youden_threshold,
 )
+from mufnet_lightning.evaluation.statistics.recalibration import Recalibration, recalibrate
+from mufnet_lightning.evaluation.statistics.risk_calibration import (
+    calibration_test,
+    risk_calibration,
+    risk_curve,
+)
 from mufnet_lightning.evaluation.statistics.scores import Scores
 
 __all__ = [
@@ -50,6 +58,7 @@ __all__ = [
     "EvaluationError",
     "FoldSpread",
     "PairResult",
+    "Recalibration",
     "Scores",
     "auc_interval",
     "bootstrap_aucs",
@@ -57,12 +66,15 @@ __all__ = [
     "brier_score",
     "calibration_curve",
     "calibration_error",
+    "calibration_test",
     "characteristics",
     "characteristics_frame",
     "compare_arms",
     "compare_aucs",
     "confusion",
     "confusion_figure",
+    "decision_curve",
+    "decision_figure",
     "delong",
     "figure_files",
     "fold_spread",
@@ -74,7 +86,10 @@ __all__ = [
     "pool_predictions",
     "rate_intervals",
     "read_predictions",
+    "recalibrate",
     "reliability_figure",
+    "risk_calibration",
+    "risk_curve",
     "roc_curve",
     "roc_figure",
     "roc_folds_figure",

@@ -10,6 +10,8 @@ from typing import Any
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError
+from mufnet_lightning.evaluation.statistics.recalibration import Recalibration
 from mufnet_lightning.vocabulary import MODALITY_NAMES, THRESHOLD, ThresholdRule, arm_name
 
 
@@ -31,6 +33,8 @@ class ModelCard:
         threshold: above it a patient's score, the mean of the images', is called by the positive class.
         threshold_rule: `youden`, on validation patients, or `0.5`, where there are none that tell.
         takes_missing: whether it was trained to grade who lacks a modality.
+        recalibration: from the mean score of a patient's images to a risk, fitted on validation
+            patients; None where there were none of both classes, or an earlier version saved the card.
         run_id, study: in MLflow; None where it is of no run.
         data: settings of the datamodule in training (`class_path`, `init_args`).
         version: of this package.
@@ -48,6 +52,7 @@ class ModelCard:
     threshold: float = THRESHOLD
     threshold_rule: ThresholdRule = "0.5"
     takes_missing: bool = False
+    recalibration: Recalibration | None = None
     run_id: str | None = None
     study: str | None = None
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -80,6 +85,22 @@ class ModelCard:
         """The class that a score means."""
         return self.classes[int(score > self.threshold)]
 
+    def risk_sentence(self) -> str:
+        """What a risk is, or that there is none."""
+        fit = self.recalibration
+        if fit is None:
+            return (
+                "There is no risk beside the score: this model knows no validation patients of both "
+                "classes (or an earlier version saved it). A score of 0.8 is not a probability of 80%."
+            )
+        share = fit.high / (fit.high + fit.low)
+        note = f" {fit.note}" if fit.note else ""
+        return (
+            f"The risk is the score recalibrated on {fit.high + fit.low} validation patients, "
+            f"{share:.0%} of them of {self.classes[1]}: it holds where patients are like them, and "
+            f"about as many of them are of {self.classes[1]}. The class is called from the score.{note}"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """As plain data."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
@@ -97,6 +118,8 @@ class ModelCard:
             if name in values:
                 values[name] = tuple(values[name])
         try:
+            if values.get("recalibration") is not None:
+                values["recalibration"] = Recalibration.from_json(values["recalibration"])
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, EvaluationError) as error:
             raise InputFault(f"not a model card of mufnet: {error}") from None

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
+from mufnet_lightning.evaluation.risks import fitted
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.rates import youden_threshold
 from mufnet_lightning.inference.card import ModelCard
@@ -143,7 +145,8 @@ def _grader(
     # where it lay on the machine of the training is nobody's business
     elsewhere = ("store", "folds_from")
     data = {name: value for name, value in first.config["data"].items() if name not in elsewhere}
-    threshold, rule = _threshold(run)
+    validated = _validated(run)
+    threshold, rule = _threshold(validated)
     trained = [cohort for checkpoint in checkpoints for cohort in checkpoint.trained]
     # of version 0.1 and early 0.1.0 the whole training part, also who had no pair to train on
     own = [one.drawn or one.trained[-1]["train"] for one in checkpoints if one.drawn or one.trained]
@@ -162,6 +165,7 @@ def _grader(
         threshold=threshold,
         threshold_rule=rule,
         takes_missing=all(module.grades_with_one for module in modules),
+        recalibration=None if validated is None else fitted(validated)[0],
         run_id=run.id if run else first.run_id,
         study=run.study if run else None,
         data={"class_path": first.configuration.data_class, "init_args": data},
@@ -180,16 +184,25 @@ def _check_scoring(module: MufNetModule, name: str) -> None:
         )
 
 
-def _threshold(run: TrackedRun | None) -> tuple[float, ThresholdRule]:
-    """Youden's over the validation patients of a run, each the mean of its images; or 0.5."""
+def _validated(run: TrackedRun | None) -> pd.DataFrame | None:
+    """The validation rows of a run's predictions; None where it was not scored."""
     if run is None:
-        return THRESHOLD, "0.5"
+        return None
     try:
         table = read_predictions(resolve_artifact(run.id, PREDICTIONS))
-        rows = table[table["split"] == "val"]
+        return table[table["split"] == "val"]
+    except (InputFault, KeyError):
+        return None
+
+
+def _threshold(rows: pd.DataFrame | None) -> tuple[float, ThresholdRule]:
+    """Youden's over validation patients, each the mean of its images; or 0.5."""
+    if rows is None:
+        return THRESHOLD, "0.5"
+    try:
         by_patient = rows.groupby("patient_id").agg({"label": "first", "score": "mean"})
         youden = youden_threshold(by_patient["label"], by_patient["score"])
-    except (InputFault, EvaluationError, KeyError):  # a run that was not scored, or one class alone
+    except EvaluationError:  # nobody, or one class alone
         return THRESHOLD, "0.5"
     return (THRESHOLD, "0.5") if youden.note else (youden.value, "youden")
 

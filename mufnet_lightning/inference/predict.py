@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.risks import with_risk
 from mufnet_lightning.inference.card import ModelCard
 from mufnet_lightning.inference.grader import Grader, ImageGrades, spread
 from mufnet_lightning.store.cut_apart import LeftOut
@@ -26,11 +27,12 @@ class StorePredictions:
     """What a model says of a store.
 
     Attributes:
-        table: a row an image: `pair_id, patient_id, clip_id, frame, label, score, weight_bmode,
-            weight_ceus, fold, split, spread, missing`; `split` is `train` for patients who trained the
-            model, else `predict`; a weight is empty for a modality that is not there or not looked at;
-            `missing` names what was not there.
+        table: a row an image: `pair_id, patient_id, clip_id, frame, label, score, risk,
+            weight_bmode, weight_ceus, fold, split, spread, missing`; `risk` is the patient's; `split`
+            is `train` for patients who trained the model, else `predict`; a weight is empty for a
+            modality that is not there or not looked at; `missing` names what was not there.
         patients: a row a patient: `patient_id, label, images, score` (the mean of the images'),
+            `risk` (probability of high grade, see `Recalibration`; empty where the model knows none),
             `spread` (SD over the networks of that mean), `class, threshold, weight_bmode, weight_ceus`
             (means of the images that have it), `missing`, `trained` (`yes`, `perhaps`, `unknown` or
             empty).
@@ -144,6 +146,7 @@ def image_table(
     """A row an image, see `StorePredictions`; `rows` (N,) are of the manifest."""
     table = data.store.manifest.iloc[rows][IDS].reset_index(drop=True)
     table["score"] = grades.score
+    table = with_risk(table, card.recalibration)
     for name in MODALITIES:
         table[f"weight_{name}"] = np.nan
         if name in grades.modalities:
@@ -175,6 +178,7 @@ def patient_table(
     means = np.stack([pd.Series(one).groupby(ids, sort=False).mean() for one in members])
     patients = groups.agg(label=("label", "first"), images=("score", "size")).reset_index()
     patients["score"] = means.mean(axis=0)
+    patients["risk"] = groups["risk"].first().to_numpy()
     patients["spread"] = spread(means)
     patients["class"] = [card.called(score) for score in patients["score"]]
     patients["threshold"] = card.threshold

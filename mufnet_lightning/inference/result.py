@@ -85,6 +85,8 @@ def patient_sentence(card: ModelCard, row: Mapping[Any, Any]) -> str:
         f"{side} the threshold of {card.threshold:.3f}: called {row['class']}"
     )
     shares = {name: row[f"weight_{name}"] for name in MODALITIES if not pd.isna(row[f"weight_{name}"])}
+    if not pd.isna(row["risk"]):
+        text += f"; risk {row['risk']:.2f}"
     if len(shares) > 1:
         some = " over the images that have it" if row["missing"] else ""
         said = " and ".join(f"{MODALITY_NAMES[name]} {share:.2f}" for name, share in shares.items())
@@ -100,6 +102,8 @@ def cautions(card: ModelCard, row: Mapping[Any, Any]) -> list[str]:
         for name, title in MODALITY_NAMES.items():
             named = named.replace(name, title)
         said.append(f"Missing: {named}. The score rests on what is there.")
+        if card.recalibration is not None:
+            said[-1] += " The risk was fitted on patients as the validation part had them."
     if row["trained"] == "yes":
         said.append(
             "A patient with this id trained the model, and nothing says that this is another person: "
@@ -209,6 +213,7 @@ def _page(
         source=source,
         disclaimer=disclaimer(card),
         threshold=threshold_sentence(card),
+        risk=card.risk_sentence(),
         notes=predictions.notes,
         rows=predictions.patients.to_dict("records"),
         modalities=[(name, MODALITY_NAMES[name]) for name in card.modalities] if fused else [],

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mufnet_lightning.evaluation.results import ArmComparison
+from mufnet_lightning.evaluation.text import p_text
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
 from mufnet_lightning.vocabulary import START
 
 ENOUGH = 100  # of each class, for the evaluation of a model: Collins GS et al. Stat Med 2016;35:214-226
-CALIBRATED = 0.05  # expected calibration error above which a score is no probability
+DOUBTED = 0.05  # p-value of the calibration test below which risks are said to be wrong
 
 
 def read_with_care(facts: StudyFacts, comparison: ArmComparison | None) -> list[str]:
@@ -119,17 +120,30 @@ def _one_study(facts: StudyFacts) -> list[str]:
 
 
 def _calibration(facts: StudyFacts) -> list[str]:
-    errors = {a.name: a.run.metrics.get("test/patient_calibration_error") for a in facts.arms}
-    bad = [f"{name} {error:.2f}" for name, error in errors.items() if error and error > CALIBRATED]
-    if not bad:
-        return []
-    usual = all(map(has_usual_balance, facts.arms))
-    moved = "a class-balanced sampler and a focal loss move" if usual else "how they were trained moves"
-    return [
-        f"The scores are no probabilities: {moved} them. "
-        f"Expected calibration error over patients: {_listed(bad)}. Recalibrate before a score is "
-        "read as a risk."
-    ]
+    """By the test of the risks; the calibration error of so few patients tells nothing."""
+    p = {arm.name: arm.run.metrics.get("test/patient_risk_calibration_p") for arm in facts.arms}
+    without = [name for name, value in p.items() if value is None]
+    wrong = [f"{name} (p {p_text(value)})" for name, value in p.items() if value and value < DOUBTED]
+    kept = [name for name, value in p.items() if value is not None and value >= DOUBTED]
+    sentences = []
+    if without:
+        usual = all(map(has_usual_balance, facts.arms))
+        moved = "a class-balanced sampler and a focal loss move" if usual else "its training moves"
+        sentences.append(
+            f"No risk beside the score: {_listed(without)}. A score is no probability: {moved} it."
+        )
+    if wrong:
+        sentences.append(
+            f"The risks do not hold on the test patients: {_listed(wrong)}. They must not be read as "
+            "probabilities before they are recalibrated on more patients."
+        )
+    if kept:
+        sentences.append(
+            f"The risks of {_listed(kept)} are not shown to be wrong on the test patients, which does "
+            "not show that they are right: the intervals of intercept and slope tell how wrong they "
+            "could still be. They hold for patients of whom about as many are of high grade."
+        )
+    return sentences
 
 
 def _start(facts: StudyFacts) -> list[str]:

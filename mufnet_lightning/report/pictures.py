@@ -7,7 +7,8 @@ from mufnet_lightning.report.gather import ArmFacts
 
 CAPTIONS = {  # of the figures that an arm's run has
     "test_roc_folds": "ROC curve of each fold on its test part",
-    "test_reliability": "Calibration over images",
+    "test_reliability": "Calibration over patients: risks where the run has them, else scores",
+    "test_decision_curve": "Decision curve over patients",
     "test_scores": "Scores by class",
     "test_weights": "Weight of each modality by class: α (B-mode), β (CEUS)",
 }

@@ -32,12 +32,8 @@ FOLD_COLUMNS = {
     "sensitivity, images": "test/sensitivity",
     "specificity, images": "test/specificity",
 }
-CALIBRATION_COLUMNS = {
-    "Brier score, patients": "test/patient_brier",
-    "expected calibration error, patients": "test/patient_calibration_error",
-    "Brier score, images": "test/brier",
-    "expected calibration error, images": "test/calibration_error",
-}
+CALIBRATION = "test/patient_risk_"
+"""What the names of the numbers of the risks begin with."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +151,37 @@ def folds_frame(arm: ArmFacts) -> pd.DataFrame:
 
 
 def calibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
-    """A row an arm: Brier score and expected calibration error."""
-    return pd.DataFrame([{"arm": arm.title, **_metrics(arm.run, CALIBRATION_COLUMNS)} for arm in arms])
+    """A row an arm: what came of the risks of the test patients, and the scores' calibration error."""
+    rows = []
+    for arm in arms:
+        numbers = {
+            name.removeprefix(CALIBRATION): value
+            for name, value in arm.run.metrics.items()
+            if name.startswith(CALIBRATION)
+        }
+        cells = {
+            word: interval_text(numbers.get(name), _limits(numbers, name), " to ", "n/a")
+            for word, name in (("intercept", "calibration_intercept"), ("slope", "calibration_slope"))
+        }
+        rows.append(
+            {
+                "arm": arm.title,
+                "calibration intercept (right: 0)": cells["intercept"],
+                "calibration slope (right: 1)": cells["slope"],
+                "p of both being right": p_text(numbers.get("calibration_p")) or "no risk",
+                "Brier score": number_text(numbers.get("brier"), "n/a"),
+                "Brier skill": number_text(numbers.get("brier_skill"), "n/a"),
+                **_metrics(
+                    arm.run, {"calibration error of the scores": "test/patient_calibration_error"}
+                ),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _limits(numbers: Mapping[str, float], name: str) -> tuple[float, float] | None:
+    limits = numbers.get(f"{name}_ci_low"), numbers.get(f"{name}_ci_high")
+    return None if limits[0] is None or limits[1] is None else (limits[0], limits[1])
 
 
 def weights_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:

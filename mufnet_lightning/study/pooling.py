@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from mufnet_lightning.evaluation.figures import roc_folds_figure
 from mufnet_lightning.evaluation.pooling import PooledPredictions, pool_predictions
+from mufnet_lightning.evaluation.risks import with_risks
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.text import interval_text, markdown_table, number_text
@@ -18,6 +20,7 @@ from mufnet_lightning.tracking.artifacts import (
     log_figures,
     log_json,
     record_part,
+    record_risks,
 )
 from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.runs import TrackedRun, mlflow_client, resolve_artifact
@@ -68,6 +71,9 @@ def record_pooled(
     table = with_summary(table)
     children = {fold: read_arm(run.id) for fold, run in runs.items()}
     pooled = pool_predictions({fold: child.table for fold, child in children.items()})
+    risks = with_risks(pooled.table)
+    pooled = replace(pooled, table=risks.table)
+    record_risks(store, run_id, risks)
     store.log_text(run_id, pooled.table.to_csv(index=False), PREDICTIONS)
     store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
     numbers = _summary_numbers(table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +14,7 @@ from mufnet_lightning.evaluation.figures import DPI, figure_files
 from mufnet_lightning.evaluation.part import arm_numbers, arm_report, paired_numbers
 from mufnet_lightning.evaluation.part_figures import arm_figures
 from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
+from mufnet_lightning.evaluation.risks import RiskTable, risk_report
 from mufnet_lightning.evaluation.statistics.checks import require_both_classes
 from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.tracking.arms import ScoredArm
@@ -22,6 +24,8 @@ from mufnet_lightning.vocabulary import THRESHOLD, WEIGHT_NAMES, Part
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
 
 
 def beside_baseline(
@@ -58,7 +62,7 @@ def record_part(
         run_id: the run.
         part: `val`, `test` or `external`; names begin with it.
         arms: the run's arm first, then a baseline if there is one.
-        table: the predictions of the run's arm, for the weights of its modalities.
+        table: the predictions of the run's arm, for the weights of its modalities and the risks.
         chosen: whether this part chose the epoch that is scored, see `PartReport`.
         threshold: above it a score is called high.
     """
@@ -71,10 +75,24 @@ def record_part(
         for column in WEIGHT_NAMES
         if column in table and table[list(WEIGHT_NAMES)].notna().all(axis=None)
     }
-    log_json(client, run_id, report.as_json(), f"evaluation/{part}.json")
-    figures = arm_figures(arms, report, weights)
+    content = report.as_json()
+    # on the patients that they were fitted on risks are right by construction
+    risks = risk_report(table) if part != "val" and not chosen else None
+    if risks is not None:
+        numbers |= risks.numbers()
+        content["risk"] = risks.calibration.as_json()
+    log_json(client, run_id, content, f"evaluation/{part}.json")
+    figures = arm_figures(arms, report, weights, risks)
     log_figures(client, run_id, {f"{part}_{name}": figure for name, figure in figures.items()})
     return numbers
+
+
+def record_risks(client: MlflowClient, run_id: str, risks: RiskTable) -> None:
+    """Write into a run how its risks were made; where there are none, its tag says why."""
+    log_json(client, run_id, risks.as_json(), "evaluation/recalibration.json")
+    if risks.reason:
+        client.set_tag(run_id, "not_recalibrated", f"no risk: {risks.reason}"[:5000])
+        log.warning("no risk beside the score: %s", risks.reason)
 
 
 def log_json(client: MlflowClient, run_id: str, content: object, name: str) -> None:

@@ -15,6 +15,7 @@ from working_folder import enter
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.statistics.recalibration import recalibrate
 from mufnet_lightning.inference.files import RESULT_FILES
 from mufnet_lightning.inference.load import load_grader, save_grader
 from mufnet_lightning.tracking.arms import read_arm
@@ -112,6 +113,18 @@ def test_a_patient_is_the_mean_of_the_images_and_the_spread_that_of_the_folds(
     card = load_grader(models.cv).card
     assert (patients["threshold"] == card.threshold).all()
     assert patients["class"].tolist() == [card.called(score) for score in patients["score"]]
+    # each fold's validation patients, none of whom trained that fold's network
+    known = pd.read_csv(resolve_artifact(models.cv, "predictions.csv")).query("split == 'val'")
+    fit = recalibrate(known["label"], known["score"], known["patient_id"])
+    assert card.recalibration == fit
+    risks = patients["risk"].astype(float)
+    np.testing.assert_allclose(risks, fit.apply(patients["score"]), rtol=1e-9)
+    of_images = images.assign(risk=images["risk"].astype(float)).groupby("patient_id")["risk"]
+    assert (of_images.nunique() == 1).all()
+    np.testing.assert_allclose(of_images.first()[patients["patient_id"]], risks, rtol=1e-12)
+    page = (graded / "page.html").read_text()
+    assert f"recalibrated on {fit.high + fit.low} validation patients" in page
+    assert f"; risk {risks[0]:.2f}" in page
     assert (images["spread"] > 0).all()
     assert (images["split"] == "predict").all()
     of_third = images[images["patient_id"] == "NP003"]
@@ -191,11 +204,18 @@ def test_a_saved_model_knows_its_patients_by_its_run_and_says_so_where_it_cannot
     save_grader(load_grader(models.cv), tmp_path / "model")
     words = ["predict", f"--run={tmp_path / 'model'}", f"--store={few}"]
     assert main([*words, f"--out={tmp_path / 'here'}"]) == 0
+    assert (read(tmp_path / "here", "patients")["risk"].astype(float) > 0).all()
+    # a card of a version that knew no risks
+    card = json.loads((tmp_path / "model/card.json").read_text())
+    del card["recalibration"]
+    (tmp_path / "model/card.json").write_text(json.dumps(card))
     assert (read(tmp_path / "here", "patients")["trained"] == "yes").sum() == 3
     monkeypatch.chdir(tmp_path)  # where no run is recorded
     assert main([*words, f"--out={tmp_path / 'there'}"]) == 0
     assert (read(tmp_path / "there", "patients")["trained"] == "unknown").all()
     assert (read(tmp_path / "there", "predictions")["split"] == "unknown").all()
+    assert (read(tmp_path / "there", "patients")["risk"] == "").all()
+    assert "There is no risk beside the score" in (tmp_path / "there/page.html").read_text()
     assert (
         "nobody can tell whether these patients trained it"
         in (tmp_path / "there/page.html").read_text()

@@ -19,6 +19,7 @@ from mufnet_lightning.cli import main
 from mufnet_lightning.report.cautions import read_with_care
 from mufnet_lightning.report.gather import StudyFacts, study_facts
 from mufnet_lightning.report.page import render
+from mufnet_lightning.report.tables import calibration_frame
 from mufnet_lightning.report.tripod import ITEMS, checklist
 from mufnet_lightning.study.compare import compare
 from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, resolve_artifact
@@ -155,6 +156,31 @@ def test_the_numbers_are_those_of_the_comparison(facts: StudyFacts, html: str) -
     assert facts.store is not None
     flow = facts.store.manifest
     assert f"{flow['patient_id'].nunique()} patients, {len(flow)} pairs of crops" in text
+
+
+def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
+    facts: StudyFacts, html: str
+) -> None:
+    page = Page(html).text
+    for arm in facts.arms:
+        numbers = arm.run.metrics
+        slope, low, high = (
+            numbers[f"test/patient_risk_calibration_slope{end}"] for end in ("", "_ci_low", "_ci_high")
+        )
+        assert f"{slope:.3f} ({low:.3f} to {high:.3f})" in page
+        p = numbers["test/patient_risk_calibration_p"]
+        said = " ".join(read_with_care(facts, None))
+        assert (f"{arm.name} (p " in said) == (p < 0.05)
+        wanted = {**numbers, "test/patient_risk_calibration_p": 0.004}
+        changed = replace(arm, run=replace(arm.run, metrics=wanted))
+        said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
+        assert f"do not hold on the test patients: {arm.name} (p 0.004)" in said
+        none = {name: value for name, value in numbers.items() if "risk" not in name}
+        changed = replace(arm, run=replace(arm.run, metrics=none))
+        said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
+        assert f"No risk beside the score: {arm.name}" in said
+        assert calibration_frame([changed])["p of both being right"].tolist() == ["no risk"]
+    assert "Decision curve over patients" in page
 
 
 def test_a_phantom_is_called_one_and_has_its_ceilings(html: str) -> None:

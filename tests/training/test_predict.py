@@ -20,7 +20,8 @@ from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 pytestmark = pytest.mark.slow  # they share runs that are trained first
 
 COLUMNS = (
-    "pair_id,patient_id,clip_id,frame,label,score,weight_bmode,weight_ceus,fold,split,spread,missing"
+    "pair_id,patient_id,clip_id,frame,label,score,risk,weight_bmode,weight_ceus,fold,split,spread,"
+    "missing"
 )
 
 
@@ -94,7 +95,7 @@ def test_a_cross_validation_is_a_model(
     means = np.stack([pd.Series(one).groupby(table["patient_id"]).mean() for one in scores])
     patient = sorted(set(table["patient_id"]))[0]
     line = next(line for line in told.out.splitlines() if line.split()[:1] == [patient])
-    assert float(line.split()[3]) == pytest.approx(means.std(axis=0, ddof=1)[0], abs=6e-4)
+    assert float(line.split()[4]) == pytest.approx(means.std(axis=0, ddof=1)[0], abs=6e-4)
 
 
 def test_who_lacks_a_modality_is_scored_where_the_network_was_trained_so(

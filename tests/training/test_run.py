@@ -31,7 +31,7 @@ from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 from mufnet_lightning.training.cli import MufnetCLI
 
 TRAINING_ONLY = "--trainer.enable_checkpointing=false"  # nothing is selected, scored and drawn after it
-COLUMNS = "pair_id,patient_id,clip_id,frame,label,score,weight_bmode,weight_ceus,fold,split"
+COLUMNS = "pair_id,patient_id,clip_id,frame,label,score,risk,weight_bmode,weight_ceus,fold,split"
 
 
 def all_runs() -> list[Run]:
@@ -85,8 +85,9 @@ def test_fit_leaves_a_run_that_explains_itself(
         for part in ("val", "test")
         for name in drawn
         for form in ("png", "pdf")
-    }
-    assert files(run, "evaluation") == {"evaluation/val.json", "evaluation/test.json"}
+    } | {"figures/test_decision_curve.png", "figures/test_decision_curve.pdf"}
+    parts = ("val", "test", "recalibration")
+    assert files(run, "evaluation") == {f"evaluation/{part}.json" for part in parts}
     assert files(run, "checkpoints") == {"checkpoints/selected.ckpt"}
 
     # parameters, data and the metrics' curves

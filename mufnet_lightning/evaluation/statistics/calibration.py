@@ -1,5 +1,7 @@
 """Do the scores mean what they say? Brier score, calibration error and the curve behind it.
 
+What is said of risks of patients, with intervals and a test, is in `risk_calibration`.
+
 Brier GW. Verification of forecasts expressed in terms of probability. Mon Weather Rev 1950;78:1-3.
 Naeini MP, Cooper GF, Hauskrecht M. Obtaining well calibrated probabilities using Bayesian binning.
 AAAI 2015:2901-2907.

@@ -9,9 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.evaluation.predictions import MatchedScores
+from mufnet_lightning.evaluation.risks import with_risks
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.tracking.arms import ScoredArm
-from mufnet_lightning.tracking.artifacts import beside_baseline, record_part
+from mufnet_lightning.tracking.artifacts import beside_baseline, record_part, record_risks
 from mufnet_lightning.training.callbacks.notes import (
     run_note,
     scored_note,
@@ -42,6 +43,7 @@ class Evaluation(Callback):
         """Patients who chose the epoch that is scored; unless set, it is asked of the trainer."""
         self.chosen: set[Part] = set()
         """The parts scored so far that hold some of them."""
+        self._validated: list[pd.DataFrame] = []
 
     def check_baseline(self, data: RoiPairDataModule, *parts: Part) -> None:
         """Refuse a baseline that was not scored on the images of this run's parts.
@@ -70,7 +72,12 @@ class Evaluation(Callback):
         logger = trainer.logger
         if not isinstance(logger, RunLogger) or not trainer.is_global_zero:
             return
-        table = part_table(trainer, pl_module, part)
+        risks = with_risks(pd.concat([*self._validated, part_table(trainer, pl_module, part)]))
+        table = risks.table[risks.table["split"] == part].reset_index(drop=True)
+        if part == "val":
+            self._validated = [table]
+        else:
+            record_risks(logger.experiment, logger.run, risks)
         try:
             arms = self._matched(table, part, trainer.datamodule)  # type: ignore[attr-defined]
         except EvaluationError as error:  # a part that was cut short; the training is not lost with it

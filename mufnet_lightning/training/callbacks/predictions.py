@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.prediction_table import gather_predictions, prediction_table
+from mufnet_lightning.evaluation.risks import with_risks
 from mufnet_lightning.inference.grader import Grader, ImageGrades
 from mufnet_lightning.inference.predict import (
     StorePredictions,
@@ -56,7 +57,7 @@ class PredictionWriter(Callback):
         if not isinstance(trainer.logger, RunLogger) or not trainer.is_global_zero:
             return
         self._parts[part] = part_table(trainer, pl_module, part)
-        text = pd.concat(self._parts.values()).to_csv(index=False)
+        text = with_risks(pd.concat(self._parts.values())).table.to_csv(index=False)
         trainer.logger.experiment.log_text(trainer.logger.run, text, PREDICTIONS)
 
 

@@ -1,0 +1,155 @@
+"""The column `risk` of predictions: fitted on validation patients, and held against test patients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
+from mufnet_lightning.evaluation.statistics.decision_curve import DecisionCurve, decision_curve
+from mufnet_lightning.evaluation.statistics.recalibration import Recalibration, recalibrate
+from mufnet_lightning.evaluation.statistics.risk_calibration import RiskCalibration, risk_calibration
+from mufnet_lightning.evaluation.statistics.scores import Scores
+
+RISK = "risk"
+
+
+@dataclass(frozen=True, eq=False)
+class RiskTable:
+    """Predictions with risks, and how these were made.
+
+    Attributes:
+        table: the predictions, with the column `risk` behind `score`: the same on all rows of a
+            patient in a part, empty where there is none.
+        recalibration: fitted on all validation patients, for patients to come; None where there is
+            none.
+        of_fold: of the test rows of each fold, by its number; by `all` of rows that several folds
+            tested.
+        reason: why test patients, or some of them, have no risk; empty where all have one.
+    """
+
+    table: pd.DataFrame
+    recalibration: Recalibration | None
+    of_fold: Mapping[str, Recalibration]
+    reason: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """As `evaluation/recalibration.json` has it."""
+        return {
+            "new_patients": self.recalibration and self.recalibration.as_json(),
+            "test_patients": {fold: one.as_json() for fold, one in self.of_fold.items()},
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class RiskReport:
+    """What is said of the risks of a part's patients.
+
+    Attributes:
+        labels, risks: (P,), of each patient.
+        calibration: of them.
+        decisions: net benefit of them.
+    """
+
+    labels: Floats
+    risks: Floats
+    calibration: RiskCalibration
+    decisions: DecisionCurve
+
+    def numbers(self) -> dict[str, float]:
+        """As metrics: `patient_risk_brier`, `patient_risk_calibration_slope` and so on."""
+        return {f"patient_risk_{name}": value for name, value in self.calibration.numbers().items()}
+
+
+def fitted(rows: pd.DataFrame) -> tuple[Recalibration | None, str]:
+    """A recalibration on validation rows of a predictions table; or None, and why not.
+
+    A patient whom several folds validated counts once, with the mean of all those scores.
+    """
+    if rows.empty:
+        return None, "no validation patients were scored with the others, and on them it is fitted."
+    try:
+        return recalibrate(rows["label"], rows["score"], rows["patient_id"]), ""
+    except EvaluationError as error:
+        return None, str(error)
+
+
+def with_risks(table: pd.DataFrame) -> RiskTable:
+    """Predictions of validation and test patients with their risks.
+
+    The risks of a fold's test rows come from the validation rows of all patients whom this fold does
+    not test: of one fit its own validation patients; of protocol `paper` every patient outside the
+    test part, out of fold; of `nested` and `center` the other folds' too. A test patient's label never
+    has a part in that patient's risk. Validation rows themselves are given the risk of the fit that
+    they were in, which flatters: it is not to be tested on them.
+
+    Args:
+        table: rows of `val` and `test`, see `prediction_table`; a column `risk` in it is replaced.
+    """
+    rows = table.drop(columns=RISK, errors="ignore").reset_index(drop=True)
+    risk = np.full(len(rows), np.nan)
+    is_val, is_test = (rows["split"] == part for part in ("val", "test"))
+    recalibration, why_none = fitted(rows[is_val])
+    if recalibration is not None:
+        for _, fold in rows[is_val].groupby("fold", dropna=False, sort=False):
+            risk[fold.index] = _risks(fold, recalibration)
+    of_fold: dict[str, Recalibration] = {}
+    reasons = [] if is_test.any() else [why_none]
+    # an own name for rows that several folds tested: they stand in no fold
+    folds = rows["fold"].astype("Int64").astype("string").fillna("all")
+    for name, fold in rows[is_test].groupby(folds[is_test]):
+        tested = rows["patient_id"].isin(set(fold["patient_id"]))
+        own, reason = fitted(rows[is_val & ~tested])
+        if own is None:
+            reasons.append(reason)
+        else:
+            of_fold[str(name)] = own
+            risk[fold.index] = _risks(fold, own)
+    rows = _inserted(rows, risk)
+    return RiskTable(rows, recalibration, of_fold, " ".join(dict.fromkeys(filter(None, reasons))))
+
+
+def with_risk(table: pd.DataFrame, recalibration: Recalibration | None) -> pd.DataFrame:
+    """Rows of an image each with the risk of their patients, by a recalibration that was fitted before.
+
+    Args:
+        table: with `patient_id` and `score`.
+        recalibration: without one the column is empty.
+    """
+    risk = np.full(len(table), np.nan) if recalibration is None else _risks(table, recalibration)
+    return _inserted(table, risk)
+
+
+def risk_report(rows: pd.DataFrame) -> RiskReport | None:
+    """What is said of the risks of a part; None where not all its patients have one, or of one class.
+
+    Args:
+        rows: of a part, with the column `risk`.
+    """
+    if RISK not in rows or rows.empty or rows[RISK].isna().any():
+        return None
+    patients = Scores.of(rows["label"], rows[RISK], rows["patient_id"].to_numpy()).at("patient")
+    labels, risks = patients.labels.astype(np.float64), patients.scores[0]
+    if labels.min() == labels.max():
+        return None
+    return RiskReport(labels, risks, risk_calibration(labels, risks), decision_curve(labels, risks))
+
+
+def _inserted(table: pd.DataFrame, risk: Floats) -> pd.DataFrame:
+    """The table with the column behind `score`."""
+    rows = table.drop(columns=RISK, errors="ignore")
+    rows.insert(list(rows.columns).index("score") + 1, RISK, risk)
+    return rows
+
+
+def _risks(rows: pd.DataFrame, recalibration: Recalibration) -> Floats:
+    """Of each row, from the mean score of its patient's rows."""
+    means = rows.groupby("patient_id")["score"].transform("mean").to_numpy(np.float64)
+    usable = (means >= 0) & (means <= 1)  # of a module of somebody's own they need not be
+    risk = np.full(len(rows), np.nan)
+    risk[usable] = recalibration.apply(means[usable])
+    return risk
