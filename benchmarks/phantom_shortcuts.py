@@ -2,13 +2,13 @@
 
     python benchmarks/phantom_shortcuts.py [--work FOLDER] [--patients N] [--seed N]
 
-Simulates two phantoms of 400 patients: the default one, and one whose CEUS pane shows c by the timing of
-the bolus alone. Reads their files as a cheater would: mean and spread of grey in the box, the box, the
-centre, the scanner, the clip's file size, the number of annotated frames; and of the second phantom,
-single frames with whatever simple features tell of them. Each is a logistic regression (for single
-frames a random forest too), scored on patients it was not fitted on, by the AUC over patients with
-its 95% interval (bootstrap), beside the ceiling. For contrast, readers who look at the right thing:
-how fine the texture is, and the curve of intensity over time.
+Simulates two phantoms of 400 patients: the default one, and one whose CEUS pane shows c by the timing
+of the bolus alone. Reads their files as a cheater would: mean and spread of grey in the box, the box,
+the centre, the scanner, the clip's file size, the number of annotated frames; and of the second
+phantom, single frames with whatever simple features tell of them. Each is a logistic regression (for
+single frames a random forest too), scored on patients it was not fitted on, by the AUC over patients
+with its 95% interval (bootstrap), beside the ceiling. For contrast, readers who look at the right
+thing: how fine the texture is, and the curve of intensity over time.
 
 Exits with 1 when a reader of mean intensities reaches 0.6, when another trivial reader is above chance,
 or when the readers of texture and of the curve are not.
@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def row(
 
 
 def tempo(frames: pd.DataFrame) -> float:
-    """How often a tumour's enhancement comes and goes in the clip: the wave that fits its curve best."""
+    """How often a tumour's enhancement comes and goes in the clip: the wave that fits best."""
     grey = frames["ceus_mean"].to_numpy() - frames["ceus_rest"].to_numpy()
     share = np.linspace(0, 1, len(grey))
     tempi = np.linspace(0.3, 2.1, 37)
@@ -207,7 +208,7 @@ def read_clip(job: tuple[Path, Any, pd.DataFrame]) -> pd.DataFrame:
             told |= {f"{name}_mean": grey[inside].mean(), f"{name}_sd": grey[inside].std()}
             told[f"{name}_rest"] = np.median(grey[grey > 0])
             smooth = [cv2.GaussianBlur(grey, (0, 0), width * side) for width in BANDS]
-            for i, (fine, coarse) in enumerate(zip(smooth, smooth[1:], strict=False)):
+            for i, (fine, coarse) in enumerate(pairwise(smooth)):
                 told[f"{name}_band{i}"] = np.log((fine - coarse)[inside].std() + 0.1)
         rows.append(told)
     return pd.DataFrame(rows)

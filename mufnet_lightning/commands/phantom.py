@@ -19,14 +19,14 @@ class Phantom:
         high_share: share of them that is of high grade
         frames: annotated frames of a clip, on average
         frames_spread: how far their number is from that at most, as a share of it
-        frames_by_grade: the same for low and for high grade in place of --frames; the paper's are 48,105
+        frames_by_grade: the same for low and high grade, in place of --frames; the paper's are 48,105
         clip_length: frames of each clip; twice its annotated ones unless given
         pane_size: side of each pane, pixels
         centers: number of centres
         auc_bmode: ceiling of the B-mode pane
         auc_ceus: ceiling of the CEUS pane
         bmode_signal: what shows the B-mode pane's hidden number: texture, margin, brightness
-        ceus_signal: what shows the CEUS pane's: texture, timing (in no single frame), margin, brightness
+        ceus_signal: what shows the CEUS pane's: the same, and timing, which no single frame tells
         confound: tie the centre or the scanner to the grade, to see whether that is noticed
         confound_strength: share of the patients for whom it is tied
         duplicates: number of patients who are another one's scan, to see whether that is noticed
@@ -46,7 +46,7 @@ class Phantom:
     auc_bmode: Annotated[float, option("AUC")] = 0.838
     auc_ceus: Annotated[float, option("AUC")] = 0.845
     bmode_signal: Annotated[tuple[str, ...], several("KIND,...")] = ("texture", "margin")
-    ceus_signal: Annotated[tuple[str, ...], several("KIND,...")] = ("texture", "timing")
+    ceus_signal: Annotated[tuple[str, ...], several("KIND,...")] = ("texture", "timing", "margin")
     confound: Literal["center", "scanner"] | None = None
     confound_strength: Annotated[float, option("SHARE")] = 0.8
     duplicates: Annotated[int, option("N")] = 0

@@ -56,7 +56,7 @@ class PhantomOptions:
     auc_bmode: float = 0.838
     auc_ceus: float = 0.845
     bmode_signal: tuple[str, ...] = ("texture", "margin")
-    ceus_signal: tuple[str, ...] = ("texture", "timing")
+    ceus_signal: tuple[str, ...] = ("texture", "timing", "margin")
     confound: str | None = None
     confound_strength: float = 0.8
     duplicates: int = 0
@@ -159,8 +159,8 @@ class PhantomOptions:
                 checks[f"the {name} pane has no signal {kind!r}, it has {there}"] = kind in KINDS[pane]
         shortest = self.clip_length or 2 * min(self.mean_frames)
         checks[
-            f"one frame tells nothing of the timing of the bolus: a clip that has no other signal needs "
-            f"at least {SHORTEST_CURVE} frames, not {shortest}"
+            f"one frame tells nothing of the timing of the bolus: a clip that has no other signal "
+            f"needs at least {SHORTEST_CURVE} frames, not {shortest}"
         ] = self.ceus_signal != ("timing",) or shortest >= SHORTEST_CURVE
         return checks
 

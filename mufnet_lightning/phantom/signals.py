@@ -79,6 +79,6 @@ def course(start: float, shown: float, share: NDArray[np.float64]) -> NDArray[np
 
 
 def double_line(inside: Any, width: float) -> Any:
-    """A bright line outside an edge and a dark one inside it, -1 to 1; its mean across the edge is 0."""
+    """A bright line outside an edge and a dark one inside it, -1 to 1; their mean is 0."""
     place = inside / width
     return -place * np.exp(0.5 - place**2 / 2)

@@ -34,9 +34,9 @@ CONTRAST_SECONDS = 100.0  # of the examination that a clip covers, injection at 
 CORTICAL_START, MEDULLARY_START = 15.0, 36.0  # seconds, after EFSUMB's renal phases
 GAIN = 3.0  # dB, standard deviation between patients: what the sonographer turned
 MOST_GAIN = 6.0  # dB, up or down
-# Patches in the tumour: dB; grain of the fine and the coarse ones, in pane sizes; balance of their power.
-BMODE_PATCHES, BMODE_GRAINS, BMODE_BALANCE = 7.0, (0.008, 0.024), 1.0
-CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 9.0, (0.010, 0.028), 0.97
+# Patches in the tumour: dB, grain of the fine and the coarse ones in pane sizes, balance of power.
+BMODE_PATCHES, BMODE_GRAINS, BMODE_BALANCE = 9.0, (0.008, 0.024), 1.0
+CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 10.0, (0.010, 0.028), 0.97
 GREY = (1.25, 1.22, 1.18)  # exponents of red, green and blue: dark greys are pressed, a little cold
 
 
@@ -116,7 +116,7 @@ def _echogenicity(rng: np.random.Generator, scene: Scene, b: Shown) -> Floats:
     tumor = levels["cortex"] + rng.normal(0, 2) - 4.8 * b.brightness
     tumor = tumor + BMODE_PATCHES * math.exp(rng.normal(0, 0.2) + 0.04 * b.margin) * patches
     db += edge(scene.inside, 0.007 * pane * math.exp(0.35 * b.margin)) * (tumor - db)
-    db += 3 * edge(-b.margin, 1.0) * double_line(scene.inside, 0.006 * pane)
+    db += 5 * edge(-b.margin, 1.0) * double_line(scene.inside, 0.006 * pane)
     return db
 
 
@@ -150,7 +150,7 @@ def render_ceus(
     waves = 4.5 * course(rng.random(), c.timing, gone)  # dB
     patches = texture(rng, pane, c.texture, CEUS_GRAINS, CEUS_BALANCE)
     still = 1.0 * smooth_noise(rng, pane, 0.03)
-    still += 6 * edge(c.margin, 1.0) * double_line(scene.inside, 0.01 * pane)
+    still += 9 * edge(c.margin, 1.0) * double_line(scene.inside, 0.01 * pane)
     still += cover["tumor"] * CEUS_PATCHES * math.exp(rng.normal(0, 0.2)) * patches
     trapped, flowing = _scatterers(rng, pane, 0.2), _scatterers(rng, 2 * pane, 0.2)
     hiss = _scatterers(rng, 2 * pane) * np.float32(10 ** (-46 / 20))
