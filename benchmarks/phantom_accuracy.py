@@ -4,7 +4,7 @@
 
 Simulates 400 patients with six frames each, trains the three arms with the tiny encoder at 96 pixels
 (configs/demo.yaml), and prints each arm's patient-level test AUC beside what the true b, c or both
-reach on the same patients. Exits with 1 when an arm is more than 0.06 below the truth, when the fused
+reach on the same patients. Exits with 1 when an arm is more than 0.08 below the truth, when the fused
 arm is not above both single arms, when an arm is above its ceiling beyond chance, or when it all took
 more than 15 minutes.
 """
@@ -55,7 +55,7 @@ def run(work: Path, options: argparse.Namespace) -> int:
     print(table.round(3).to_string())
     singles = table.loc[["bmode", "ceus"], "auc"].max()
     checks = {
-        "every arm within 0.06 of the truth": bool((table["difference"].abs() <= 0.06).all()),
+        "every arm within 0.08 of the truth": bool((table["difference"].abs() <= 0.08).all()),
         "fused above both single arms": bool(table.loc["fused", "auc"] > singles),
         "no arm above its ceiling beyond chance": bool((table["ci_low"] <= table["ceiling"]).all()),
         f"{minutes:.1f} of {MINUTES} minutes": minutes <= MINUTES,

@@ -51,12 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 30 phantom patients (half of high grade) with three pairs each; read only."""
+    """A store of 30 phantom patients (half of high grade) with three pairs each (no spread); read only."""
     from mufnet_lightning.cli import main
 
     folder = tmp_path_factory.mktemp("phantom")
     size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
-    assert main(["phantom", str(folder / "cohort"), "--patients", "30", *size, "--seed", "1"]) == 0
+    same = ["--frames-spread", "0", "--seed", "1"]
+    assert main(["phantom", str(folder / "cohort"), "--patients", "30", *size, *same]) == 0
     assert main(["prepare", str(folder / "cohort"), str(folder / "store")]) == 0
     return folder / "store"
 

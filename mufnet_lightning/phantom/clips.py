@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mufnet_lightning.phantom.options import CODECS, PhantomOptions
 from mufnet_lightning.phantom.patients import Patient, stream
 from mufnet_lightning.phantom.scene import FPS, Scene, draw_scene
+from mufnet_lightning.phantom.signals import Shown
 from mufnet_lightning.phantom.ultrasound import (
     CORTICAL_START,
     MEDULLARY_START,
@@ -43,20 +44,21 @@ def write_clip(folder: Path, patient: Patient, options: PhantomOptions) -> Clip:
         OSError: the video could not be written in full.
     """
     rng = partial(stream, options, patient=patient.index)
-    scanner, seconds = patient.scanner, contrast_seconds(options.length, options.frames)
-    scene = draw_scene(rng("scene"), scanner.half_angle, options.pane_size, options.length)
+    scanner, seconds = patient.scanner, contrast_seconds(patient.length, patient.frames)
+    scene = draw_scene(rng("scene"), scanner.half_angle, options.pane_size, patient.length)
     screen = draw_screen(scanner, scene.depth_cm, options.pane_size)
     backend, codec = CODECS[options.video_format]
     path = Path("clips") / f"{patient.clip_id}.{options.video_format}"
     size = (screen.background.shape[1], screen.background.shape[0])
     video = cv2.VideoWriter(str(folder / path), backend, cv2.VideoWriter.fourcc(*codec), FPS, size)
-    bmode = render_bmode(rng("bmode"), scene, scanner, patient.b)
-    ceus = render_ceus(rng("ceus"), scene, scanner, patient.c, seconds)
+    bmode = render_bmode(rng("bmode"), scene, scanner, Shown.of(patient.b, options.bmode_signal))
+    ceus_shown = Shown.of(patient.c, options.ceus_signal)
+    ceus = render_ceus(rng("ceus"), scene, scanner, ceus_shown, seconds)
     for frame, panes in enumerate(zip(bmode, ceus, strict=True)):
         video.write(compose(screen, *panes, frame, seconds))
     video.release()
     written = cv2.VideoCapture(str(folder / path))
-    if int(written.get(cv2.CAP_PROP_FRAME_COUNT)) != options.length:
+    if int(written.get(cv2.CAP_PROP_FRAME_COUNT)) != patient.length:
         raise OSError(f"{path} could not be written in full (disk full, or no {codec} encoder?)")
     row = {
         "clip_id": patient.clip_id,
@@ -66,7 +68,7 @@ def write_clip(folder: Path, patient: Patient, options: PhantomOptions) -> Clip:
         "ceus_pane": ",".join(map(str, screen.ceus)),
         "scanner": scanner.name,
     }
-    boxes = draw_boxes(rng("boxes"), scene, screen, seconds, options.frames)
+    boxes = draw_boxes(rng("boxes"), scene, screen, seconds, patient.frames)
     tumor = scene.tumor
     place = (tumor.center.real, tumor.center.imag, tumor.long, tumor.short, tumor.tilt)
     return Clip(

@@ -2,13 +2,15 @@
 
 Each patient has a label and two hidden numbers, drawn independently once the label is given:
 b ~ N(±d_b/2, 1) and c ~ N(±d_c/2, 1), plus for high grades. The B-mode pane is painted from b and
-never sees c or the label; the CEUS pane is painted from c and never sees b or the label; whatever
-else a clip holds (anatomy, motion, boxes, centre, scanner, gain, noise) is drawn from streams of
-its own. So a reader of one pane cannot beat Φ(d/√2), nor a reader of both Φ(√((d_b² + d_c²)/2)).
+never sees c or the label; the CEUS pane is painted from c and never sees b or the label, each by the
+kinds of signal that were chosen (`signals`); whatever else a clip holds (anatomy, motion, boxes,
+number of frames, centre, scanner, gain, noise) is drawn from streams of its own. So a reader of one
+pane cannot beat Φ(d/√2), nor a reader of both Φ(√((d_b² + d_c²)/2)), unless centre, scanner or number
+of frames were tied to the grade on purpose.
 
 Randomness comes from one seed sequence a patient, so the files do not depend on how many processes
-wrote them. `patients` draws who is in the cohort, `scene` what is looked at, `ultrasound` what a
-scanner shows of it, `clips` films it.
+wrote them. `patients` draws who is in the cohort, `scene` what is looked at, `signals` how a hidden
+number shows, `ultrasound` what a scanner shows of it all, `clips` films it.
 """
 
 from __future__ import annotations
@@ -65,9 +67,16 @@ def write_phantom(out: Path, options: PhantomOptions) -> None:
     best = ceilings(options)
     print(
         f"wrote {options.patients} patients ({options.high_patients} high), "
-        f"{options.patients * options.frames} annotated frames to {out}; ceilings: "
+        f"{sum(patient.frames for patient in patients)} annotated frames to {out}; ceilings: "
         f"B-mode {best['bmode']:.3f}, CEUS {best['ceus']:.3f}, fused {best['fused']:.3f}"
     )
+    if options.confound:
+        print(
+            f"the {options.confound} is tied to the grade of {sum(p.tied for p in patients)} patients: "
+            "who reads it off may beat the ceilings"
+        )
+    if options.duplicates:
+        print(f"{options.duplicates} patients are another one's scan (truth.json: duplicate_of)")
 
 
 def _write_tables(folder: Path, table: Sequence[Mapping[str, Any]], clips: Sequence[Clip]) -> None:

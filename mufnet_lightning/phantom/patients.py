@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from mufnet_lightning.phantom.options import PhantomOptions, separations
 from mufnet_lightning.phantom.ultrasound import SCANNERS, Scanner
 
-STREAMS = ("latents", "table", "scene", "bmode", "ceus", "boxes")
+# In this order for good: the tumours of phantoms on disk are drawn again from them.
+STREAMS = ("latents", "table", "scene", "bmode", "ceus", "boxes", "frames", "confound", "duplicates")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Patient:
     c: float
     scanner: Scanner
     index: int  # of the patient's own random streams
+    frames: int  # that are annotated
+    length: int  # of the clip, frames
+    tied: bool = False  # the grade decided the centre or the scanner
+    duplicate_of: str | None = None  # the patient whose scan it is
 
 
 def stream(options: PhantomOptions, purpose: str, patient: int = 0) -> np.random.Generator:
@@ -53,6 +58,8 @@ def draw_latents(options: PhantomOptions) -> Latents:
     d = separations(options)
     b = rng.standard_normal(options.patients) + (label - 0.5) * d["bmode"]
     c = rng.standard_normal(options.patients) + (label - 0.5) * d["ceus"]
+    for copy, source in _duplicates(label, options).items():
+        grade[copy], b[copy], c[copy] = grade[source], b[source], c[source]
     return Latents(label, grade, b, c)
 
 
@@ -62,6 +69,9 @@ def draw_patients(
     """The patients to render, and their rows of patients.csv (without the tumour's diameter)."""
     rng = stream(options, "table")
     center = rng.permutation(np.arange(options.patients) % options.centers)
+    frames, lengths = _frames(latents.label, options)
+    tied, tied_center, tied_scanner = _ties(latents.label, options)
+    center = np.where(tied_center >= 0, tied_center, center)
     digits = max(3, len(str(options.patients)))
     patients, rows = [], []
     for i in range(options.patients):
@@ -69,7 +79,17 @@ def draw_patients(
         # Two of the three scanners in each centre, so that centre and scanner are not one thing.
         scanner = SCANNERS[(center[i] + rng.integers(0, 2)) % len(SCANNERS)]
         patients.append(
-            Patient(patient_id, f"{patient_id}-1", float(latents.b[i]), float(latents.c[i]), scanner, i)
+            Patient(
+                patient_id,
+                f"{patient_id}-1",
+                float(latents.b[i]),
+                float(latents.c[i]),
+                scanner if tied_scanner[i] < 0 else SCANNERS[tied_scanner[i]],
+                i,
+                frames=int(frames[i]),
+                length=int(lengths[i]),
+                tied=bool(tied[i]),
+            )
         )
         male = rng.random() < 0.64
         rows.append(
@@ -86,4 +106,59 @@ def draw_patients(
                 "alkaline_phosphatase_u_l": round(rng.lognormal(4.35, 0.28)),
             }
         )
+    for copy, source in _duplicates(latents.label, options).items():
+        own = {"patient_id": patients[copy].patient_id}
+        patients[copy] = replace(
+            patients[source],
+            clip_id=patients[copy].clip_id,
+            duplicate_of=patients[source].patient_id,
+            **own,
+        )
+        rows[copy] = {**rows[source], **own}
     return patients, rows
+
+
+def _frames(
+    label: NDArray[np.int64], options: PhantomOptions
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Annotated frames of each clip, and its length; shape (patients,) each."""
+    n = options.patients
+    mean = np.asarray(options.mean_frames)[label]
+    room = np.minimum(options.frames_spread * mean, mean - 1)
+    if options.clip_length is not None:
+        room = np.minimum(room, options.clip_length - mean)
+    place = (2 * np.arange(n) - (n - 1)) / (n - 1)  # -1 to 1, even, so that the mean is exact
+    off = np.rint(room * stream(options, "frames").permutation(place)).astype(np.int64)
+    frames = mean + off
+    lengths = 2 * frames if options.clip_length is None else np.full(n, options.clip_length)
+    return frames, lengths
+
+
+def _ties(
+    label: NDArray[np.int64], options: PhantomOptions
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Whom the grade gives a centre or scanner, and which; -1 where it gives none. (patients,) each."""
+    rng = stream(options, "confound")
+    tied = rng.random(options.patients) < options.confound_strength
+    if options.confound is None:
+        tied[:] = False
+    half = options.centers // 2  # centres of low grades; the others are of high ones
+    center = np.where(label == 0, rng.integers(0, max(half, 1), len(label)), 0)
+    center = np.where(label == 1, rng.integers(half, options.centers, len(label)), center)
+    none = np.full(len(label), -1)
+    return (
+        tied,
+        np.where(tied & (options.confound == "center"), center, none),
+        np.where(tied & (options.confound == "scanner"), label, none),
+    )
+
+
+def _duplicates(label: NDArray[np.int64], options: PhantomOptions) -> dict[int, int]:
+    """The patient whose scan each duplicate is; both are of one grade, and nobody is there thrice."""
+    rng = stream(options, "duplicates")
+    pairs: list[tuple[int, int]] = []
+    for one in (0, 1):
+        members = rng.permutation(np.flatnonzero(label == one)).tolist()
+        pairs += zip(members[::2], members[1::2], strict=False)
+    chosen = rng.permutation(len(pairs))[: options.duplicates]
+    return dict(pairs[i] for i in chosen)

@@ -30,9 +30,10 @@ from mufnet_lightning.phantom.patients import (
 from mufnet_lightning.phantom.scene import Scene, draw_scene, sample
 from mufnet_lightning.phantom.ultrasound import draw_screen
 
-RIM = 0.02  # of the pane's side: the tumour's margin and rim, which show the hidden numbers too
+RIM = 0.03  # of the pane's side: the tumour's margin and rim, which show the hidden numbers too
 SLIP = 0.15  # of the tumour's side: more than any drawn box is off
 TRUTH = "truth.json"
+EARLIER = {"frames_spread": 0.0}  # of a truth.json that has no such option; its tumours are the same
 
 
 class PhantomTruth:
@@ -49,7 +50,7 @@ class PhantomTruth:
         self.cohort = cohort
         self.truth = read_truth(cohort)
         try:
-            self._options = PhantomOptions(**self.truth["options"])
+            self._options = PhantomOptions(**{**EARLIER, **self.truth["options"]})
             self._tumors = {row["patient_id"]: row["tumor"] for row in self.truth["patients"]}
         except (KeyError, TypeError):
             raise InputFault(f"{cohort}: {TRUTH} is not as this version writes it") from None
@@ -102,7 +103,7 @@ class PhantomTruth:
     def _draw_again(self, patient: Patient) -> Scene:
         options = self._options
         rng = stream(options, "scene", patient.index)
-        scene = draw_scene(rng, patient.scanner.half_angle, options.pane_size, options.length)
+        scene = draw_scene(rng, patient.scanner.half_angle, options.pane_size, patient.length)
         tumor = scene.tumor
         place = [tumor.center.real, tumor.center.imag, tumor.long, tumor.short, tumor.tilt]
         if not np.allclose(place, self._tumors[patient.patient_id], atol=0.011):
@@ -146,7 +147,10 @@ def write_truth(
                 "grade": int(latents.grade[i]),
                 "b": patient.b,
                 "c": patient.c,
+                "frames": patient.frames,
                 "tumor": clips[i].tumor,
+                "tied": patient.tied,
+                "duplicate_of": patient.duplicate_of,
             }
             for i, patient in enumerate(patients)
         ],

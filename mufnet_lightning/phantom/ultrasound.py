@@ -26,11 +26,17 @@ from mufnet_lightning.phantom.scene import (
     smooth_noise,
     two_channels,
 )
+from mufnet_lightning.phantom.signals import Shown, course, double_line, texture
 
 Pixels = NDArray[np.uint8]
 
 CONTRAST_SECONDS = 100.0  # of the examination that a clip covers, injection at 0
 CORTICAL_START, MEDULLARY_START = 15.0, 36.0  # seconds, after EFSUMB's renal phases
+GAIN = 3.0  # dB, standard deviation between patients: what the sonographer turned
+MOST_GAIN = 6.0  # dB, up or down
+# Patches in the tumour: dB, grain of the fine and the coarse ones in pane sizes, balance of power.
+BMODE_PATCHES, BMODE_GRAINS, BMODE_BALANCE = 9.0, (0.008, 0.024), 1.0
+CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 10.0, (0.010, 0.028), 0.97
 GREY = (1.25, 1.22, 1.18)  # exponents of red, green and blue: dark greys are pressed, a little cold
 
 
@@ -51,8 +57,8 @@ class Scanner:
 
 SCANNERS = (
     Scanner("Sonara E9", "C1-6", False, 0.58, 60.0, 42.0, 0.0, (0.85, 1.35, 2.9), (210, 210, 210)),
-    Scanner("Aquila 80A", "CA5", True, 0.64, 62.0, 44.0, -0.6, (0.83, 1.3, 3.2), (120, 220, 235)),
-    Scanner("Helix LS20", "C5-1", False, 0.54, 58.0, 40.0, 0.6, (0.87, 1.38, 2.7), (225, 200, 150)),
+    Scanner("Aquila 80A", "CA5", True, 0.64, 62.0, 44.0, -2.0, (0.83, 1.3, 3.2), (120, 220, 235)),
+    Scanner("Helix LS20", "C5-1", False, 0.54, 58.0, 40.0, 2.0, (0.87, 1.38, 2.7), (225, 200, 150)),
 )
 
 
@@ -67,24 +73,20 @@ def contrast_seconds(length: int, frames: int) -> NDArray[np.float64]:
 
 
 def render_bmode(
-    rng: np.random.Generator, scene: Scene, scanner: Scanner, b: float
+    rng: np.random.Generator, scene: Scene, scanner: Scanner, b: Shown
 ) -> Iterator[Pixels]:
     """The B-mode pane of every frame, (pane, pane, 3) BGR; of the hidden numbers it sees b alone.
 
-    With b the tumour turns from brighter than cortex, even and sharply bounded, to darker,
-    patchy and blurred at its margin.
+    With b the tumour's fine texture turns coarse, its sharp margin blurred, its grey darker, as far
+    as each kind of signal is chosen.
     """
-    pane, s = scene.pane, _saturated(b)
-    grainy = edge(scene.inside, 0.02 * pane) * edge(1.5 * s, 1.0)
-    even, sparse = np.sqrt(1 - grainy), np.sqrt(grainy)
-    amplitude = 10 ** (_echogenicity(rng, scene, s) / 20)
-    planes = np.empty((2, pane, pane), np.complex64)
-    for plane in planes:
-        plane[:] = amplitude * (even * _scatterers(rng, pane) + sparse * _scatterers(rng, pane, 0.06))
+    pane = scene.pane
+    amplitude = 10 ** (_echogenicity(rng, scene, b) / 20)
+    planes = [amplitude * _scatterers(rng, pane) for _ in range(2)]
     # Breathing also moves tissue through the plane of the beam, so that speckle comes and goes.
     through = 1.3 * np.sin(2 * np.pi * np.arange(scene.length) / (FPS * rng.uniform(2.5, 4)))
     hiss = _scatterers(rng, 2 * pane) * np.float32(10 ** (-68 / 20))
-    gain = scanner.gain + rng.normal(0, 0.4)
+    gain = _gain(rng, scanner)
     palette = _palette(GREY)
     for frame in range(scene.length):
         tissue = math.cos(through[frame]) * planes[0] + math.sin(through[frame]) * planes[1]
@@ -93,7 +95,7 @@ def render_bmode(
         yield _display(db, gain, scanner.bmode_range, scene, palette)
 
 
-def _echogenicity(rng: np.random.Generator, scene: Scene, s: float) -> Floats:
+def _echogenicity(rng: np.random.Generator, scene: Scene, b: Shown) -> Floats:
     """How strongly each point of the tissue echoes, (pane, pane), dB."""
     pane, masks = scene.pane, scene.masks
     levels = {
@@ -110,10 +112,11 @@ def _echogenicity(rng: np.random.Generator, scene: Scene, s: float) -> Floats:
         db += masks[name] * (level + (4 if name in ("wall", "sinus") else 1.8) * streaks - db)
     db += 9 * masks["interfaces"]
     db -= np.linspace(0, 4, pane)[:, None]  # what the gain over depth does not make up for
-    patches = smooth_noise(rng, pane, 0.02)
-    tumor = levels["cortex"] - 4.8 * s + 1.6 * math.exp(0.5 * s) * patches
-    db += edge(scene.inside, 0.008 * pane * math.exp(0.45 * s)) * (tumor - db)
-    db += 6 * edge(-s, 1.0) * np.exp(-((scene.inside / (0.006 * pane)) ** 2))
+    patches = texture(rng, pane, b.texture, BMODE_GRAINS, BMODE_BALANCE)
+    tumor = levels["cortex"] + rng.normal(0, 2) - 4.8 * b.brightness
+    tumor = tumor + BMODE_PATCHES * math.exp(rng.normal(0, 0.2) + 0.04 * b.margin) * patches
+    db += edge(scene.inside, 0.007 * pane * math.exp(0.35 * b.margin)) * (tumor - db)
+    db += 5 * edge(-b.margin, 1.0) * double_line(scene.inside, 0.006 * pane)
     return db
 
 
@@ -121,15 +124,15 @@ def render_ceus(
     rng: np.random.Generator,
     scene: Scene,
     scanner: Scanner,
-    c: float,
+    c: Shown,
     seconds: NDArray[np.float64],
 ) -> Iterator[Pixels]:
     """The CEUS pane of every frame, (pane, pane, 3) BGR; of the hidden numbers it sees c alone.
 
-    With c the tumour enhances less than cortex and washes out sooner, its bubbles leave patches
-    empty, and a rim is left around it: in the cortical as well as the medullary phase.
+    With c the tumour's fine pattern of vessels turns coarse, its enhancement comes and goes faster, a
+    rim is left around it, and it enhances less, as far as each kind of signal is chosen.
     """
-    pane, s = scene.pane, _saturated(c)
+    pane = scene.pane
     arrival = rng.uniform(8, 11)
     # Arrival (s), peak (dB), how fast it rises (s), and loss by the end of the clip (dB).
     courses = {
@@ -140,21 +143,23 @@ def render_ceus(
         "pyramids": (arrival + 14, -15.0, 4.0, 6.0),
         "sinus": (arrival + 1, -25.0, 2.0, 6.0),
         "wall": (arrival + 5, -32.0, 3.0, 2.0),
-        "tumor": (arrival + 0.5, -15.0 - 5.4 * s, 1.2, 5.0 + 0.8 * s),
+        "tumor": (arrival + 0.5, rng.normal(-17, 1.5) - 5.4 * c.brightness, 1.2, 0.0),
     }
     cover = _cover(scene)
-    patches = -np.abs(smooth_noise(rng, pane, 0.03)) + 0.8
-    rim = np.exp(-((scene.inside / (0.014 * pane)) ** 2)) * 4 * edge(0.9 * s, 1.0)
-    still = 1.0 * smooth_noise(rng, pane, 0.03) + rim
-    still += cover["tumor"] * 2.2 * math.exp(0.45 * s) * patches
+    gone = (seconds - CORTICAL_START) / (CONTRAST_SECONDS - CORTICAL_START)  # 0 to 1 where annotated
+    waves = 4.5 * course(rng.random(), c.timing, gone)  # dB
+    patches = texture(rng, pane, c.texture, CEUS_GRAINS, CEUS_BALANCE)
+    still = 1.0 * smooth_noise(rng, pane, 0.03)
+    still += 9 * edge(c.margin, 1.0) * double_line(scene.inside, 0.01 * pane)
+    still += cover["tumor"] * CEUS_PATCHES * math.exp(rng.normal(0, 0.2)) * patches
     trapped, flowing = _scatterers(rng, pane, 0.2), _scatterers(rng, 2 * pane, 0.2)
     hiss = _scatterers(rng, 2 * pane) * np.float32(10 ** (-46 / 20))
-    gain = scanner.gain + rng.normal(0, 0.4)
+    gain = _gain(rng, scanner)
     palette = _palette(scanner.tint)
     for frame, now in enumerate(seconds):
         db = still.astype(np.float32)
         for name, (arrives, peak, rise, loss) in courses.items():
-            level = peak - loss * (now - CORTICAL_START) / (CONTRAST_SECONDS - CORTICAL_START)
+            level = peak - loss * gone[frame] + (waves[frame] if name == "tumor" else 0)
             db += np.float32(-50 + (level + 50) * edge(now - arrives, rise)) * cover[name]
         bubbles = 0.3 * trapped + 0.95 * _anywhere(flowing, rng, (pane, pane))
         echo = _along_beams(bubbles * cv2.exp(db * np.float32(math.log(10) / 20)), scene, frame)
@@ -173,9 +178,9 @@ def _cover(scene: Scene) -> dict[str, Floats]:
     return {**cover, "liver": left}
 
 
-def _saturated(latent: float) -> float:
-    """b or c as the tissue shows it: monotone, and never beyond what tissue looks like."""
-    return 3 * math.tanh(latent / 3)
+def _gain(rng: np.random.Generator, scanner: Scanner) -> float:
+    """What the scanner and the sonographer make brighter or darker, dB."""
+    return scanner.gain + float(np.clip(rng.normal(0, GAIN), -MOST_GAIN, MOST_GAIN))
 
 
 def _scatterers(rng: np.random.Generator, size: int, shape: float = math.inf) -> Complexes:

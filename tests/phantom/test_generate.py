@@ -66,11 +66,11 @@ def drawn(patient: Patient, options: PhantomOptions) -> tuple[Scene, Screen, lis
         stream(options, "scene", patient.index),
         patient.scanner.half_angle,
         options.pane_size,
-        options.length,
+        patient.length,
     )
     screen = draw_screen(patient.scanner, scene.depth_cm, options.pane_size)
-    seconds = contrast_seconds(options.length, options.frames)
-    boxes = draw_boxes(stream(options, "boxes", patient.index), scene, screen, seconds, options.frames)
+    seconds = contrast_seconds(patient.length, patient.frames)
+    boxes = draw_boxes(stream(options, "boxes", patient.index), scene, screen, seconds, patient.frames)
     return scene, screen, boxes
 
 
@@ -254,6 +254,7 @@ def test_the_truth_holds_what_was_drawn(cohort: Path) -> None:
 
 def test_every_clip_decodes_to_its_length_and_holds_its_boxes(cohort: Path) -> None:
     boxes = rows(cohort / "boxes.csv")
+    wanted = {p.patient_id: p.frames for p in draw_patients(draw_latents(SMALL), SMALL)[0]}
     for clip in rows(cohort / "clips.csv"):
         length, height, width, _ = frames(cohort / clip["path"]).shape
         assert length == SMALL.clip_length
@@ -265,7 +266,7 @@ def test_every_clip_decodes_to_its_length_and_holds_its_boxes(cohort: Path) -> N
             assert y + h <= height
         of_clip = [row for row in boxes if row["clip_id"] == clip["clip_id"]]
         annotated = [int(row["frame"]) for row in of_clip]
-        assert len(set(annotated)) == SMALL.frames
+        assert len(set(annotated)) == len(annotated) == wanted[clip["patient_id"]]
         assert max(annotated) < length
         (bx, _, bw, bh), (cx, cy, _, _) = panes
         for row in of_clip:
@@ -292,18 +293,17 @@ def test_boxes_are_tight_around_the_tumor(patient: Patient) -> None:
 
 
 @pytest.mark.parametrize(("annotated", "length"), [(1, 1), (1, None), (7, 7), (60, 120), (100, 101)])
-def test_any_clip_long_enough_holds_its_annotated_frames(
-    patient: Patient, annotated: int, length: int | None
-) -> None:
+def test_any_clip_long_enough_holds_its_annotated_frames(annotated: int, length: int | None) -> None:
     options = replace(SMALL, frames=annotated, clip_length=length)
-    boxes = drawn(patient, options)[2]
-    chosen = [box["frame"] for box in boxes]
-    assert len(chosen) == len(set(chosen)) == annotated
-    assert max(chosen) < options.length
-    seconds = contrast_seconds(options.length, annotated)
-    for box in boxes:
-        early = CORTICAL_START <= seconds[box["frame"]] < MEDULLARY_START
-        assert box["phase"] == ("cortical" if early else "medullary")
+    for patient in draw_patients(draw_latents(options), options)[0]:
+        boxes = drawn(patient, options)[2]
+        chosen = [box["frame"] for box in boxes]
+        assert len(chosen) == len(set(chosen)) == patient.frames >= 1
+        assert max(chosen) < patient.length
+        seconds = contrast_seconds(patient.length, patient.frames)
+        for box in boxes:
+            early = CORTICAL_START <= seconds[box["frame"]] < MEDULLARY_START
+            assert box["phase"] == ("cortical" if early else "medullary")
 
 
 # Faults
@@ -317,6 +317,18 @@ def test_any_clip_long_enough_holds_its_annotated_frames(
         ("high_share", 0.05, "share"),
         ("high_share", float("nan"), "share"),
         ("frames", 0, "annotated"),
+        ("frames_spread", 1.0, "spread"),
+        ("frames_by_grade", (4, 13), "cannot hold 13"),
+        ("frames_by_grade", (0, 4), "at least 1 annotated"),
+        ("frames_by_grade", (4,), "two numbers"),
+        ("bmode_signal", ("texture", "timing"), "the B-mode pane has no signal 'timing'"),
+        ("bmode_signal", (), "at least one kind"),
+        ("ceus_signal", ("margin", "margin"), "twice"),
+        ("ceus_signal", ("glow",), "it has texture, timing, margin, brightness"),
+        ("confound", "sex", "center or scanner"),
+        ("confound_strength", 1.5, "strength"),
+        ("duplicates", -1, "duplicates"),
+        ("duplicates", 3, "at most 2 duplicates"),
         ("clip_length", 4, "4 frames"),
         ("pane_size", 64, "pixels"),
         ("centers", 0, "centres"),
@@ -330,6 +342,17 @@ def test_any_clip_long_enough_holds_its_annotated_frames(
 def test_a_senseless_option_is_refused_in_one_sentence(option: str, value: object, word: str) -> None:
     with pytest.raises(InputFault, match=word) as caught:
         replace(SMALL, **{option: value})  # type: ignore[arg-type]
+    assert len(caught.value.faults) == 1
+
+
+def test_what_does_not_go_together_is_refused_in_one_sentence() -> None:
+    with pytest.raises(
+        InputFault, match="one frame tells nothing of the timing of the bolus"
+    ) as caught:
+        replace(SMALL, ceus_signal=("timing",), frames=2, clip_length=3)
+    assert len(caught.value.faults) == 1
+    with pytest.raises(InputFault, match="one centre cannot be tied") as caught:
+        replace(SMALL, confound="center", centers=1)
     assert len(caught.value.faults) == 1
 
 

@@ -19,6 +19,7 @@ from mufnet_lightning.phantom.generate import write_phantom
 from mufnet_lightning.phantom.options import PhantomOptions
 from mufnet_lightning.phantom.patients import draw_latents, draw_patients, stream
 from mufnet_lightning.phantom.scene import draw_scene
+from mufnet_lightning.phantom.signals import KINDS, Shown
 from mufnet_lightning.phantom.truth import RIM, PhantomTruth
 from mufnet_lightning.phantom.ultrasound import contrast_seconds, render_bmode, render_ceus
 from mufnet_lightning.store.store import CropStore
@@ -36,33 +37,38 @@ def rows(phantom_store: Path) -> list[Any]:
     return list(CropStore.open(phantom_store).manifest.itertuples())
 
 
+@pytest.mark.parametrize("kinds", [*KINDS["ceus"], "all"])
 @pytest.mark.parametrize("pane", ["bmode", "ceus"])
 def test_the_signal_is_where_a_pane_changes_with_its_hidden_number(
-    cohort: Path, rows: list[Any], pane: str
+    cohort: Path, rows: list[Any], pane: str, kinds: str
 ) -> None:
     truth = PhantomTruth(cohort)
     options = PhantomOptions(**json.loads((cohort / "truth.json").read_text())["options"])
     patients = {p.patient_id: p for p in draw_patients(draw_latents(options), options)[0]}
-    seconds = contrast_seconds(options.length, options.frames)
-    for row in rows[::17]:
+    chosen = [kind for kind in KINDS[pane] if kinds in (kind, "all")]
+    for row in rows[:: 17 if kinds == "all" else 41] if chosen else ():
         patient = patients[row.patient_id]
+        seconds = contrast_seconds(patient.length, patient.frames)
         half = patient.scanner.half_angle
         scene = draw_scene(
-            stream(options, "scene", patient.index), half, options.pane_size, options.length
+            stream(options, "scene", patient.index), half, options.pane_size, patient.length
         )
         shown = []
         for hidden in (-3.0, 3.0):
-            rng = stream(options, pane, patient.index)
+            rng, as_shown = stream(options, pane, patient.index), Shown.of(hidden, chosen)
             frames = (
-                render_bmode(rng, scene, patient.scanner, hidden)
+                render_bmode(rng, scene, patient.scanner, as_shown)
                 if pane == "bmode"
-                else render_ceus(rng, scene, patient.scanner, hidden, seconds)
+                else render_ceus(rng, scene, patient.scanner, as_shown, seconds)
             )
             shown.append(list(frames)[row.frame].astype(float))
         change = np.abs(shown[0] - shown[1]).max(axis=2)
         signal = truth.signal(row, EVERYTHING, options.pane_size)
-        assert change[signal].mean() > 50
-        assert (change[signal] > 8).mean() > 0.95
+        assert change[signal].sum() > 0.8 * change.sum() > 0  # a blurred margin fades out beyond it
+        if kinds != "all":
+            continue
+        assert change[signal].mean() > 40
+        assert (change[signal] > 8).mean() > 0.8
         assert change[~signal].mean() < 0.03 * change[signal].mean()
         far = cv2.dilate(signal.astype(np.uint8), np.ones((15, 15))) == 0
         assert change[far].mean() < 0.005 * change[signal].mean()
@@ -107,6 +113,21 @@ def spoilt(cohort: Path, folder: Path, change: Callable[[Any], object]) -> Path:
     truth = json.loads((cohort / "truth.json").read_text())
     (folder / "truth.json").write_text(json.dumps(change(truth)))
     return folder
+
+
+def test_a_phantom_of_before_the_kinds_of_signal_is_still_pointed_at(
+    cohort: Path, rows: list[Any], tmp_path: Path
+) -> None:
+    """Its tumours are where they were; it had as many frames in each clip."""
+    later = ("frames_spread", "frames_by_grade", "bmode_signal", "ceus_signal")
+    later += ("confound", "confound_strength", "duplicates")
+
+    def earlier(truth: Any) -> object:
+        return {**truth, "options": {k: v for k, v in truth["options"].items() if k not in later}}
+
+    then, now = PhantomTruth(spoilt(cohort, tmp_path, earlier)), PhantomTruth(cohort)
+    for row in rows[::10]:
+        assert np.array_equal(then.signal(row, 0.5, 64), now.signal(row, 0.5, 64))
 
 
 def moved(truth: Any) -> object:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mufnet_lightning.phantom.scene import Scene, draw_scene
+from mufnet_lightning.phantom.signals import Shown
 from mufnet_lightning.phantom.ultrasound import (
     CORTICAL_START,
     SCANNERS,
@@ -28,11 +29,11 @@ def scene() -> Scene:
     return draw_scene(np.random.default_rng(3), SCANNERS[0].half_angle, PANE, LENGTH)
 
 
-def panes(arm: str, scene: Scene, hidden: float) -> list[Any]:
-    rng = np.random.default_rng(4)
+def panes(arm: str, scene: Scene, hidden: float, kind: str) -> list[Any]:
+    rng, shown = np.random.default_rng(4), Shown.of(hidden, [kind])
     if arm == "bmode":
-        return list(render_bmode(rng, scene, SCANNERS[0], hidden))
-    return list(render_ceus(rng, scene, SCANNERS[0], hidden, SECONDS))
+        return list(render_bmode(rng, scene, SCANNERS[0], shown))
+    return list(render_ceus(rng, scene, SCANNERS[0], shown, SECONDS))
 
 
 @pytest.mark.parametrize("arm", ["bmode", "ceus"])
@@ -41,7 +42,7 @@ def test_the_hidden_number_shows_in_every_frame_that_may_be_annotated(arm: str, 
     half = round(scene.tumor.short * 0.6)
     levels = []
     for hidden in (-3.0, -1.0, 1.0, 3.0):
-        images = panes(arm, scene, hidden)
+        images = panes(arm, scene, hidden, "brightness")
         assert len(images) == LENGTH
         levels.append(
             [
@@ -57,7 +58,7 @@ def test_the_hidden_number_shows_in_every_frame_that_may_be_annotated(arm: str, 
 
 @pytest.mark.parametrize("arm", ["bmode", "ceus"])
 def test_panes_are_colour_images_and_black_outside_the_sector(arm: str, scene: Scene) -> None:
-    for image in panes(arm, scene, 0.0):
+    for image in panes(arm, scene, 0.0, "texture"):
         assert image.shape == (PANE, PANE, 3)
         assert image.dtype == np.uint8
         assert not image[0, 0].any()
