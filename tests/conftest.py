@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of 30 phantom patients (half of high grade) with three pairs each (no spread); read only."""
+    """A store of 30 phantom patients (half of high grade), three pairs each (no spread); read only."""
     from mufnet_lightning.cli import main
 
     folder = tmp_path_factory.mktemp("phantom")
