@@ -258,7 +258,9 @@ def record_external(result: ExternalValidation, study: str | None = None) -> str
     name = f"{card.arm}-{EXTERNAL}-{result.store.root.name}"
     with new_run(open_study(study), name, tags | {NOTE: _note(result)}) as run_id:
         counted = arm.part("test")
-        numbers = record_part(client, run_id, EXTERNAL, result.scores, counted, card.threshold)
+        numbers = record_part(
+            client, run_id, EXTERNAL, result.scores, counted, threshold=card.threshold
+        )
         for metric, value in numbers.items():
             client.log_metric(run_id, f"{EXTERNAL}/{metric}", value)
         client.log_param(run_id, "threshold", card.threshold)

@@ -22,6 +22,7 @@ from mufnet_lightning.data.leakage import (
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import Checkpoint
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import METRIC_NAMES
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,17 @@ def check_unseen(
 def seen_patients(checkpoint: Checkpoint, data: RoiPairDataModule) -> TrainedPatients:
     """The patients of a store on whom a checkpoint was, or may have been, trained."""
     return trained_patients(checkpoint.trained, StoreCohort.of(data.store))
+
+
+def state_start(trainer: Trainer, checkpoint: Checkpoint | None, data: RoiPairDataModule) -> None:
+    """Say, and write into the run, that weights of an earlier training may have seen these patients."""
+    if checkpoint is None:
+        return
+    sentence = start_sentence(checkpoint, data)
+    log.warning("%s", sentence)
+    for logger in trainer.loggers:
+        if isinstance(logger, RunLogger):
+            logger.state_start(sentence)
 
 
 def start_sentence(checkpoint: Checkpoint, data: RoiPairDataModule) -> str:

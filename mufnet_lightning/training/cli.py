@@ -49,7 +49,7 @@ from mufnet_lightning.training.checks import (
     check_unseen,
     check_validation,
     followed,
-    start_sentence,
+    state_start,
 )
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import one_sentence
@@ -245,7 +245,7 @@ class MufnetCLI(ParsedCLI):
         self.evaluation.choosers = choosers(self.datamodule, self.chosen_by)
         scored: list[Part] = [part for part in self.datamodule.parts if part != "train"]
         self.evaluation.check_baseline(self.datamodule, *scored)
-        self._state_start()
+        state_start(self.trainer, self.model.initial, self.datamodule)
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
@@ -260,16 +260,6 @@ class MufnetCLI(ParsedCLI):
             where: Tracking = self._get(self.config_init, "tracking")
             keep_model(self.trainer.logger.run, where.register, anew=True)  # type: ignore[union-attr]
         self._print(*scored)
-
-    def _state_start(self) -> None:
-        """Say of weights of an earlier training that they may have seen these very patients."""
-        if self.model.initial is None:
-            return
-        sentence = start_sentence(self.model.initial, self.datamodule)
-        log.warning("%s", sentence)
-        for logger in self.trainer.loggers:
-            if isinstance(logger, RunLogger):
-                logger.state_start(sentence)
 
     @property
     def _keeps_model(self) -> bool:
