@@ -117,7 +117,7 @@ def readers_of_timing(cohort: Path) -> list[dict[str, Any]]:
     frames = read_frames(cohort)
     of = partial(row, cohort, "timing", arm="ceus")
     features = ["ceus_mean", "ceus_sd", *(f"ceus_band{i}" for i in range(len(BANDS) - 1)), "ceus_rest"]
-    forest = RandomForestClassifier(200, min_samples_leaf=20, random_state=0, n_jobs=2)
+    forest = RandomForestClassifier(100, min_samples_leaf=20, random_state=0, n_jobs=2)
     one = frames.groupby("patient_id").nth(5).set_index("patient_id")
     curves = frames.groupby("patient_id").apply(tempo).to_frame("tempo")
     curves["label"] = frames.groupby("patient_id")["label"].first()
@@ -142,7 +142,8 @@ def row(
     model: Any = None,
 ) -> dict[str, Any]:
     """A reader's AUC over patients, out of ten folds; `table` has a row a patient or a frame."""
-    model = model or make_pipeline(StandardScaler(), LogisticRegression())
+    if model is None:
+        model = make_pipeline(StandardScaler(), LogisticRegression())
     folds = StratifiedGroupKFold(10, shuffle=True, random_state=0)
     score = cross_val_predict(
         model,
