@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from mufnet_lightning.commands.options import option, several, word
 
@@ -65,7 +65,7 @@ class Phantom:
                 high_share=self.high_share,
                 frames=self.frames,
                 frames_spread=self.frames_spread,
-                frames_by_grade=self.frames_by_grade or None,
+                frames_by_grade=cast("tuple[int, int] | None", self.frames_by_grade or None),
                 clip_length=self.clip_length,
                 pane_size=self.pane_size,
                 centers=self.centers,

@@ -107,14 +107,14 @@ def draw_patients(
             }
         )
     for copy, source in _duplicates(latents.label, options).items():
-        own = {"patient_id": patients[copy].patient_id}
+        own = patients[copy].patient_id
         patients[copy] = replace(
             patients[source],
+            patient_id=own,
             clip_id=patients[copy].clip_id,
             duplicate_of=patients[source].patient_id,
-            **own,
         )
-        rows[copy] = {**rows[source], **own}
+        rows[copy] = {**rows[source], "patient_id": own}
     return patients, rows
 
 

@@ -113,8 +113,8 @@ def _echogenicity(rng: np.random.Generator, scene: Scene, b: Shown) -> Floats:
     db += 9 * masks["interfaces"]
     db -= np.linspace(0, 4, pane)[:, None]  # what the gain over depth does not make up for
     patches = texture(rng, pane, b.texture, BMODE_GRAINS, BMODE_BALANCE)
-    tumor = levels["cortex"] + rng.normal(0, 2) - 4.8 * b.brightness
-    tumor = tumor + BMODE_PATCHES * math.exp(rng.normal(0, 0.2) + 0.04 * b.margin) * patches
+    level = levels["cortex"] + rng.normal(0, 2) - 4.8 * b.brightness
+    tumor = level + BMODE_PATCHES * math.exp(rng.normal(0, 0.2) + 0.04 * b.margin) * patches
     db += edge(scene.inside, 0.007 * pane * math.exp(0.35 * b.margin)) * (tumor - db)
     db += 5 * edge(-b.margin, 1.0) * double_line(scene.inside, 0.006 * pane)
     return db
@@ -162,7 +162,8 @@ def render_ceus(
             level = peak - loss * gone[frame] + (waves[frame] if name == "tumor" else 0)
             db += np.float32(-50 + (level + 50) * edge(now - arrives, rise)) * cover[name]
         bubbles = 0.3 * trapped + 0.95 * _anywhere(flowing, rng, (pane, pane))
-        echo = _along_beams(bubbles * cv2.exp(db * np.float32(math.log(10) / 20)), scene, frame)
+        amplitude: NDArray[np.float32] = cv2.exp(db * np.float32(math.log(10) / 20))  # type: ignore[assignment]
+        echo = _along_beams((bubbles * amplitude).astype(np.complex64), scene, frame)
         echo += _anywhere(hiss, rng, scene.beams.shape)
         db = _detect(echo, 1.9 * pane / 320, 1.5 * pane / 320)
         yield _display(db, gain, scanner.ceus_range, scene, palette)

@@ -119,8 +119,10 @@ def test_a_phantom_of_before_the_kinds_of_signal_is_still_pointed_at(
     cohort: Path, rows: list[Any], tmp_path: Path
 ) -> None:
     """Its tumours are where they were; it had as many frames in each clip."""
-    later = ("frames_spread", "frames_by_grade", "bmode_signal", "ceus_signal")
-    later += ("confound", "confound_strength", "duplicates")
+    later = {
+        *("frames_spread", "frames_by_grade", "bmode_signal", "ceus_signal"),
+        *("confound", "confound_strength", "duplicates"),
+    }
 
     def earlier(truth: Any) -> object:
         return {**truth, "options": {k: v for k, v in truth["options"].items() if k not in later}}
