@@ -224,8 +224,8 @@ def validate_externally(
     classes = set(counted["label"])
     if len(classes) < 2:
         only = "nobody" if not classes else f"patients of {('low', 'high')[classes.pop()]} grade alone"
-        named = "; ".join(map(str, left_out)) or "nobody was left out"
-        raise InputFault(f"{store}: {only} can be counted, where both classes are needed ({named})")
+        left = "; ".join(map(str, left_out)) or "nobody was left out"
+        raise InputFault(f"{store}: {only} can be counted, where both classes are needed ({left})")
     scores = beside_baseline(f"{grader.card.arm} {EXTERNAL}", counted, None, "test")
     report = arm_report(scores, grader.card.threshold)
     parted = subgroups_by(scores, by, cohort, opened.manifest)
