@@ -2,12 +2,12 @@
 
 Over patients the test is DeLong's z. Over images of patients z finds differences between equal arms in
 10% where a class has five; the test is the same difference over the standard error of a jackknife that
-leaves one patient out, with Student's t at Satterthwaite's degrees of freedom. The Wald interval covers
-too little where the arms differ and one is near 1, so the limits are those of MOVER, which joins both
-arms' own intervals, as far as they are wider, with 0 in or out as the test says. Arms that were scored
-out of folds, each fold by a model of its own, are another question: whether one way to train is better.
-There z finds differences between equal arms in 10% and more (docs/coverage.md); the test is the
-corrected resampled t over the folds' differences.
+leaves one patient out, with Student's t at the smaller class's patients − 1 degrees of freedom
+(Satterthwaite's find 7% there). The Wald interval covers too little where the arms differ and one is
+near 1, so the limits are those of MOVER, which joins both arms' own intervals, as far as they are wider,
+with 0 in or out as the test says. Arms that were scored out of folds, each fold by a model of its own,
+are another question: whether one way to train is better. There z finds differences between equal arms
+in 10% and more (docs/coverage.md); the test is the corrected resampled t over the folds' differences.
 
 Zou GY, Donner A. Construction of confidence limits about effect measures. Stat Med 2008;27:1693-1702.
 Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 2003;52:239-281.
@@ -103,8 +103,7 @@ def _over_patients(scores: Scores, test: PairedTest, a: int, b: int, level: floa
     variance = variance_high + variance_low
     if not 0 < variance < np.inf or not 0 < test.error < np.inf:
         return test
-    freedom = variance**2 / (variance_high**2 / (high - 1) + variance_low**2 / (low - 1))
-    return _student(test, float(np.sqrt(variance)), float(freedom), level)
+    return _student(test, float(np.sqrt(variance)), min(high, low) - 1, level)
 
 
 def _left_out(scores: Scores, a: int, b: int) -> list[tuple[float, int]]:
