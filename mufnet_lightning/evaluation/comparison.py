@@ -49,7 +49,7 @@ def compare_arms(
     >>> [(arm.name, round(arm.auc, 3), arm.rates["sensitivity"].value) for arm in result.arms]
     [('fused', 0.778, 0.6666666666666666), ('ceus', 0.667, 0.6666666666666666)]
     >>> result.method, round(result.tests[0].p, 3)
-    ('obuchowski', 0.445)
+    ('obuchowski', 0.519)
 
     Args:
         scores: of the arms.
