@@ -87,8 +87,8 @@ def _protocol(facts: StudyFacts) -> list[str]:
         )
     if "paper" in protocols and all(arm.is_cv for arm in facts.arms):
         sentences.append(
-            "Protocol `paper`: all folds are tested on the same patients. The interval of mean ± t "
-            "over folds tells how the folds' models differ, not how other patients would."
+            "Protocol `paper`: all folds are tested on the same patients. Their spread tells how the "
+            "folds' models differ, not how other patients would."
         )
     if "center" not in protocols and not facts.external:
         sentences.append(
