@@ -1,6 +1,6 @@
 """How often does each printed 95% interval hold the truth, and how often does each test err?
 
-    python benchmarks/coverage.py [--studies 2000] [--seed 0]
+    python benchmarks/coverage.py [--studies 2000] [--seed 0] [--tables over_patients ...]
 
 Simulates studies at the sizes that users have: 5 patients of high and 15 of low grade (the paper's test
 cohort), 13 and 19, 26 and 74; AUCs from 0.75 to 0.97; images of which a patient's share 0.2 to 0.8 of
@@ -45,10 +45,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--studies", type=int, default=2000, help="simulated, of each kind [2000]")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tables", nargs="+", choices=TABLES.values(), help="these alone [all]")
     options = parser.parse_args()
     start = time.perf_counter()
     with Pool() as pool:  # a table each
-        jobs = [(title, pool.apply_async(_lines, (table, options))) for title, table in TABLES.items()]
+        jobs = [
+            (title, pool.apply_async(_lines, (table, options)))
+            for title, table in TABLES.items()
+            if options.tables is None or table in options.tables
+        ]
         for title, job in jobs:
             print("\n".join([f"\n### {title}\n", *job.get()]), flush=True)
     print(f"\n{options.studies} studies of each kind, {time.perf_counter() - start:.0f} s.")
