@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtrit
+from scipy.special import ndtr, ndtri
 from scipy.stats import rankdata
 
 from mufnet_lightning.evaluation.statistics.auc import PairedTest
@@ -111,9 +111,10 @@ def planned_size(
 def power_of(scores: Scores, pair: tuple[int, int], test: PairedTest, effect: float) -> float:
     """The chance that a test like the one done finds a true difference of `effect` in AUC.
 
-    It does not depend on the difference that was seen. Over patients it is simulated, at the number of
-    patients, the mean of both AUCs and the correlation of both arms' scores; over images, over folds
-    and at many patients it is approximated from the standard error. NaN where no test was made.
+    It does not depend on the difference that was seen. It is simulated, at the number of patients, the
+    mean of both AUCs and the correlation of both arms' scores; at many patients it is approximated from
+    the standard error. NaN over images and over folds, where an approximation promises too much, and
+    where no test was made.
 
     Args:
         scores: that were tested.
@@ -123,22 +124,19 @@ def power_of(scores: Scores, pair: tuple[int, int], test: PairedTest, effect: fl
     """
     if not 0 < effect < 0.5:
         raise EvaluationError(f"a difference of {effect} is asked for, expected one from 0 to 0.5.")
-    if np.isnan(test.p):
-        return float("nan")
+    over_patients = len(scores.patient_names) == len(scores.labels)
     high = int(scores.labels.sum())
     low = len(scores.labels) - high
-    over_patients = len(scores.patient_names) == len(scores.labels)
-    if over_patients and test.freedom is None and min(high, low) > 1 and high * low <= MOST_PAIRS:
-        middle = float(np.clip(_mean_auc(scores, pair), 0.5 + effect / 2, 0.995 - effect / 2))
-        aucs = (middle + effect / 2, middle - effect / 2)
-        size = planned_size(high, low, aucs, _correlation(scores, pair), 1000, widths=False)
-        return size.power
-    error = test.error
-    if not 0 < error < np.inf:
+    if np.isnan(test.p) or test.freedom is not None or not over_patients or min(high, low) < 2:
         return float("nan")
-    tail = 1 - SIGNIFICANT / 2
-    reach = ndtri(tail) if test.freedom is None else stdtrit(test.freedom, tail)
-    return float(ndtr(effect / error - reach) + ndtr(-effect / error - reach))
+    if high * low > MOST_PAIRS:
+        reach, error = ndtri(1 - SIGNIFICANT / 2), test.error
+        if not 0 < error < np.inf:
+            return float("nan")
+        return float(ndtr(effect / error - reach) + ndtr(-effect / error - reach))
+    middle = float(np.clip(_mean_auc(scores, pair), 0.5 + effect / 2, 0.995 - effect / 2))
+    aucs = (middle + effect / 2, middle - effect / 2)
+    return planned_size(high, low, aucs, _correlation(scores, pair), 1000, widths=False).power
 
 
 def _placed(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats]:

@@ -58,7 +58,7 @@ def test_power_grows_with_the_effect_and_not_with_what_was_seen() -> None:
     assert small < 0.3 < large
     clustered = Scores.of(labels, arms, np.arange(100) // 2)
     image = compare_aucs(auc_estimate(clustered, "obuchowski"), 0, 1)
-    assert 0 < power_of(clustered, (0, 1), image, 0.05) < power_of(clustered, (0, 1), image, 0.2) < 1
+    assert np.isnan(power_of(clustered, (0, 1), image, 0.05))  # over images it is not told
 
 
 def test_what_cannot_be_is_refused() -> None:
