@@ -36,7 +36,8 @@ def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four patients who trained nothing: the third has no CEUS pane, the fourth a clip cut off."""
     folder = tmp_path_factory.mktemp("new") / "cohort"
     size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
-    assert main(["phantom", str(folder), "--patients", "4", *size, "--seed", "9"]) == 0
+    same = ["--frames-spread", "0", "--seed", "9"]
+    assert main(["phantom", str(folder), "--patients", "4", *size, *same]) == 0
     tables = {
         name: pd.read_csv(folder / f"{name}.csv", dtype=str) for name in ("patients", "clips", "boxes")
     }

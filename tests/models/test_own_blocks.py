@@ -49,7 +49,10 @@ def test_a_configuration_of_own_blocks_trains_and_its_checkpoint_scores_the_same
     (second,) = set(run_ids()) - {first}
     before, after = (pd.read_csv(resolve_artifact(run, "predictions.csv")) for run in (first, second))
     before = before[before["split"] == "test"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(after, before, check_exact=True)
+    risks = ["risk"]  # a test alone has no validation scores to fit them on
+    pd.testing.assert_frame_equal(
+        after.drop(columns=risks), before.drop(columns=risks), check_exact=True
+    )
 
 
 @pytest.mark.parametrize(
