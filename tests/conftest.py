@@ -37,6 +37,8 @@ LONGEST = (
     "inference/test_next_patient.py",
     "inference/test_export.py",
     "training/test_records.py",
+    "training/test_selection.py",
+    "study/test_external.py",
     "training/test_predict.py",
     "commands/test_ui.py",
 )
