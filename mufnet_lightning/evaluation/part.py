@@ -116,7 +116,7 @@ def arm_report(arms: Scores, thresholds: ArrayLike = THRESHOLD, *, chosen: bool 
 def arm_numbers(arms: Scores, report: PartReport, arm: int = 0) -> dict[str, float]:
     """The numbers of one arm as metrics; those of patients begin with `patient_`.
 
-    auc, auc_ci_low, auc_ci_high (95%; Obuchowski over images, DeLong over patients), accuracy,
+    auc, auc_ci_low, auc_ci_high (95%, see `auc_limits`), accuracy,
     sensitivity, specificity, ppv, npv, f1, brier, calibration_error. What is not defined is left out;
     the report says why. A part that chose the epoch has no interval.
 
@@ -144,13 +144,13 @@ def arm_numbers(arms: Scores, report: PartReport, arm: int = 0) -> dict[str, flo
 def paired_numbers(report: PartReport) -> dict[str, float]:
     """The first paired test as metrics: auc_difference, auc_difference_p, and `patient_...`.
 
-    A part that chose the epoch has no p.
+    A part that chose the epoch has no p, nor has a pair that could not be tested.
     """
     numbers: dict[str, float] = {}
     for _, prefix, comparison in report.levels():
         test = comparison.tests[0]
         numbers[f"{prefix}auc_difference"] = test.auc_difference
-        if not report.chosen:
+        if not report.chosen and np.isfinite(test.p):
             numbers[f"{prefix}auc_difference_p"] = test.p
     return numbers
 

@@ -155,8 +155,8 @@ def _note(
         f"run. The number to look at is `test/patient_auc`{interval}; "
         f"`test/...` is pooled: {test}{flatters if parent.is_optimistic else ''}.",
         "",
-        f"- AUC over patients {with_interval('test/patient_auc')}, DeLong",
-        f"- AUC over images {with_interval('test/auc')}, clustered by patient (Obuchowski)",
+        f"- AUC over patients {with_interval('test/patient_auc')}",
+        f"- AUC over images {with_interval('test/auc')}, with the patient as the cluster",
     ]
     if pooled.out_of_fold:
         selection = f"; each fold's epoch was {chosen}" if parent.chosen_on == "val" else ""

@@ -29,8 +29,9 @@ OPTIMISM = "Optimism of selecting the epoch on the test set:"
 RATE_TESTS = "Paired tests of the rates, with the patient as the unit:"
 METHOD_NAMES = {"delong": "DeLong", "obuchowski": "Obuchowski, clustered by patient"}
 AUC_INTERVALS = {
-    "patient": "logit scale, drawn towards Newcombe's limits",
-    "image": "logit scale, jackknife over patients",
+    "independent": "logit scale, drawn towards Newcombe's limits",
+    "patients": "intervals: jackknife over patients, logit scale",
+    "plain": "pROC's plain interval",
 }
 
 
@@ -140,7 +141,8 @@ class Comparison:
         first = result.arms[0]
         threshold = "0.5" if self.threshold == "0.5" else "Youden's on validation scores"
         plain = result.intervals == "plain"
-        auc = "pROC's plain interval" if plain else AUC_INTERVALS[result.level]
+        clustered = result.level == "image" and result.method == "obuchowski"
+        auc = AUC_INTERVALS["plain" if plain else "patients" if clustered else "independent"]
         rates = "jackknife over patients" if result.level == "image" else "Wilson"
         return (
             f"{first.patients} patients, {first.images} images; numbers over "

@@ -28,7 +28,12 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit, logit, ndtri, stdtrit
 
-from mufnet_lightning.evaluation.statistics.auc import AucEstimate, placements, wald_interval
+from mufnet_lightning.evaluation.statistics.auc import (
+    AucEstimate,
+    auc_estimate,
+    placements,
+    wald_interval,
+)
 from mufnet_lightning.evaluation.statistics.checks import (
     EvaluationError,
     Flags,
@@ -92,8 +97,6 @@ def auc_limits(
     """
     require_both_classes(scores.labels)
     if rule == "plain":
-        from mufnet_lightning.evaluation.statistics.auc import auc_estimate
-
         return wald_interval(estimate or auc_estimate(scores, method), arm, level)
     inflation = OUT_OF_FOLD if scores.is_out_of_fold(arm) else 1.0
     positive = scores.labels

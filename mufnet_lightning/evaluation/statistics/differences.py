@@ -173,6 +173,8 @@ def _over_folds(scores: Scores, estimate: AucEstimate, a: int, b: int, level: fl
     error = float(np.sqrt(max(spread, estimate.difference_variance[a, b])))
     if np.isinf(error):
         return untested("The variance of the difference cannot be estimated.")
+    if not error and difference:
+        return untested("The estimated variance of the difference is 0: it is not tested.")
     if not error:
         note = "The two arms do not differ on any image."
         return PairedTest(difference, covariance, 0.0, 1.0, 0.0, 0.0, note, count - 1, 0.0)
