@@ -98,3 +98,11 @@ def test_a_part_has_its_figures(part: Scores) -> None:
     several = arm_report(part, np.where(part.codes % 2, 0.3, 0.7) * np.ones((2, 1)))
     assert "confusion" not in arm_figures(part, several)
     assert "f1" not in arm_numbers(part, several)
+
+
+def test_a_pair_that_cannot_be_tested_has_no_p_among_the_metrics() -> None:
+    labels = np.arange(20) < 10
+    folds = np.stack([np.arange(20) % 5, np.full(20, -1)])  # an ensemble beside scores out of folds
+    values = np.random.default_rng(0).random((2, 20))
+    numbers = paired_numbers(arm_report(Scores(("a", "b"), labels, values, np.arange(20), folds=folds)))
+    assert set(numbers) == {"auc_difference", "patient_auc_difference"}

@@ -102,3 +102,12 @@ def test_other_folds_or_a_fold_of_one_class_are_not_tested() -> None:
     assert renamed.p == difference_of(out_of_folds(scores, folds)).p
     ensemble = difference_of(out_of_folds(scores, folds, np.full(100, -1)))
     assert np.isnan(ensemble.p)
+
+
+def test_folds_without_any_spread_are_not_called_alike() -> None:
+    labels = np.arange(20) < 10
+    arms = [labels * 0.5 + 0.2, 0.8 - labels * 0.5]  # perfect in every fold, and turned round
+    test = difference_of(out_of_folds(Scores.of(labels, arms), np.arange(20) % 5))
+    assert test.auc_difference == 1
+    assert np.isnan(test.p)
+    assert "variance of the difference is 0" in test.note
