@@ -21,8 +21,8 @@ KINDS = {
     "bmode": ("texture", "margin", "brightness"),
     "ceus": ("texture", "timing", "margin", "brightness"),
 }
-LIFT = 0.08  # standard deviations of the patches
-STEEP = 0.6  # how soon fine patches give way to coarse ones
+LIFT = 0.11  # standard deviations of the patches, at their own power
+STEEP = 1.0  # how soon fine patches give way to coarse ones
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,29 @@ class Shown:
 
 
 def texture(
-    rng: np.random.Generator, pane: int, shown: float, grains: tuple[float, float], balance: float
+    rng: np.random.Generator, inside: Floats, shown: float, grains: tuple[float, float], balance: float
 ) -> Floats:
-    """Patches of mean about 0 and variance 1, (pane, pane): fine ones give way to coarse ones.
+    """Patches of mean about 0 and variance 1 in the tumour, (pane, pane): fine ones give way to coarse.
 
     Args:
         rng: it draws the same, whatever is shown.
-        pane: side of the pane, pixels.
+        inside: (pane, pane) above 0 where the tumour is.
         shown: -3 (all fine) to 3 (all coarse).
         grains: of the fine and of the coarse patches, in pane sizes.
         balance: power of the fine patches; what the pulse takes from them, given back.
     """
-    fine, coarse = (smooth_noise(rng, pane, grain) for grain in grains)
+    tumor = inside > 0
+    fine, coarse = (_standard(smooth_noise(rng, len(inside), grain), tumor) for grain in grains)
     angle = (1 + math.tanh(STEEP * shown)) * math.pi / 4
     field: Floats = np.float32(balance * math.cos(angle)) * fine + np.float32(math.sin(angle)) * coarse
     # What the pulse blurs in decibels comes out brighter than its mean.
-    return field - np.float32(LIFT * math.cos(angle) ** 2)
+    return field - np.float32(LIFT * (balance * math.cos(angle)) ** 2)
+
+
+def _standard(field: Floats, where: NDArray[np.bool_]) -> Floats:
+    """Mean 0 and variance 1 there: few patches fit into a tumour, and would differ in both by chance."""
+    part = field[where]
+    return (field - part.mean()) / part.std()
 
 
 def course(start: float, shown: float, share: NDArray[np.float64]) -> NDArray[np.float64]:

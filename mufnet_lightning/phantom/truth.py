@@ -30,7 +30,7 @@ from mufnet_lightning.phantom.patients import (
 from mufnet_lightning.phantom.scene import Scene, draw_scene, sample
 from mufnet_lightning.phantom.ultrasound import draw_screen
 
-RIM = 0.03  # of the pane's side: the tumour's margin and rim, which show the hidden numbers too
+RIM = 0.036  # of the pane's side: the tumour's margin and rim, which show the hidden numbers too
 SLIP = 0.15  # of the tumour's side: more than any drawn box is off
 TRUTH = "truth.json"
 EARLIER = {"frames_spread": 0.0}  # of a truth.json that has no such option; its tumours are the same

@@ -35,8 +35,8 @@ CORTICAL_START, MEDULLARY_START = 15.0, 36.0  # seconds, after EFSUMB's renal ph
 GAIN = 3.0  # dB, standard deviation between patients: what the sonographer turned
 MOST_GAIN = 6.0  # dB, up or down
 # Patches in the tumour: dB, grain of the fine and the coarse ones in pane sizes, balance of power.
-BMODE_PATCHES, BMODE_GRAINS, BMODE_BALANCE = 9.0, (0.008, 0.024), 1.0
-CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 10.0, (0.010, 0.028), 0.97
+BMODE_PATCHES, BMODE_GRAINS, BMODE_BALANCE = 10.0, (0.008, 0.024), 1.2
+CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 13.0, (0.012, 0.036), 1.06
 GREY = (1.25, 1.22, 1.18)  # exponents of red, green and blue: dark greys are pressed, a little cold
 
 
@@ -112,11 +112,11 @@ def _echogenicity(rng: np.random.Generator, scene: Scene, b: Shown) -> Floats:
         db += masks[name] * (level + (4 if name in ("wall", "sinus") else 1.8) * streaks - db)
     db += 9 * masks["interfaces"]
     db -= np.linspace(0, 4, pane)[:, None]  # what the gain over depth does not make up for
-    patches = texture(rng, pane, b.texture, BMODE_GRAINS, BMODE_BALANCE)
+    patches = texture(rng, scene.inside, b.texture, BMODE_GRAINS, BMODE_BALANCE)
     level = levels["cortex"] + rng.normal(0, 2) - 4.8 * b.brightness
     tumor = level + BMODE_PATCHES * math.exp(rng.normal(0, 0.2) + 0.04 * b.margin) * patches
     db += edge(scene.inside, 0.007 * pane * math.exp(0.35 * b.margin)) * (tumor - db)
-    db += 5 * edge(-b.margin, 1.0) * double_line(scene.inside, 0.006 * pane)
+    db += 6 * edge(-b.margin, 0.7) * double_line(scene.inside, 0.008 * pane)
     return db
 
 
@@ -143,16 +143,16 @@ def render_ceus(
         "pyramids": (arrival + 14, -15.0, 4.0, 6.0),
         "sinus": (arrival + 1, -25.0, 2.0, 6.0),
         "wall": (arrival + 5, -32.0, 3.0, 2.0),
-        "tumor": (arrival + 0.5, rng.normal(-17, 1.5) - 5.4 * c.brightness, 1.2, 0.0),
+        "tumor": (arrival + 0.5, rng.normal(-19, 1.5) - 5.4 * c.brightness, 1.2, 0.0),
     }
     cover = _cover(scene)
     gone = (seconds - CORTICAL_START) / (CONTRAST_SECONDS - CORTICAL_START)  # 0 to 1 where annotated
     waves = 4.5 * course(rng.random(), c.timing, gone)  # dB
-    patches = texture(rng, pane, c.texture, CEUS_GRAINS, CEUS_BALANCE)
+    patches = texture(rng, scene.inside, c.texture, CEUS_GRAINS, CEUS_BALANCE)
     still = 1.0 * smooth_noise(rng, pane, 0.03)
-    still += 9 * edge(c.margin, 1.0) * double_line(scene.inside, 0.01 * pane)
+    still += 12 * edge(c.margin, 0.7) * double_line(scene.inside, 0.012 * pane)
     still += cover["tumor"] * CEUS_PATCHES * math.exp(rng.normal(0, 0.2)) * patches
-    trapped, flowing = _scatterers(rng, pane, 0.2), _scatterers(rng, 2 * pane, 0.2)
+    trapped, flowing = _scatterers(rng, pane, 1.0), _scatterers(rng, 2 * pane, 1.0)
     hiss = _scatterers(rng, 2 * pane) * np.float32(10 ** (-46 / 20))
     gain = _gain(rng, scanner)
     palette = _palette(scanner.tint)
@@ -165,7 +165,7 @@ def render_ceus(
         amplitude: NDArray[np.float32] = cv2.exp(db * np.float32(math.log(10) / 20))  # type: ignore[assignment]
         echo = _along_beams((bubbles * amplitude).astype(np.complex64), scene, frame)
         echo += _anywhere(hiss, rng, scene.beams.shape)
-        db = _detect(echo, 1.9 * pane / 320, 1.5 * pane / 320)
+        db = _detect(echo, 1.6 * pane / 320, 1.2 * pane / 320)
         yield _display(db, gain, scanner.ceus_range, scene, palette)
 
 
