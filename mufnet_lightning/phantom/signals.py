@@ -66,9 +66,10 @@ def texture(
 
 
 def _standard(field: Floats, where: NDArray[np.bool_]) -> Floats:
-    """Mean 0 and variance 1 there: few patches fit into a tumour, and would differ in both by chance."""
+    """Of mean 0 and variance 1 there: so few patches fit into a tumour that both differ by chance."""
     part = field[where]
-    return (field - part.mean()) / part.std()
+    even: Floats = (field - part.mean()) / part.std()
+    return even
 
 
 def course(start: float, shown: float, share: NDArray[np.float64]) -> NDArray[np.float64]:
