@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="seed")
     parser.add_argument("--patients", type=int, default=400)
     parser.add_argument("--high-share", type=float, default=0.25)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--simulate", type=int, metavar="STUDIES")
     options = parser.parse_args()
     if options.simulate:
