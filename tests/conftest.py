@@ -83,7 +83,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_tracking: bytes)
 
 @pytest.fixture(scope="session")
 def tiny_options(phantom_store: Path) -> tuple[str, ...]:
-    """Options of a fit that takes a second: a tiny encoder, small crops, one epoch, no maps."""
+    """Options of a fit that takes a second: a tiny encoder, small crops, one epoch, no pictures."""
     return (
         "--config=configs/fused.yaml",
         "--config=configs/demo.yaml",
@@ -93,6 +93,7 @@ def tiny_options(phantom_store: Path) -> tuple[str, ...]:
         "--trainer.max_epochs=1",
         "--trainer.accelerator=cpu",
         "--explain.enabled=false",
+        "--tracking.figures=false",
     )
 
 

@@ -272,6 +272,7 @@ def figure_files(figure: Figure, name: str, dpi: int = DPI) -> dict[str, bytes]:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=ending, dpi=dpi, metadata=metadata)
             files[f"{name}.{ending}"] = buffer.getvalue()
+            figure.set_layout_engine("none")  # the places that were found hold for the next form too
     return files
 
 

@@ -54,6 +54,7 @@ def record_part(
     *,
     chosen: bool = False,
     threshold: float = THRESHOLD,
+    draw: bool = True,
 ) -> dict[str, float]:
     """Write the report and figures of a part into a run; returns its numbers, to be logged.
 
@@ -65,6 +66,7 @@ def record_part(
         table: the predictions of the run's arm, for the weights of its modalities and the risks.
         chosen: whether this part chose the epoch that is scored, see `PartReport`.
         threshold: above it a score is called high.
+        draw: the figures too.
     """
     report = arm_report(arms, threshold, chosen=chosen)
     numbers = arm_numbers(arms, report)
@@ -82,8 +84,9 @@ def record_part(
         numbers |= risks.numbers()
         content["risk"] = risks.calibration.as_json()
     log_json(client, run_id, content, f"evaluation/{part}.json")
-    figures = arm_figures(arms, report, weights, risks)
-    log_figures(client, run_id, {f"{part}_{name}": figure for name, figure in figures.items()})
+    if draw:
+        figures = arm_figures(arms, report, weights, risks)
+        log_figures(client, run_id, {f"{part}_{name}": figure for name, figure in figures.items()})
     return numbers
 
 

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-
 STORE_FOLDER = Path("mlruns")
 PARENT_RUN = "mlflow.parentRunId"
 """MLflow's own tag for the run that one belongs to."""
@@ -38,6 +37,7 @@ class Tracking:
             cross-validation that scored the same images.
         register: name in MLflow's model registry: the trained model becomes a new version of it; of a
             cross-validation, the folds together.
+        figures: draw the curves of each part; `false` saves short fits seconds, `report` draws its own.
     """
 
     study: str = "mufnet"
@@ -45,6 +45,7 @@ class Tracking:
     parent_run: str | None = None
     baseline: str | None = None
     register: str | None = None
+    figures: bool = True
 
 
 def tracking_uri() -> str:

@@ -101,8 +101,9 @@ class MufnetCLI(ParsedCLI):
             )
         self._hand_over(self.datamodule, self.model)
         self.explanation: Explain = self._get(self.config_init, "explain")
-        baseline = self._get(self.config_init, "tracking").baseline
-        self.evaluation = Evaluation(read_arm(baseline) if baseline else None)
+        filed: Tracking = self._get(self.config_init, "tracking")
+        baseline = read_arm(filed.baseline) if filed.baseline else None
+        self.evaluation = Evaluation(baseline, figures=filed.figures)
         given = config.get("callbacks") or []
         given = list(given) if isinstance(given, Sequence) else [given]
         self.chosen_by = what_chose(self.selection, given)

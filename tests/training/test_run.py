@@ -59,7 +59,8 @@ def test_fit_leaves_a_run_that_explains_itself(
     work: Path, tiny: list[str], phantom_store: Path, arm: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tiny[0] = f"--config=configs/{arm}.yaml"
-    assert main(["fit", *tiny, "--data.fold=2", "--trainer.max_epochs=2"]) == 0
+    words = ["--data.fold=2", "--trainer.max_epochs=2", "--tracking.figures=true"]
+    assert main(["fit", *tiny, *words]) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines()[-1].startswith("mufnet ui demo   opens http://127.0.0.1:5000/#/")
     run = only_run()
@@ -109,7 +110,7 @@ def test_fit_leaves_a_run_that_explains_itself(
     # the configuration in the run is the composed one, and the table printed is the run's numbers
     config = yaml.safe_load(resolve_artifact(run.info.run_id, "config.yaml").read_text())
     assert config["data"]["init_args"]["fold"] == 2
-    assert config["optimizer"]["init_args"]["lr"] == 0.05
+    assert config["optimizer"]["init_args"]["lr"] == 0.005
     assert f"{run.data.metrics['test/auc']:.3f}" in printed.out
     assert run.info.run_id in printed.out
     assert "Traceback" not in printed.err

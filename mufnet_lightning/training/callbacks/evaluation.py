@@ -35,10 +35,12 @@ class Evaluation(Callback):
     Args:
         baseline: an arm to test against (DeLong over patients, Obuchowski over images); the metrics
             are then also `auc_difference` (this arm minus the baseline) and `auc_difference_p`.
+        figures: draw them.
     """
 
-    def __init__(self, baseline: ScoredArm | None = None) -> None:
+    def __init__(self, baseline: ScoredArm | None = None, figures: bool = True) -> None:
         self.baseline = baseline
+        self.figures = figures
         self.choosers: frozenset[str] | None = None
         """Patients who chose the epoch that is scored; unless set, it is asked of the trainer."""
         self.chosen: set[Part] = set()
@@ -87,7 +89,9 @@ class Evaluation(Callback):
             return
         chosen = self._is_chosen(trainer, table)
         self.chosen = {*self.chosen, part} if chosen else self.chosen - {part}
-        numbers = record_part(logger.experiment, logger.run, part, arms, table, chosen=chosen)
+        numbers = record_part(
+            logger.experiment, logger.run, part, arms, table, chosen=chosen, draw=self.figures
+        )
         # the module has logged the others
         prefix = pl_module.metric_prefix(part)  # type: ignore[operator]
         added = {f"{prefix}/{k}": v for k, v in numbers.items() if k not in METRIC_NAMES}
