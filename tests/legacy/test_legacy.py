@@ -27,6 +27,7 @@ SETTINGS = (  # of every one of them, in today's words
     "--data.n_folds=2",
     "--trainer.accelerator=cpu",
     "--trainer.max_epochs=2",
+    "--optimizer.init_args.lr=0.05",
     "--lr_scheduler.step_size=1",
     "--tracking.study=legacy",
     "--explain.enabled=false",
