@@ -151,6 +151,7 @@ def test_each_part_has_its_clustered_interval_and_its_report(fitted: str) -> Non
     rows = predictions(run).query("split == 'test'")
     scores = Scores.of(rows["label"], rows["score"], rows["patient_id"], ["fused"])
     assert report["image"] == json.loads(json.dumps(compare_arms(scores).as_json()))
+    assert files(run, "figures") == {"figures/train_batch.png"}  # tracking.figures is false
     metrics = run.data.metrics
     assert [metrics["test/auc_ci_low"], metrics["test/auc_ci_high"]] == report["image"]["arms"][0][
         "auc_ci"
