@@ -129,8 +129,8 @@ def render_ceus(
 ) -> Iterator[Pixels]:
     """The CEUS pane of every frame, (pane, pane, 3) BGR; of the hidden numbers it sees c alone.
 
-    With c the tumour's fine pattern of vessels turns coarse, its enhancement comes and goes faster, a
-    rim is left around it, and it enhances less, as far as each kind of signal is chosen.
+    With c the tumour's fine pattern of vessels turns coarse, its enhancement comes and goes faster, its
+    dark rim turns bright, and it enhances less, as far as each kind of signal is chosen.
     """
     pane = scene.pane
     arrival = rng.uniform(8, 11)
@@ -150,7 +150,7 @@ def render_ceus(
     waves = 4.5 * course(rng.random(), c.timing, gone)  # dB
     patches = texture(rng, scene.inside, c.texture, CEUS_GRAINS, CEUS_BALANCE)
     still = 1.0 * smooth_noise(rng, pane, 0.03)
-    still += 12 * edge(c.margin, 0.7) * double_line(scene.inside, 0.012 * pane)
+    still += 11 * math.tanh(0.7 * c.margin) * double_line(scene.inside - 0.012 * pane, 0.012 * pane)
     still += cover["tumor"] * CEUS_PATCHES * math.exp(rng.normal(0, 0.2)) * patches
     trapped, flowing = _scatterers(rng, pane, 1.0), _scatterers(rng, 2 * pane, 1.0)
     hiss = _scatterers(rng, 2 * pane) * np.float32(10 ** (-46 / 20))
