@@ -8,7 +8,7 @@ many patients of the smaller class are ranked wrong, min(m, n) · min(AUC, 1 −
 next to nothing in large samples. Over images of patients: the jackknife that leaves one patient out, on
 the logit scale, with Student's t at Satterthwaite's degrees of freedom; where few images are ranked wrong
 it knows too few patients who differ, so there Newcombe's limits of as many patients weigh
-1 / (1 + (e / 0.2)²). Simulated: docs/coverage.md.
+1 / (1 + (e / 0.1)²). Simulated: docs/coverage.md.
 
 Pepe MS. The Statistical Evaluation of Medical Tests for Classification and Prediction. Oxford 2003,
 section 5.2.
@@ -48,7 +48,7 @@ from mufnet_lightning.vocabulary import IntervalRule, Method
 OUT_OF_FOLD = 1.4
 """How much more a pooled out-of-fold AUC varies than DeLong's variance says: the folds' models differ,
 and so do the scales of their scores. From simulated studies with models fitted in each fold anew."""
-FEW_WRONG = 0.2
+FEW_WRONG = 0.1
 """Patients ranked wrong at which Newcombe's limits and the jackknife over images weigh the same; found by
 simulation."""
 
