@@ -89,7 +89,13 @@ def auc_difference(
             return test
         low, high = (-1.0, 1.0) if limits is None else _mover(estimate, a, b, limits)
         return replace(
-            test, z=np.nan, p=np.nan, low=max(-1.0, low), high=min(1.0, high), note=UNTESTED, error=np.nan
+            test,
+            z=np.nan,
+            p=np.nan,
+            low=max(-1.0, low),
+            high=min(1.0, high),
+            note=UNTESTED,
+            error=np.nan,
         )
     if limits is None:
         return test
