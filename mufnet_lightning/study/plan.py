@@ -69,8 +69,8 @@ class StudyPlan:
             a, b = self.aucs
             lines[0] += (
                 f" Power: how often the paired test of AUC {a:g} against {b:g} is below 0.05, at a "
-                f"correlation of {self.correlation:g} between the arms' scores. Out of folds (protocols "
-                "nested, center and kfold) another test is printed, whose power is far smaller, and "
+                f"correlation of {self.correlation:g} between the arms' scores. Out of folds "
+                "(protocols nested, center and kfold) another test is printed, whose power is far smaller, and "
                 "intervals are wider."
             )
         else:
@@ -78,8 +78,9 @@ class StudyPlan:
         large = [size for size in self.sizes if size.approximated]
         if large:
             lines.append(
-                f"From {large[0].low} low-grade and {large[0].high} high-grade patients on fewer studies "
-                f"are simulated ({large[0].repeats} and fewer), and a power is the normal approximation."
+                f"From {large[0].low} low-grade and {large[0].high} high-grade patients on fewer "
+                f"studies are simulated ({large[0].repeats} and fewer), and a power is the normal "
+                "approximation."
             )
         lines += ["", self.table().to_string(index=False)]
         if len(self.aucs) == 2:

@@ -6,8 +6,8 @@ at few patients is often 0 by chance; Newcombe's score limits use the AUC and th
 alone, and are right only where both classes spread alike. Newcombe's weigh 1 / (1 + e), where e is how
 many patients of the smaller class are ranked wrong, min(m, n) · min(AUC, 1 − AUC): all at an AUC of 1,
 next to nothing in large samples. Over images of patients: the jackknife that leaves one patient out, on
-the logit scale, with Student's t at Satterthwaite's degrees of freedom; where few images are ranked wrong
-it knows too few patients who differ, so there Newcombe's limits of as many patients weigh
+the logit scale, with Student's t at Satterthwaite's degrees of freedom; where few images are ranked
+wrong it knows too few patients who differ, so there Newcombe's limits of as many patients weigh
 1 / (1 + (e / 0.1)²). Simulated: docs/coverage.md.
 
 Pepe MS. The Statistical Evaluation of Medical Tests for Classification and Prediction. Oxford 2003,
@@ -49,8 +49,8 @@ OUT_OF_FOLD = 1.4
 """How much more a pooled out-of-fold AUC varies than DeLong's variance says: the folds' models differ,
 and so do the scales of their scores. From simulated studies with models fitted in each fold anew."""
 FEW_WRONG = 0.1
-"""Patients ranked wrong at which Newcombe's limits and the jackknife over images weigh the same; found by
-simulation."""
+"""Patients ranked wrong at which Newcombe's limits and the jackknife over images weigh the same; found
+by simulation."""
 
 
 def auc_interval(

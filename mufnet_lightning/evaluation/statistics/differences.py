@@ -6,9 +6,9 @@ leaves one patient out, with Student's t at the smaller class's patients − 1 d
 (Satterthwaite's find 7% there). The Wald interval covers too little where the arms differ and one is
 near 1, so the limits are those of MOVER, which joins both arms' own intervals, as far as they are
 wider, with 0 in or out as the test says. Arms that were scored out of folds, each by a model of its
-own, are another question: whether one way to train is better. There z finds differences between equal arms in
-10% and more (docs/coverage.md); the test is the corrected resampled t over the folds' differences, of
-three folds or more.
+own, are another question: whether one way to train is better. There z finds differences between
+equal arms in 10% and more (docs/coverage.md); the test is the corrected resampled t over the folds'
+differences, of three folds or more.
 
 Zou GY, Donner A. Construction of confidence limits about effect measures. Stat Med 2008;27:1693-1702.
 Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 2003;52:239-281.

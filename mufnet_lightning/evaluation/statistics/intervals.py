@@ -70,21 +70,21 @@ def wilson(successes: float, trials: float, level: float = 0.95) -> Estimate:
 def clustered_proportion(successes: ArrayLike, trials: ArrayLike, level: float = 0.95) -> Estimate:
     """Proportion of trials that are correlated inside a patient, with an interval over patients.
 
-        The proportion is Σ successes / Σ trials. The interval leaves out one patient at a time (jackknife),
-        on the logit scale, with Student's t at patients − 1 degrees of freedom; it holds where clips
-        differ in length, which Wilson's with a design effect does not (docs/coverage.md). Where hardly a
-        patient fails, or succeeds, the jackknife sees no spread: then Wilson's interval takes over, as if
-        each patient were one trial (Kish's effective number where the clips differ in length). With x
-        the number of such patients, its weight is 1 / (1 + (x / 0.1)²). Patients who fail alike show no spread
-    either: the interval is never narrower than Wilson's of all trials, as if they were independent.
+    The proportion is Σ successes / Σ trials. The interval leaves out one patient at a time (jackknife),
+    on the logit scale, with Student's t at patients − 1 degrees of freedom; it holds where clips
+    differ in length, which Wilson's with a design effect does not (docs/coverage.md). Where hardly a
+    patient fails, or succeeds, the jackknife sees no spread: then Wilson's interval takes over, as if
+    each patient were one trial (Kish's effective number where the clips differ in length). With x
+    the number of such patients, its weight is 1 / (1 + (x / 0.1)²). Patients who fail alike show no
+    spread either: the interval is never narrower than Wilson's of all trials, as if independent.
 
-        >>> interval = clustered_proportion([9, 8, 10, 4], [10, 10, 10, 8])
-        >>> f"{interval.value:.2f} ({interval.low:.2f}, {interval.high:.2f})"
-        '0.82 (0.31, 0.98)'
+    >>> interval = clustered_proportion([9, 8, 10, 4], [10, 10, 10, 8])
+    >>> f"{interval.value:.2f} ({interval.low:.2f}, {interval.high:.2f})"
+    '0.82 (0.31, 0.98)'
 
-        Args:
-            successes, trials: (P,), of each patient; patients without trials have no influence.
-            level: coverage, between 0 and 1.
+    Args:
+        successes, trials: (P,), of each patient; patients without trials have no influence.
+        level: coverage, between 0 and 1.
     """
     hits, counts = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
     hits, counts = hits[counts > 0], counts[counts > 0]

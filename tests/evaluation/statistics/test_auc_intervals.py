@@ -65,7 +65,7 @@ def test_perfect_separation_of_twenty_patients_is_no_certainty() -> None:
 
 
 def moved_to(where: float, images: np.ndarray) -> np.ndarray:
-    """(M, 2) limits of 5 and 15 patients of 50 images, perfect, then with one image after another moved."""
+    """(M, 2) limits of 5 and 15 patients of 50 images, perfect, then with one after another moved."""
     patients = np.repeat(np.arange(20), 50)
     labels = patients < 5
     values = np.where(labels, 0.8, 0.2) + np.random.default_rng(0).uniform(-0.05, 0.05, 1000)
