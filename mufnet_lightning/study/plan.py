@@ -70,8 +70,8 @@ class StudyPlan:
             lines[0] += (
                 f" Power: how often the paired test of AUC {a:g} against {b:g} is below 0.05, at a "
                 f"correlation of {self.correlation:g} between the arms' scores. Out of folds "
-                "(protocols nested, center and kfold) another test is printed, whose power is far smaller, and "
-                "intervals are wider."
+                "(protocols nested, center and kfold) another test is printed, whose power is far "
+                "smaller, and intervals are wider."
             )
         else:
             lines[0] += " Out of folds (protocols nested, center and kfold) they are wider."
