@@ -62,13 +62,25 @@ class StudyPlan:
         first = self.sizes[0]
         lines = [
             f"{first.repeats} simulated studies of each size; 95% intervals and tests over patients, "
-            "as `mufnet compare` prints them."
+            "as `mufnet compare` prints them of models that are tested on one cohort (protocol paper, "
+            "external validation)."
         ]
         if len(self.aucs) == 2:
             a, b = self.aucs
             lines[0] += (
                 f" Power: how often the paired test of AUC {a:g} against {b:g} is below 0.05, at a "
-                f"correlation of {self.correlation:g} between the arms' scores."
+                f"correlation of {self.correlation:g} between the arms' scores. Out of folds "
+                "(protocols nested, center and kfold) another test is printed, whose power is far "
+                "smaller, and intervals are wider."
+            )
+        else:
+            lines[0] += " Out of folds (protocols nested, center and kfold) they are wider."
+        large = [size for size in self.sizes if size.approximated]
+        if large:
+            lines.append(
+                f"From {large[0].low} low-grade and {large[0].high} high-grade patients on fewer "
+                f"studies are simulated ({large[0].repeats} and fewer), and a power is the normal "
+                "approximation."
             )
         lines += ["", self.table().to_string(index=False)]
         if len(self.aucs) == 2:

@@ -98,7 +98,8 @@ class Comparison:
         rows = []
         for test in self.result.tests:
             tested = np.isfinite(test.p)
-            limits = test.auc_difference_ci if tested else None
+            known = tested or test.auc_difference_ci != (-1, 1)
+            limits = test.auc_difference_ci if known else None
             row = {
                 "a": test.a,
                 "b": test.b,
@@ -113,7 +114,7 @@ class Comparison:
             row[f"power for {test.effect:g}"] = _share_text(test.power)
             if test.noninferior is not None:
                 shown = "shown" if test.noninferior else "not shown"
-                row[f"a not worse by {self.result.margin:g}"] = shown if tested else "n/a"
+                row[f"a not worse by {self.result.margin:g}"] = shown if known else "n/a"
             rows.append(row)
         return pd.DataFrame(rows).fillna("")
 

@@ -111,7 +111,8 @@ def test_degenerate_arms_are_defined_and_fit_for_json(scored: Scores) -> None:
     assert any(note.startswith("ppv: Nothing to count") for note in perfect.notes)
     assert (same.auc_difference, same.z, same.p) == (0, 0, 1)
     content: dict[str, Any] = json.loads(json.dumps(result.as_json(), allow_nan=False))
-    assert (content["tests"][1]["z"], content["tests"][1]["p"]) == (None, 0)
+    assert (content["tests"][1]["z"], content["tests"][1]["p"]) == (None, None)
+    assert "not tested" in content["tests"][1]["notes"][0]
     three = Scores.of([1, 0, 0], values[:, [0, 150, 300]], ["a", "b", "c"], ARMS)
     alone: dict[str, Any] = json.loads(json.dumps(compare_arms(three).as_json(), allow_nan=False))
     assert (alone["arms"][0]["auc_variance"], alone["arms"][0]["auc_ci"]) == (None, [0, 1])

@@ -6,7 +6,9 @@ at few patients is often 0 by chance; Newcombe's score limits use the AUC and th
 alone, and are right only where both classes spread alike. Newcombe's weigh 1 / (1 + e), where e is how
 many patients of the smaller class are ranked wrong, min(m, n) · min(AUC, 1 − AUC): all at an AUC of 1,
 next to nothing in large samples. Over images of patients: the jackknife that leaves one patient out, on
-the logit scale, with Student's t at Satterthwaite's degrees of freedom. Simulated: docs/coverage.md.
+the logit scale, with Student's t at Satterthwaite's degrees of freedom; where few images are ranked
+wrong it knows too few patients who differ, so there Newcombe's limits of as many patients weigh
+1 / (1 + (e / 0.1)²). Simulated: docs/coverage.md.
 
 Pepe MS. The Statistical Evaluation of Medical Tests for Classification and Prediction. Oxford 2003,
 section 5.2.
@@ -46,6 +48,9 @@ from mufnet_lightning.vocabulary import IntervalRule, Method
 OUT_OF_FOLD = 1.4
 """How much more a pooled out-of-fold AUC varies than DeLong's variance says: the folds' models differ,
 and so do the scales of their scores. From simulated studies with models fitted in each fold anew."""
+FEW_WRONG = 0.1
+"""Patients ranked wrong at which Newcombe's limits and the jackknife over images weigh the same; found
+by simulation."""
 
 
 def auc_interval(
@@ -103,12 +108,21 @@ def auc_limits(
     aucs, placed = placements(positive, scores.scores[[arm]])
     if method == "obuchowski" and len(scores.patient_names) < len(positive):
         spread = _jackknife(positive, placed[0], float(aucs[0]), scores, inflation)
-        return (0.0, 1.0) if spread is None else spread.limits(level)
+        if spread is None:
+            return 0.0, 1.0
+        over, within = spread.limits(level), _independent(positive, placed[0], inflation, level)
+        return min(over[0], within[0]), max(over[1], within[1])
+    return _independent(positive, placed[0], inflation, level)
+
+
+def _independent(positive: Flags, place: Floats, inflation: float, level: float) -> tuple[float, float]:
+    """As if every image were a patient of its own."""
     high, low = int(positive.sum()), int((~positive).sum())
     if min(high, low) < 2:
         return 0.0, 1.0
-    variance = placed[0, positive].var(ddof=1) / high + placed[0, ~positive].var(ddof=1) / low
-    return independent_limits(float(aucs[0]), inflation * variance, high, low, level)
+    variance = place[positive].var(ddof=1) / high + place[~positive].var(ddof=1) / low
+    auc = float(place[positive].sum() / high)
+    return independent_limits(auc, inflation * variance, high, low, level)
 
 
 def newcombe_interval(auc: float, high: int, low: int, level: float = 0.95) -> tuple[float, float]:
@@ -149,7 +163,7 @@ def independent_limits(
     certain = auc in (0, 1) or variance <= 0
     centre = 0.0 if certain else float(logit(auc))
     inner = 0.0 if certain else float(variance / (auc * (1 - auc)) ** 2)
-    return _Spread(auc, centre, inner, np.inf, high, low, True).limits(level)
+    return _Spread(auc, centre, inner, np.inf, high, low, False).limits(level)
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,7 @@ class _Spread:
         variance: of them; 0 where the sample shows none.
         freedom: Satterthwaite's degrees of freedom, infinite for the normal distribution.
         high, low: patients (or independent images) of each class.
-        drawn: whether Newcombe's limits share in it.
+        clustered: whether images of patients are behind it: Newcombe's limits then weigh less.
     """
 
     auc: float
@@ -171,7 +185,7 @@ class _Spread:
     freedom: float
     high: int
     low: int
-    drawn: bool
+    clustered: bool
 
     def limits(self, level: float) -> tuple[float, float]:
         newcombe = newcombe_interval(self.auc, self.high, self.low, level)
@@ -181,23 +195,18 @@ class _Spread:
         quantile = ndtri(tail) if np.isinf(self.freedom) else stdtrit(self.freedom, tail)
         half = float(quantile) * np.sqrt(self.variance)
         own = np.array([self.centre - half, self.centre + half])
-        if not self.drawn:
-            return float(expit(own[0])), float(expit(own[1]))
         wrong = min(self.high, self.low) * min(self.auc, 1 - self.auc)
-        weight = 1 / (1 + wrong)
+        weight = 1 / (1 + ((wrong / FEW_WRONG) ** 2 if self.clustered else wrong))
         low, high = expit((1 - weight) * own + weight * logit(np.clip(newcombe, 1e-12, 1 - 1e-12)))
-        return float(low), float(high)
+        return min(float(low), self.auc), max(float(high), self.auc)
 
 
 def _jackknife(
     positive: Flags, place: Floats, auc: float, scores: Scores, inflation: float
 ) -> _Spread | None:
-    """Leave one patient out; the AUCs are kept half a pair of images off 0 and 1."""
+    """Leave one patient out; the AUCs are kept half as far off 0 and 1 as that of all patients is."""
     images = {True: int(positive.sum()), False: int((~positive).sum())}
-    off = 0.5 / (images[True] * images[False])
-
-    def log_odds(aucs: Floats | float) -> Floats:
-        return np.asarray(logit(np.clip(aucs, off, 1 - off)))
+    off = min(auc, 1 - auc) / 2
 
     parts = []
     for side in (True, False):
@@ -210,7 +219,7 @@ def _jackknife(
         if count < 2:
             return None
         left = (auc * images[side] - total[members]) / (images[side] - own[members])
-        pseudo = log_odds(left)
+        pseudo = logit(np.clip(left, off, 1 - off)) if off else np.zeros(count)
         variance = (count - 1) / count * float(((pseudo - pseudo.mean()) ** 2).sum())
         parts.append((variance, count))
     (first, high), (second, low) = parts
@@ -220,5 +229,5 @@ def _jackknife(
         if total_variance
         else np.inf
     )
-    centre = float(log_odds(auc))
-    return _Spread(auc, centre, inflation * total_variance, float(freedom), high, low, False)
+    centre = float(logit(auc)) if off else 0.0
+    return _Spread(auc, centre, inflation * total_variance, float(freedom), high, low, True)

@@ -7,8 +7,8 @@ leaves one patient out, with Student's t at the smaller class's patients − 1 d
 near 1, so the limits are those of MOVER, which joins both arms' own intervals, as far as they are
 wider, with 0 in or out as the test says. Arms that were scored out of folds, each by a model of its
 own, are another question: whether one way to train is better. There z finds differences between
-equal arms in 10% and more (docs/coverage.md); the test is the corrected
-resampled t over the folds' differences.
+equal arms in 10% and more (docs/coverage.md); the test is the corrected resampled t over the folds'
+differences, of three folds or more.
 
 Zou GY, Donner A. Construction of confidence limits about effect measures. Stat Med 2008;27:1693-1702.
 Nadeau C, Bengio Y. Inference for the generalization error. Machine Learning 2003;52:239-281.
@@ -32,6 +32,17 @@ from mufnet_lightning.evaluation.statistics.checks import Codes
 from mufnet_lightning.evaluation.statistics.scores import Scores
 
 Limits = tuple[float, float]
+CERTAIN = 1e-12
+"""A standard error below it is 0, but for rounding."""
+UNTESTED = (
+    "The estimated variance of the difference is 0, which is no evidence at so few patients: the "
+    "difference is not tested."
+)
+TWO_FOLDS = (
+    "Two folds cannot test a difference: they say next to nothing of how much another split would "
+    "differ, and their pooled scores are not of one model. More folds or one test cohort would."
+)
+FEW_FOLDS = "{} folds leave their test {} degrees of freedom: it finds large differences only."
 
 
 def auc_difference(
@@ -58,8 +69,10 @@ def auc_difference(
         level: coverage of the interval, between 0 and 1.
 
     Returns:
-        With `freedom` z is a t. Where the arms' folds are not the same, or
-        a fold lacks a class, z and p are NaN, the interval is -1 to 1, and `note` says why.
+        With `freedom` z is a t. Arms that order all images alike have z 0, p 1 and the interval 0 to 0.
+        Where the arms' folds are not the same or fewer than three, or a fold lacks a class, z and p are
+        NaN, the interval is -1 to 1, and `note` says why. z and p are NaN too where the sample shows no
+        variance although the arms differ; the interval is then that of `limits` alone.
     """
     a, b = pair
     apart = [scores.is_out_of_fold(arm) for arm in pair]
@@ -69,7 +82,22 @@ def auc_difference(
             test = _over_patients(scores, test, a, b, level)
     else:
         test = _over_folds(scores, estimate, a, b, level)
-    if limits is None or np.isnan(test.p) or np.isinf(estimate.covariance[a, a]):
+    if np.isnan(test.p) or np.isinf(estimate.covariance[a, a]):
+        return test
+    if test.error < CERTAIN:
+        if _alike(scores, a, b):
+            return test
+        low, high = (-1.0, 1.0) if limits is None else _mover(estimate, a, b, limits)
+        return replace(
+            test,
+            z=np.nan,
+            p=np.nan,
+            low=max(-1.0, low),
+            high=min(1.0, high),
+            note=UNTESTED,
+            error=np.nan,
+        )
+    if limits is None:
         return test
     low, high = _mover(estimate, a, b, limits)
     return replace(test, low=_widened(test.low, low, -1), high=-_widened(-test.high, -high, -1))
@@ -80,6 +108,12 @@ def _widened(own: float, other: float, least: float) -> float:
     if own > 0 >= other:
         return own
     return max(least, min(own, other))
+
+
+def _alike(scores: Scores, a: int, b: int) -> bool:
+    """Whether the arms order the images of both classes alike."""
+    first, second = placements(scores.labels, scores.scores[[a, b]])[1]
+    return np.array_equal(first, second)
 
 
 def _mover(estimate: AucEstimate, a: int, b: int, limits: tuple[Limits, Limits]) -> Limits:
@@ -102,7 +136,7 @@ def _over_patients(scores: Scores, test: PairedTest, a: int, b: int, level: floa
     """The jackknife's t; where it sees no spread, what was said already."""
     (variance_high, high), (variance_low, low) = _left_out(scores, a, b)
     variance = variance_high + variance_low
-    if not 0 < variance < np.inf or not 0 < test.error < np.inf:
+    if not CERTAIN**2 < variance < np.inf or not CERTAIN < test.error < np.inf:
         return test
     return _student(test, float(np.sqrt(variance)), min(high, low) - 1, level)
 
@@ -169,16 +203,19 @@ def _over_folds(scores: Scores, estimate: AucEstimate, a: int, b: int, level: fl
         tested = len(inside.patient_names)
         shares.append(tested / (len(scores.patient_names) - tested))
     count = len(names)
+    if count < 3:
+        return untested(TWO_FOLDS)
     spread = float(np.var(differences, ddof=1)) * (1 / count + float(np.mean(shares)))
     error = float(np.sqrt(max(spread, estimate.difference_variance[a, b])))
     if np.isinf(error):
         return untested("The variance of the difference cannot be estimated.")
-    if not error and difference:
-        return untested("The estimated variance of the difference is 0: it is not tested.")
-    if not error:
+    if error < CERTAIN and not _alike(scores, a, b):
+        return untested(UNTESTED)
+    if error < CERTAIN:
         note = "The two arms do not differ on any image."
         return PairedTest(difference, covariance, 0.0, 1.0, 0.0, 0.0, note, count - 1, 0.0)
-    return _student(untested(""), error, count - 1, level)
+    note = FEW_FOLDS.format(count, count - 1) if count < 5 else ""
+    return _student(untested(note), error, count - 1, level)
 
 
 def _same_split(first: Codes, second: Codes) -> bool:

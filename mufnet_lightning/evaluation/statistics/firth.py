@@ -1,4 +1,4 @@
-"""A logistic line through labels, by Firth's penalised likelihood, with profile intervals.
+"""A logistic line through labels, the slope by Firth's penalised likelihood, with profile intervals.
 
 The penalty is half the logarithm of the determinant of Fisher's information, so that slope and
 intercept are finite even where the classes are separated.
@@ -55,19 +55,17 @@ def fit_intercept(offset: Floats, positive: Flags) -> float:
 
 
 def intercept_estimate(offset: Floats, positive: Flags, level: float = 0.95) -> Estimate:
-    """The intercept beside a given offset (N,), with its profile interval; labels of both classes."""
+    """The intercept beside a given offset (N,), with its profile interval; labels of both classes.
 
-    def slope_of(a: float) -> float:
-        risk = expit(a + offset)
-        weight = risk * (1 - risk)
-        share = weight / weight.sum()
-        return float(np.sum(positive - risk + share * (0.5 - risk)))
+    By plain likelihood: it has one peak, at `fit_intercept`, and falls to both sides. The penalty of
+    Firth's has several where risks are sharp, and is not needed: with both classes the intercept is
+    finite.
+    """
 
     def height(a: float) -> float:
-        risk = expit(a + offset)
-        return _likelihood(a + offset, positive) + 0.5 * _log(float(np.sum(risk * (1 - risk))))
+        return _likelihood(a + offset, positive)
 
-    value = _root(slope_of, -float(np.mean(offset)))
+    value = fit_intercept(offset, positive)
     return Estimate(value, *_limits(height, value, height(value), level))
 
 

@@ -75,7 +75,8 @@ def clustered_proportion(successes: ArrayLike, trials: ArrayLike, level: float =
     differ in length, which Wilson's with a design effect does not (docs/coverage.md). Where hardly a
     patient fails, or succeeds, the jackknife sees no spread: then Wilson's interval takes over, as if
     each patient were one trial (Kish's effective number where the clips differ in length). With x
-    the number of such patients, its weight is 1 / (1 + (x / 0.1)²).
+    the number of such patients, its weight is 1 / (1 + (x / 0.1)²). Patients who fail alike show no
+    spread either: the interval is never narrower than Wilson's of all trials, as if independent.
 
     >>> interval = clustered_proportion([9, 8, 10, 4], [10, 10, 10, 8])
     >>> f"{interval.value:.2f} ({interval.low:.2f}, {interval.high:.2f})"
@@ -106,7 +107,8 @@ def clustered_proportion(successes: ArrayLike, trials: ArrayLike, level: float =
     rare = min(value, 1 - value) * effective
     weight = 1 / (1 + (rare / 0.1) ** 2)
     low, high = expit((1 - weight) * inner + weight * logit(np.clip(outer, 1e-12, 1 - 1e-12)))
-    return Estimate(value, float(low), float(high))
+    alone = _wilson(value, total, level)
+    return Estimate(value, min(float(low), alone[0]), max(float(high), alone[1]))
 
 
 @dataclass(frozen=True)

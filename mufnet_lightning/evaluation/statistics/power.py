@@ -21,6 +21,9 @@ SIGNIFICANT = 0.05
 MOST_PAIRS = 30_000
 """High times low patients up to which a printed test's power is simulated; above, the normal
 approximation is as good."""
+MOST_SCORES = 16_000_000
+"""Scores that are drawn for one planned size, some five seconds; of larger sizes fewer studies are."""
+LEAST_STUDIES = 10
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class PlannedSize:
         widths: mean width of the 95% interval of each arm's AUC; none for a power alone.
         power: share of studies whose paired test of the AUCs is below 0.05; NaN for one arm.
         repeats: simulated studies.
+        approximated: whether the studies were too few to count how many of them are below 0.05: the
+            power is then that of the normal approximation at their mean standard error.
     """
 
     high: int
@@ -39,6 +44,7 @@ class PlannedSize:
     widths: tuple[float, ...]
     power: float
     repeats: int
+    approximated: bool = False
 
     def as_json(self) -> dict[str, object]:
         """By the attributes' names."""
@@ -49,6 +55,7 @@ class PlannedSize:
             "widths": [*self.widths],
             "power": power,
             "repeats": self.repeats,
+            "approximated": self.approximated,
         }
 
 
@@ -70,7 +77,8 @@ def planned_size(
         high, low: patients of each class, two at least.
         aucs: of one arm or of two, each between 0 and 1.
         correlation: of the two arms' scores within a class, from 0 to below 1.
-        repeats: simulated studies.
+        repeats: simulated studies; fewer where more than `MOST_SCORES` scores would be drawn, and the
+            power is then approximated.
         seed: the same seed gives the same studies.
         widths: whether the intervals' widths are wanted.
 
@@ -81,13 +89,16 @@ def planned_size(
     rng = np.random.default_rng([seed, high, low])
     root = np.linalg.cholesky([[1.0, correlation], [correlation, 1.0]])[: len(aucs), : len(aucs)]
     shift = np.sqrt(2) * ndtri(np.array(aucs))
-    detected, width, done = 0, np.zeros(len(aucs)), 0
-    chunk = max(1, 4_000_000 // (high * low))
+    detected, width, errors, done = 0, np.zeros(len(aucs)), 0.0, 0
+    affordable = max(LEAST_STUDIES, MOST_SCORES // (len(aucs) * (high + low)))
+    approximated = affordable < repeats
+    repeats = min(repeats, affordable)
+    chunk = max(1, 1_000_000 // (high + low))
     while done < repeats:
         count = min(chunk, repeats - done)
         drawn = root @ rng.standard_normal((count, len(aucs), high + low))
         drawn[:, :, :high] += shift[:, None]
-        values, placed_high, placed_low = _placed(drawn[:, :, :high], drawn[:, :, high:])
+        values, placed_high, placed_low = _placed(drawn, high)
         spread = placed_high.var(axis=2, ddof=1) / high + placed_low.var(axis=2, ddof=1) / low
         if widths:
             for auc, variance in zip(values, spread, strict=True):
@@ -100,12 +111,15 @@ def planned_size(
                 np.diff(placed_high, axis=1)[:, 0].var(axis=1, ddof=1) / high
                 + np.diff(placed_low, axis=1)[:, 0].var(axis=1, ddof=1) / low
             )
+            errors += float(error.sum())
             difference = values[:, 0] - values[:, 1]
             detected += int((np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error).sum())
         done += count
-    power = detected / repeats if len(aucs) == 2 else float("nan")
+    power = float("nan")
+    if len(aucs) == 2:
+        power = _normal(aucs[0] - aucs[1], errors / repeats) if approximated else detected / repeats
     mean = tuple(float(value) for value in width / repeats) if widths else ()
-    return PlannedSize(high, low, mean, power, repeats)
+    return PlannedSize(high, low, mean, power, repeats, approximated)
 
 
 def power_of(scores: Scores, pair: tuple[int, int], test: PairedTest, effect: float) -> float:
@@ -130,19 +144,27 @@ def power_of(scores: Scores, pair: tuple[int, int], test: PairedTest, effect: fl
     if np.isnan(test.p) or test.freedom is not None or not over_patients or min(high, low) < 2:
         return float("nan")
     if high * low > MOST_PAIRS:
-        reach, error = ndtri(1 - SIGNIFICANT / 2), test.error
-        if not 0 < error < np.inf:
-            return float("nan")
-        return float(ndtr(effect / error - reach) + ndtr(-effect / error - reach))
+        return _normal(effect, test.error) if 0 < test.error < np.inf else float("nan")
     middle = float(np.clip(_mean_auc(scores, pair), 0.5 + effect / 2, 0.995 - effect / 2))
     aucs = (middle + effect / 2, middle - effect / 2)
     return planned_size(high, low, aucs, _correlation(scores, pair), 1000, widths=False).power
 
 
-def _placed(high: Floats, low: Floats) -> tuple[Floats, Floats, Floats]:
-    """AUCs (R, K) and placements (R, K, high), (R, K, low), of scores without ties."""
-    above = high[:, :, :, None] > low[:, :, None, :]
-    return above.mean(axis=(2, 3)), above.mean(axis=3), above.mean(axis=2)
+def _normal(effect: float, error: float) -> float:
+    reach = ndtri(1 - SIGNIFICANT / 2)
+    return float(ndtr(effect / error - reach) + ndtr(-effect / error - reach))
+
+
+def _placed(drawn: Floats, high: int) -> tuple[Floats, Floats, Floats]:
+    """AUCs (R, K) and placements (R, K, high), (R, K, low), of scores (R, K, N) without ties."""
+    order = np.argsort(drawn, axis=2)
+    is_high = order < high
+    low_below = np.cumsum(~is_high, axis=2)
+    high_above = high - np.cumsum(is_high, axis=2)
+    low = drawn.shape[2] - high
+    placed = np.empty(drawn.shape)
+    np.put_along_axis(placed, order, np.where(is_high, low_below / low, high_above / high), axis=2)
+    return placed[:, :, :high].mean(axis=2), placed[:, :, :high], placed[:, :, high:]
 
 
 def _mean_auc(scores: Scores, pair: tuple[int, int]) -> float:

@@ -100,8 +100,9 @@ class RiskCurve:
 def risk_calibration(labels: ArrayLike, risks: ArrayLike, level: float = 0.95) -> RiskCalibration:
     """Hold the risks of patients against what they turned out to be.
 
-    The intervals of intercept and slope are those of Firth's profile likelihood (see `firth`), which
-    hold at twenty patients; plain likelihood's do not. docs/risk.md has their coverage.
+    The interval of the slope is that of Firth's profile likelihood (see `firth`), which holds at twenty
+    patients where plain likelihood's does not; that of the intercept is plain likelihood's, which does.
+    docs/risk.md has their coverage.
 
     >>> held = risk_calibration([0, 0, 0, 1, 0, 1, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9])
     >>> round(held.brier, 3), round(held.brier_skill, 2), held.slope.low < 1 < held.slope.high

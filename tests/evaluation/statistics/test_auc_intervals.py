@@ -64,6 +64,43 @@ def test_perfect_separation_of_twenty_patients_is_no_certainty() -> None:
     assert auc_interval(labels, images + 0.001 * np.arange(140), images) == pytest.approx((low, 1))
 
 
+def moved_to(where: float, images: np.ndarray) -> np.ndarray:
+    """(M, 2) limits of 5 and 15 patients of 50 images, perfect, then with one after another moved."""
+    patients = np.repeat(np.arange(20), 50)
+    labels = patients < 5
+    values = np.where(labels, 0.8, 0.2) + np.random.default_rng(0).uniform(-0.05, 0.05, 1000)
+    limits = [auc_interval(labels, values, patients)]
+    for image in images:
+        values[image] = where
+        limits.append(auc_interval(labels, values, patients))
+    return np.array(limits)
+
+
+@pytest.mark.parametrize("where", [0.1, 0.2, 0.2499])
+@pytest.mark.parametrize("of_one_patient", [True, False])
+def test_over_images_the_limits_move_little_with_one_image(where: float, of_one_patient: bool) -> None:
+    images = np.arange(50) if of_one_patient else np.random.default_rng(1).permutation(250)[:50]
+    limits = moved_to(where, images)
+    assert limits[0] == pytest.approx([0.745, 1], abs=1e-3)
+    assert np.abs(np.diff(limits, axis=0)).max() < 0.05
+    assert (limits[:5, 0] < 0.82).all()  # four images of 250 are no evidence for an AUC above
+    assert (limits[:, 1] > limits[:, 0] + 0.05).all()
+
+
+def test_patients_who_are_wrong_alike_leave_the_width_of_independent_images() -> None:
+    patients = np.repeat(np.arange(9), 2)
+    labels = patients < 3
+    values = np.where(labels, np.tile([0.9, 0.4], 9), np.tile([0.5, 0.3], 9))
+    values[1] = 0.41  # still alike in rank
+    lower, upper = auc_interval(labels, values, patients)
+    alone = auc_interval(labels, values)
+    assert lower <= alone[0] < alone[1] <= upper
+    values[7] += 0.15  # next to alike
+    lower, upper = auc_interval(labels, values, patients)
+    alone = auc_interval(labels, values)
+    assert lower <= alone[0] < alone[1] <= upper
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.integers(0, 9), min_size=4, max_size=25),

@@ -111,3 +111,61 @@ def test_folds_without_any_spread_are_not_called_alike() -> None:
     assert test.auc_difference == 1
     assert np.isnan(test.p)
     assert "variance of the difference is 0" in test.note
+
+
+@pytest.mark.parametrize("size", [2, 3, 12])
+@pytest.mark.parametrize("images", [1, 4])
+def test_a_variance_of_0_is_no_evidence_of_a_difference(size: int, images: int) -> None:
+    labels = np.repeat(np.arange(2 * size) < size, images)
+    patients = np.repeat(np.arange(2 * size), images)
+    scores = Scores.of(labels, [labels * 1.0, np.full(len(labels), 0.5)], patients)
+    estimate = auc_estimate(scores, "obuchowski")
+    limits = (auc_limits(scores, 0), auc_limits(scores, 1))
+    test = auc_difference(scores, estimate, (0, 1), limits)
+    assert test.auc_difference == 0.5
+    assert np.isnan([test.z, test.p]).all()
+    assert "not tested" in test.note
+    assert test.low <= 0.5 - (1 - limits[0][0])  # no narrower than the perfect arm's own interval
+    assert test.low < 0.5 < test.high
+    alone = auc_difference(scores, estimate, (0, 1), None)
+    assert (np.isnan(alone.p), alone.low, alone.high) == (True, -1, 1)
+    assert compare_aucs(estimate, 0, 1).p == 0  # pROC's
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([1, 3]), st.booleans())
+def test_arms_that_order_the_images_alike_do_not_differ_at_all(
+    seed: int, images: int, in_folds: bool
+) -> None:
+    patients = np.repeat(np.arange(20), images)
+    labels = patients < 8
+    values = labels + np.random.default_rng(seed).normal(size=len(labels))
+    scores = Scores.of(labels, [values, np.exp(values)], patients)
+    if in_folds:
+        scores = Scores(
+            scores.names,
+            scores.labels,
+            scores.scores,
+            scores.patients,
+            folds=np.stack([patients % 4] * 2),
+        )
+    estimate = auc_estimate(scores, "obuchowski")
+    limits = (auc_limits(scores, 0), auc_limits(scores, 1))
+    test = auc_difference(scores, estimate, (0, 1), limits)
+    assert (test.auc_difference, test.z, test.p, test.low, test.high) == (0, 0, 1, 0, 0)
+    assert "do not differ on any image" in test.note
+
+
+def test_two_folds_test_nothing_and_a_few_say_that_they_find_little() -> None:
+    scores = drawn(np.random.default_rng(5), 40, 60, (0.97, 0.6))
+    place = np.concatenate([np.arange(40), np.arange(60)])
+    two = difference_of(out_of_folds(scores, place % 2))
+    assert np.isnan([two.z, two.p]).all()
+    assert (two.low, two.high) == (-1, 1)
+    assert "Two folds cannot test a difference" in two.note
+    for folds in (3, 4):
+        few = difference_of(out_of_folds(scores, place % folds))
+        assert few.freedom == folds - 1
+        assert f"{folds} folds" in few.note
+        assert "large differences only" in few.note
+    assert difference_of(out_of_folds(scores, place % 5)).note == ""

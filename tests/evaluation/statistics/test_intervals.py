@@ -88,6 +88,28 @@ def test_one_outcome_counts_each_patient_once() -> None:
     assert "one trial" in ours.note
 
 
+@given(
+    st.lists(st.integers(1, 12), min_size=2, max_size=20).flatmap(
+        lambda trials: st.tuples(
+            st.tuples(*(st.integers(0, count) for count in trials)), st.just(tuple(trials))
+        )
+    )
+)
+def test_it_is_never_narrower_than_wilsons_of_independent_images(
+    counts: tuple[tuple[int, ...], tuple[int, ...]],
+) -> None:
+    ours, alone = clustered_proportion(*counts), wilson(sum(counts[0]), sum(counts[1]))
+    assert ours.low <= alone.low + 1e-12
+    assert ours.high >= alone.high - 1e-12
+
+
+@pytest.mark.parametrize(("hits", "trials", "patients"), [(1, 2, 5), (9, 10, 15)])
+def test_patients_who_fail_alike_are_no_certainty(hits: int, trials: int, patients: int) -> None:
+    ours = clustered_proportion([hits] * patients, [trials] * patients)
+    alone = wilson(hits * patients, trials * patients)
+    assert ours.limits == pytest.approx(alone.limits)
+
+
 def test_one_patient_leaves_everything_possible() -> None:
     ours = clustered_proportion([20], [30])
     assert ours.value == pytest.approx(2 / 3)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 from scipy.special import ndtr, ndtri
 
+from mufnet_lightning.evaluation.statistics import power
 from mufnet_lightning.evaluation.statistics.auc import auc_estimate, compare_aucs
 from mufnet_lightning.evaluation.statistics.auc_intervals import auc_interval
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
-from mufnet_lightning.evaluation.statistics.power import planned_size, power_of
+from mufnet_lightning.evaluation.statistics.power import _placed, planned_size, power_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.study.plan import plan_study
 
 
 def test_the_papers_question_cannot_be_answered_by_its_test_cohort() -> None:
@@ -46,6 +50,46 @@ def test_widths_are_those_of_the_printed_interval() -> None:
         widths.append(high - low)
     assert plan.widths[0] == pytest.approx(np.mean(widths), abs=0.03)
     assert np.isnan(plan.power)
+
+
+def test_large_sizes_are_approximated_quickly_and_meet_the_simulated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = time.perf_counter()
+    large = planned_size(6000, 18000, (0.838, 0.845))
+    assert time.perf_counter() - start < 20  # some 3 s; hours by pairs of patients
+    assert large.approximated
+    assert large.repeats < 2000
+    assert 0.1 < large.power < 0.9
+    many = planned_size(104, 296, (0.838, 0.909), widths=False)
+    monkeypatch.setattr(power, "MOST_SCORES", 50_000)
+    few = planned_size(104, 296, (0.838, 0.909))
+    assert (few.approximated, many.approximated) == (True, False)
+    assert few.power == pytest.approx(many.power, abs=0.04)
+
+
+def test_placements_are_the_shares_of_pairs() -> None:
+    drawn = np.random.default_rng(0).normal(size=(3, 2, 12))
+    aucs, high, low = _placed(drawn, 5)
+    above = drawn[:, :, :5, None] > drawn[:, :, None, 5:]
+    np.testing.assert_allclose(aucs, above.mean(axis=(2, 3)))
+    np.testing.assert_allclose(high, above.mean(axis=3))
+    np.testing.assert_allclose(low, above.mean(axis=2))
+
+
+def test_the_text_says_what_was_simulated_and_of_which_protocols() -> None:
+    text = plan_study(5, 15, (0.838, 0.909), repeats=100).text()
+    assert "one cohort (protocol paper, external validation)" in text
+    assert "nested, center and kfold" in text
+    assert "approximation" not in text
+    assert "nested, center and kfold" in plan_study(5, 15, (0.838,), repeats=100).text()
+
+
+def test_the_text_says_where_a_power_is_approximated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(power, "MOST_SCORES", 10_000)
+    text = plan_study(5, 15, (0.838, 0.909), repeats=200).text()
+    assert "From 30 low-grade and 10 high-grade patients on fewer studies are simulated (125" in text
+    assert "normal approximation" in text
 
 
 def test_power_grows_with_the_effect_and_not_with_what_was_seen() -> None:

@@ -48,6 +48,31 @@ def test_risks_that_are_right_are_seldom_doubted(high: int, low: int, auc: float
     assert np.mean(np.array(p) <= 0.05) < 0.09
 
 
+@pytest.mark.parametrize(("high", "low"), [(10, 10), (5, 15), (26, 74)])
+@pytest.mark.parametrize("near", [0.001, 0.0])
+def test_sharp_risks_that_are_all_right_leave_the_intercept_at_0(
+    high: int, low: int, near: float
+) -> None:
+    labels = np.arange(high + low) < high
+    held = risk_calibration(labels, np.where(labels, 1 - near, near)).intercept
+    assert abs(held.value) < 1  # unequal classes leave it flat, not far off
+    assert held.low < 0 < held.high
+    assert held.low < held.value < held.high
+
+
+def test_the_intercept_is_that_of_plain_likelihood() -> None:
+    labels, risks = right_risks(np.random.default_rng(6), 13, 19, 0.91)
+    held = intercept_estimate(logit(risks), labels)
+
+    def height(a: float) -> float:
+        logits = a + logit(risks)
+        return float(np.sum(labels * logits - np.logaddexp(0, logits)))
+
+    assert height(held.value) >= max(height(a) for a in np.linspace(-10, 10, 2001))
+    for limit in held.limits:
+        assert 2 * (height(held.value) - height(limit)) == pytest.approx(chi2.ppf(0.95, 1), abs=1e-3)
+
+
 def test_wrong_risks_are_seen_with_a_hundred_patients() -> None:
     rng = np.random.default_rng(0)
     sets = [right_risks(rng, 26, 74, 0.85) for _ in range(30)]
