@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
+RISK_NOTES = "risk_notes"
+"""Tag of a run: what must be known of how its risks were made."""
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +57,7 @@ def record_part(
     chosen: bool = False,
     threshold: float = THRESHOLD,
     draw: bool = True,
+    doubt: str = "",
 ) -> dict[str, float]:
     """Write the report and figures of a part into a run; returns its numbers, to be logged.
 
@@ -67,6 +70,7 @@ def record_part(
         chosen: whether this part chose the epoch that is scored, see `PartReport`.
         threshold: above it a score is called high.
         draw: the figures too.
+        doubt: why slope and test of the risks are not given, see `RiskTable.doubt`.
     """
     report = arm_report(arms, threshold, chosen=chosen)
     numbers = arm_numbers(arms, report)
@@ -79,7 +83,7 @@ def record_part(
     }
     content = report.as_json()
     # on the patients that they were fitted on risks are right by construction
-    risks = risk_report(table) if part != "val" and not chosen else None
+    risks = risk_report(table, doubt) if part != "val" and not chosen else None
     if risks is not None:
         numbers |= risks.numbers()
         content["risk"] = risks.calibration.as_json()
@@ -91,11 +95,15 @@ def record_part(
 
 
 def record_risks(client: MlflowClient, run_id: str, risks: RiskTable) -> None:
-    """Write into a run how its risks were made; where there are none, its tag says why."""
+    """Write into a run how its risks were made; tags say why there are none, and what to know."""
     log_json(client, run_id, risks.as_json(), "evaluation/recalibration.json")
     if risks.reason:
         client.set_tag(run_id, "not_recalibrated", f"no risk: {risks.reason}"[:5000])
         log.warning("no risk beside the score: %s", risks.reason)
+    if risks.notes:
+        client.set_tag(run_id, RISK_NOTES, " ".join(risks.notes)[:5000])
+    for note in risks.notes:
+        log.warning("risks: %s", note)
 
 
 def log_json(client: MlflowClient, run_id: str, content: object, name: str) -> None:
