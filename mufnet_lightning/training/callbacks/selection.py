@@ -25,10 +25,7 @@ def what_chose(selection: SelectedCheckpoint | None, callbacks: Iterable[Callbac
         callbacks: of the trainer.
     """
     stops = [str(one.monitor) for one in callbacks if isinstance(one, EarlyStopping)]
-    kind: Selection = selection.kind if selection is not None else "last"
-    if kind == "optimistic" or any(monitor.startswith("test_watched/") for monitor in stops):
-        return "optimistic"
-    return "validation" if any(monitor.startswith("val/") for monitor in stops) else kind
+    return _chosen_with(selection.kind if selection is not None else "last", stops)
 
 
 def choosers(data: RoiPairDataModule, selection: str) -> frozenset[str]:
@@ -54,6 +51,26 @@ def choosers_of(checkpoint: Checkpoint, selection: str, data: RoiPairDataModule)
     return trained_patients([own], StoreCohort.of(data.store)).certain
 
 
+def _chosen_with(kind: Selection, stops: Iterable[str]) -> Selection:
+    """What chose the epoch, where also the metrics `stops` could end the training early."""
+    stops = list(stops)
+    if kind == "optimistic" or any(monitor.startswith("test_watched/") for monitor in stops):
+        return "optimistic"
+    return "validation" if any(monitor.startswith("val/") for monitor in stops) else kind
+
+
+def _stops(checkpoint: Checkpoint) -> list[str]:
+    """What the callbacks `EarlyStopping` of a checkpoint's configuration follow."""
+    given = (checkpoint.config.get("trainer") or {}).get("callbacks") or []
+    callbacks = given if isinstance(given, list) else [given]
+    return [
+        str((one.get("init_args") or {}).get("monitor"))
+        for one in callbacks
+        if isinstance(one, Mapping)
+        and str(one.get("class_path")).rpartition(".")[2] == EarlyStopping.__name__
+    ]
+
+
 def selection_of(checkpoint: Checkpoint) -> Selection:
     """What chose a checkpoint's epoch, as its configuration says; those of before say no `keep`."""
     settings: Mapping[str, Any] = checkpoint.config.get("checkpoint") or {}
@@ -62,4 +79,4 @@ def selection_of(checkpoint: Checkpoint) -> Selection:
     else:
         watched = str(settings.get("monitor")).startswith("test_watched/")
         kind = "optimistic" if watched else "validation"
-    return kind
+    return _chosen_with(kind, _stops(checkpoint))
