@@ -75,6 +75,34 @@ class RiskTable:
         }
 
 
+@dataclass(frozen=True)
+class RecordedRecalibration:
+    """How an earlier run made risks of new patients, for test patients who are scored alone.
+
+    Attributes:
+        recalibration: None where there is none.
+        reason: why there is none.
+    """
+
+    recalibration: Recalibration | None
+    reason: str = ""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, object]) -> RecordedRecalibration:
+        """Of what `RiskTable.as_json` gave; what cannot be read has a reason."""
+        fit = content.get("new_patients")
+        if not isinstance(fit, Mapping):
+            return cls(None, str(content.get("reason") or "the model's run recorded no recalibration."))
+        try:
+            return cls(Recalibration.from_json(fit))
+        except EvaluationError as error:
+            return cls(None, str(error))
+
+    def risks(self, table: pd.DataFrame) -> RiskTable:
+        """Predictions of patients none of whom it was fitted on, with their risks."""
+        return RiskTable(with_risk(table, self.recalibration), self.recalibration, {}, self.reason)
+
+
 @dataclass(frozen=True, eq=False)
 class RiskReport:
     """What is said of the risks of a part's patients.

@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.data.leakage import StoreCohort, trained_patients
+from mufnet_lightning.evaluation.risks import RecordedRecalibration
+from mufnet_lightning.tracking.artifacts import recorded_recalibration
 from mufnet_lightning.tracking.checkpoints import Checkpoint
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.vocabulary import CHOSEN_ON, Selection
@@ -49,6 +51,24 @@ def choosers_of(checkpoint: Checkpoint, selection: str, data: RoiPairDataModule)
     here = (table["fold"] == fold) & (table["part"] == CHOSEN_ON[selection])
     own = {**checkpoint.trained[-1], "train": [str(one) for one in table.loc[here, "patient_id"]]}
     return trained_patients([own], StoreCohort.of(data.store)).certain
+
+
+def unseen_recalibration(
+    reference: str, checkpoint: Checkpoint, data: RoiPairDataModule
+) -> RecordedRecalibration:
+    """How a model's own run made risks, if none of the patients to be tested was in that fit.
+
+    Args:
+        reference: of the model; a run, or a checkpoint file, of which nobody can tell it.
+        checkpoint: of the model.
+        data: whose test part is scored.
+    """
+    recorded = recorded_recalibration(reference)
+    tested = {str(one) for one in data.store.manifest["patient_id"].iloc[data.part_rows("test")]}
+    both = choosers_of(checkpoint, "validation", data) & tested
+    if recorded.recalibration is None or not both:
+        return recorded
+    return RecordedRecalibration(None, f"{len(both)} of the patients were in the fit of the risks.")
 
 
 def _chosen_with(kind: Selection, stops: Iterable[str]) -> Selection:

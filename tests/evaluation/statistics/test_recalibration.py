@@ -171,7 +171,8 @@ def test_nothing_is_extrapolated_beyond_the_validation_patients() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_higher_score_never_has_a_lower_risk(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    labels, scores = miscalibrated(rng, *rng.integers(1, 30, 2), slope=float(rng.uniform(0.1, 200)))
+    high, low = map(int, rng.integers(1, 30, 2))
+    labels, scores = miscalibrated(rng, high, low, slope=float(rng.uniform(0.1, 200)))
     risks = recalibrate(labels, scores).apply(np.linspace(0, 1, 1001))
     assert (np.diff(risks) >= 0).all()
 
