@@ -154,7 +154,7 @@ class Predict:
         predictions = predict_store(grader, data, left_out, notes)
         for note in predictions.notes:
             log.warning("%s", note)
-        if grader.card.recalibration is None:
+        if grader.card.recalibration is None or grader.card.recalibration.note:
             log.info("%s", grader.card.risk_sentence())
         source = self.clip or self.cohort or self.store
         write_files(result_files(grader, data, predictions, str(source)), self.out)

@@ -36,13 +36,71 @@ class RiskTable:
     of_fold: Mapping[str, Recalibration]
     reason: str = ""
 
+    @property
+    def notes(self) -> list[str]:
+        """What must be known of the recalibrations, a sentence or two each; each is said once."""
+        by_note: dict[str, list[str]] = {}
+        for fold, one in self.of_fold.items():
+            if one.note and one != self.recalibration:
+                by_note.setdefault(one.note, []).append(fold)
+        own = [self.recalibration.note] if self.recalibration and self.recalibration.note else []
+        of_folds = [f"Risks of test fold {', '.join(folds)}: {n}" for n, folds in by_note.items()]
+        return [*own, *of_folds, *([self.doubt] if self.doubt else [])]
+
+    @property
+    def doubt(self) -> str:
+        """Why calibration slope and test of pooled test patients would mislead; empty elsewhere.
+
+        A fold whose recalibration is flat gives its test patients the share of high grade of all the
+        others. The more of its own are high, the lower that share: pooled over folds such risks run
+        against the grades by construction.
+        """
+        flat = [fold for fold, one in self.of_fold.items() if one.is_flat]
+        if not flat or len(self.of_fold) < 2:
+            return ""
+        return (
+            f"The recalibrations of test folds {', '.join(flat)} of {len(self.of_fold)} show no "
+            "relation of scores and grades: the risks there are the other folds' share of high grade, "
+            "which is the lower the more patients of the fold itself are high: calibration slope and "
+            "test of the pooled risks are not given."
+        )
+
     def as_json(self) -> dict[str, object]:
         """As `evaluation/recalibration.json` has it."""
         return {
             "new_patients": self.recalibration and self.recalibration.as_json(),
             "test_patients": {fold: one.as_json() for fold, one in self.of_fold.items()},
             "reason": self.reason,
+            "notes": self.notes,
         }
+
+
+@dataclass(frozen=True)
+class RecordedRecalibration:
+    """How an earlier run made risks of new patients, for test patients who are scored alone.
+
+    Attributes:
+        recalibration: None where there is none.
+        reason: why there is none.
+    """
+
+    recalibration: Recalibration | None
+    reason: str = ""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, object]) -> RecordedRecalibration:
+        """Of what `RiskTable.as_json` gave; what cannot be read has a reason."""
+        fit = content.get("new_patients")
+        if not isinstance(fit, Mapping):
+            return cls(None, str(content.get("reason") or "the model's run recorded no recalibration."))
+        try:
+            return cls(Recalibration.from_json(fit))
+        except EvaluationError as error:
+            return cls(None, str(error))
+
+    def risks(self, table: pd.DataFrame) -> RiskTable:
+        """Predictions of patients none of whom it was fitted on, with their risks."""
+        return RiskTable(with_risk(table, self.recalibration), self.recalibration, {}, self.reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +142,9 @@ def with_risks(table: pd.DataFrame) -> RiskTable:
     The risks of a fold's test rows come from the validation rows of all patients whom this fold does
     not test: of one fit its own validation patients; of protocol `paper` every patient outside the
     test part, out of fold; of `nested` and `center` the other folds' too. A test patient's label never
-    has a part in that patient's risk. Validation rows themselves are given the risk of the fit that
+    has a part in the fit of intercept and slope behind that patient's risk; but of `nested` and
+    `center` the other folds' validation scores come from networks that trained on that patient.
+    Validation rows themselves are given the risk of the fit that
     they were in, which flatters: it is not to be tested on them.
 
     Args:
@@ -124,11 +184,12 @@ def with_risk(table: pd.DataFrame, recalibration: Recalibration | None) -> pd.Da
     return _inserted(table, risk)
 
 
-def risk_report(rows: pd.DataFrame) -> RiskReport | None:
+def risk_report(rows: pd.DataFrame, doubt: str = "") -> RiskReport | None:
     """What is said of the risks of a part; None where not all its patients have one, or of one class.
 
     Args:
         rows: of a part, with the column `risk`.
+        doubt: why slope and test are not given, see `RiskTable.doubt`.
     """
     if RISK not in rows or rows.empty or rows[RISK].isna().any():
         return None
@@ -136,7 +197,10 @@ def risk_report(rows: pd.DataFrame) -> RiskReport | None:
     labels, risks = patients.labels.astype(np.float64), patients.scores[0]
     if labels.min() == labels.max():
         return None
-    return RiskReport(labels, risks, risk_calibration(labels, risks), decision_curve(labels, risks))
+    calibration = risk_calibration(labels, risks)
+    if doubt:
+        calibration = calibration.without_test(doubt)
+    return RiskReport(labels, risks, calibration, decision_curve(labels, risks))
 
 
 def _inserted(table: pd.DataFrame, risk: Floats) -> pd.DataFrame:

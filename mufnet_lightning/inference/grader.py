@@ -20,6 +20,7 @@ from mufnet_lightning.inference.trained import data_to_look_at
 from mufnet_lightning.models.ensemble import Ensemble
 from mufnet_lightning.store.cache import resized
 from mufnet_lightning.system.processes import progress_bar
+from mufnet_lightning.tracking.checkpoints import Checkpoint
 from mufnet_lightning.vocabulary import MODALITY_NAMES
 
 PICTURES_PER_BATCH = 32
@@ -87,12 +88,14 @@ class Grader:
         ensemble: its networks, in evaluation mode, on `device`.
         trained: the cohorts that trained any of them (see `Checkpoint.trained`); None where nobody can
             tell, as of a saved model whose run is not there.
+        checkpoints: of its networks, without the weights; None where `trained` is.
     """
 
     card: ModelCard
     ensemble: Ensemble
     device: torch.device
     trained: Sequence[Mapping[str, Any]] | None = None
+    checkpoints: Sequence[Checkpoint] | None = None
 
     def open_store(self, store: str | Path) -> RoiPairDataModule:
         """A crop store as this model was given its own; pairs that it cannot grade are not usable."""

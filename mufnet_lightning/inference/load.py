@@ -170,7 +170,11 @@ def _grader(
         study=run.study if run else None,
         data={"class_path": first.configuration.data_class, "init_args": data},
     )
-    return Grader(card, ensemble, device, trained)
+    return Grader(card, ensemble, device, trained, _without_weights(checkpoints))
+
+
+def _without_weights(checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
+    return [replace(one, state_dict={}) for one in checkpoints]
 
 
 def _check_scoring(module: MufNetModule, name: str) -> None:
@@ -228,11 +232,12 @@ def _with_patients(grader: Grader) -> Grader:
     try:
         run = find_run(card.run_id) if card.run_id and _is_recorded_here() else None
         folds = whole_folds(run, run.id).values() if run and run.is_cv else [run] if run else []
-        trained = [cohort for one in folds for cohort in read_checkpoint(one.id).trained]
+        checkpoints = _without_weights([read_checkpoint(one.id) for one in folds])
     except InputFault:
-        trained = []
+        checkpoints = []
+    trained = [cohort for one in checkpoints for cohort in one.trained]
     if trained:
-        return replace(grader, trained=trained)
+        return replace(grader, trained=trained, checkpoints=checkpoints)
     log.warning(
         "%s is a saved model, and its run is not in %s: nobody can tell which patients trained it",
         card.name,

@@ -8,6 +8,7 @@ from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.text import p_text
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
+from mufnet_lightning.tracking.artifacts import RISK_NOTES
 from mufnet_lightning.vocabulary import START
 
 ENOUGH = 100  # of each class, for the evaluation of a model: Collins GS et al. Stat Med 2016;35:214-226
@@ -122,7 +123,8 @@ def _one_study(facts: StudyFacts) -> list[str]:
 def _calibration(facts: StudyFacts) -> list[str]:
     """By the test of the risks; the calibration error of so few patients tells nothing."""
     p = {arm.name: arm.run.metrics.get("test/patient_risk_calibration_p") for arm in facts.arms}
-    without = [name for name, value in p.items() if value is None]
+    brier = "test/patient_risk_brier"  # also where slope and test would mislead
+    without = [arm.name for arm in facts.arms if brier not in arm.run.metrics]
     wrong = [f"{name} (p {p_text(value)})" for name, value in p.items() if value and value < DOUBTED]
     kept = [name for name, value in p.items() if value is not None and value >= DOUBTED]
     sentences = []
@@ -132,6 +134,9 @@ def _calibration(facts: StudyFacts) -> list[str]:
         sentences.append(
             f"No risk beside the score: {_listed(without)}. A score is no probability: {moved} it."
         )
+    for arm in facts.arms:
+        if arm.run.tags.get(RISK_NOTES):
+            sentences.append(f"Risks of {arm.name}: {arm.run.tags[RISK_NOTES]}")
     if wrong:
         sentences.append(
             f"The risks do not hold on the test patients: {_listed(wrong)}. They must not be read as "

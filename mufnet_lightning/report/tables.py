@@ -163,12 +163,13 @@ def calibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
             word: interval_text(numbers.get(name), _limits(numbers, name), " to ", "n/a")
             for word, name in (("intercept", "calibration_intercept"), ("slope", "calibration_slope"))
         }
+        without = "not given" if numbers else "no risk"  # where it would mislead, cautions say why
         rows.append(
             {
                 "arm": arm.title,
                 "calibration intercept (right: 0)": cells["intercept"],
                 "calibration slope (right: 1)": cells["slope"],
-                "p of both being right": p_text(numbers.get("calibration_p")) or "no risk",
+                "p of both being right": p_text(numbers.get("calibration_p")) or without,
                 "Brier score": number_text(numbers.get("brier"), "n/a"),
                 "Brier skill": number_text(numbers.get("brier_skill"), "n/a"),
                 **_metrics(

@@ -11,14 +11,14 @@ import pandas as pd
 from mufnet_lightning.data.leakage import StoreCohort, cohort_patients
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.part import PartReport, arm_report
-from mufnet_lightning.evaluation.predictions import MatchedScores, read_predictions
+from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.subgroups import Subgroups
 from mufnet_lightning.evaluation.text import interval_text, json_text, markdown_table
 from mufnet_lightning.inference.card import ModelCard
-from mufnet_lightning.inference.grader import Grader
 from mufnet_lightning.inference.load import load_grader
 from mufnet_lightning.inference.predict import patients_seen, predict_store
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.study.choosers import ModelChoosers
 from mufnet_lightning.study.subgroup_columns import read_property, subgroups_by
 from mufnet_lightning.study.table_two import Comparison, subgroups_table
 from mufnet_lightning.tracking.arms import ScoredArm
@@ -29,7 +29,6 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     new_run,
     open_study,
-    resolve_artifact,
     run_tags,
 )
 from mufnet_lightning.training.facts import record_dataset
@@ -182,19 +181,25 @@ def validate_externally(
     seen = patients_seen(grader, data)
     grades = StoreCohort.of(opened).labels
     ungraded = frozenset(patient for patient, label in grades.items() if label is None)
-    validated = _validated(grader, opened)
+    choosers = ModelChoosers.of(grader, data)
     trained = seen.certain if seen else frozenset()
+    known = {
+        **{reason: who - trained for reason, who in choosers.by_reason().items()},
+        "they trained the model": trained,
+    }
     graded = grades.keys() - ungraded
-    if graded <= trained | validated:
+    if graded <= trained | choosers.everybody:
+        counts = {reason: len(graded & who) for reason, who in known.items()}
+        why = "; ".join(f"{count}: {reason}" for reason, count in counts.items() if count)
         raise InputFault(
-            f"{store}: all {len(graded)} of its patients whose grade is known trained "
-            f"{grader.card.name}, or chose its epoch and threshold; an external validation needs others"
+            f"{store}: all {len(graded)} of its patients whose grade is known had a part in "
+            f"{grader.card.name} ({why}); an external validation needs others"
         )
     predictions = predict_store(grader, data)
     table = predictions.table
     reasons = {
         "their grade is not known": (ungraded, "predict"),
-        "they chose the model's epoch and threshold": (validated - trained, "val"),
+        **{reason: (who, "val") for reason, who in known.items()},
         "they trained the model": (trained, "train"),
     }
     table["split"] = "test"
@@ -207,7 +212,7 @@ def validate_externally(
             left_out.append(LeftOutPatients(named, reason))
     for one in predictions.ungraded:
         left_out.append(LeftOutPatients([one.patient], f"{one.pairs} images, {one.reason}"))
-    notes = [*predictions.notes]
+    notes = [*predictions.notes, *([choosers.note] if choosers.note else [])]
     if seen and seen.doubtful:
         notes.append(
             f"{len(seen.doubtful)} of the patients bear the id and the grade of a patient of another "
@@ -270,20 +275,6 @@ def record_external(result: ExternalValidation, study: str | None = None) -> str
             client.log_text(run_id, content, file)
         log_json(client, run_id, card.as_json(), "model.json")
     return run_id
-
-
-def _validated(grader: Grader, store: CropStore) -> frozenset[str]:
-    """Patients of the store, of the cohort that trained the model, on whom its epoch was chosen."""
-    own = cohort_patients(grader.trained or (), StoreCohort.of(store))
-    if not own or grader.card.run_id is None:
-        return frozenset()
-    try:
-        table = read_predictions(resolve_artifact(grader.card.run_id, PREDICTIONS))
-    except InputFault:  # a run that was not scored
-        return frozenset()
-    if "split" not in table:
-        return frozenset()
-    return own & {str(one) for one in table.loc[table["split"] == "val", "patient_id"]}
 
 
 def _note(result: ExternalValidation) -> str:

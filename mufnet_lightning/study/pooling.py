@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -77,7 +77,7 @@ def record_pooled(
     store.log_text(run_id, pooled.table.to_csv(index=False), PREDICTIONS)
     store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
     numbers = _summary_numbers(table)
-    numbers |= _record_part(parent, "test", pooled, baseline)
+    numbers |= _record_part(parent, "test", pooled, baseline, risks.doubt)
     if pooled.out_of_fold:
         try:
             numbers |= _record_part(parent, "val", pooled, baseline)
@@ -89,7 +89,7 @@ def record_pooled(
         log_figures(store, run_id, {"test_roc_folds": figure})
     for name, value in numbers.items():
         store.log_metric(run_id, name, value)
-    store.set_tag(run_id, NOTE, _note(parent, table, pooled, numbers))
+    store.set_tag(run_id, NOTE, _note(parent, table, pooled, numbers, risks.notes))
     log_json(store, run_id, {str(fold): run.id for fold, run in runs.items()}, "folds.json")
     return table
 
@@ -111,12 +111,16 @@ def _summary_numbers(table: pd.DataFrame) -> dict[str, float]:
 
 
 def _record_part(
-    parent: TrackedRun, part: Part, pooled: PooledPredictions, baseline: ScoredArm | None
+    parent: TrackedRun,
+    part: Part,
+    pooled: PooledPredictions,
+    baseline: ScoredArm | None,
+    doubt: str = "",
 ) -> dict[str, float]:
     rows = pooled.table[pooled.table["split"] == part].reset_index(drop=True)
     arms = beside_baseline(parent.arm, rows, baseline, part)
     chosen = parent.chosen_on == part
-    numbers = record_part(mlflow_client(), parent.id, part, arms, rows, chosen=chosen)
+    numbers = record_part(mlflow_client(), parent.id, part, arms, rows, chosen=chosen, doubt=doubt)
     return {f"{part}/{name}": value for name, value in numbers.items()}
 
 
@@ -129,7 +133,11 @@ def begun_note(arm: str, folds: int, protocol: str) -> str:
 
 
 def _note(
-    parent: TrackedRun, table: pd.DataFrame, pooled: PooledPredictions, numbers: Mapping[str, float]
+    parent: TrackedRun,
+    table: pd.DataFrame,
+    pooled: PooledPredictions,
+    numbers: Mapping[str, float],
+    risk_notes: Sequence[str],
 ) -> str:
     """What the MLflow UI shows as the parent run's description."""
 
@@ -164,6 +172,7 @@ def _note(
             f"- `val/...` is pooled out of fold, over {parts['val']} patients: AUC over patients "
             f"{with_interval('val/patient_auc')}{selection}"
         )
+    lines += [f"- Risks: {note}" for note in risk_notes]
     shown = table[list(PRINTED)].rename(columns=lambda name: name.removeprefix("test/"))
     texts = shown.map("{:.3f}".format).reset_index()
     explained = "Below the folds how much they differ: that is no interval of the AUC."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.figures import DPI, figure_files
 from mufnet_lightning.evaluation.part import arm_numbers, arm_report, paired_numbers
 from mufnet_lightning.evaluation.part_figures import arm_figures
 from mufnet_lightning.evaluation.predictions import MatchedScores, match_predictions
-from mufnet_lightning.evaluation.risks import RiskTable, risk_report
+from mufnet_lightning.evaluation.risks import RecordedRecalibration, RiskTable, risk_report
 from mufnet_lightning.evaluation.statistics.checks import require_both_classes
 from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.tracking.arms import ScoredArm
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
+RECALIBRATION = "evaluation/recalibration.json"
+RISK_NOTES = "risk_notes"
+"""Tag of a run: what must be known of how its risks were made."""
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +60,7 @@ def record_part(
     chosen: bool = False,
     threshold: float = THRESHOLD,
     draw: bool = True,
+    doubt: str = "",
 ) -> dict[str, float]:
     """Write the report and figures of a part into a run; returns its numbers, to be logged.
 
@@ -67,6 +73,7 @@ def record_part(
         chosen: whether this part chose the epoch that is scored, see `PartReport`.
         threshold: above it a score is called high.
         draw: the figures too.
+        doubt: why slope and test of the risks are not given, see `RiskTable.doubt`.
     """
     report = arm_report(arms, threshold, chosen=chosen)
     numbers = arm_numbers(arms, report)
@@ -79,7 +86,7 @@ def record_part(
     }
     content = report.as_json()
     # on the patients that they were fitted on risks are right by construction
-    risks = risk_report(table) if part != "val" and not chosen else None
+    risks = risk_report(table, doubt) if part != "val" and not chosen else None
     if risks is not None:
         numbers |= risks.numbers()
         content["risk"] = risks.calibration.as_json()
@@ -91,11 +98,25 @@ def record_part(
 
 
 def record_risks(client: MlflowClient, run_id: str, risks: RiskTable) -> None:
-    """Write into a run how its risks were made; where there are none, its tag says why."""
-    log_json(client, run_id, risks.as_json(), "evaluation/recalibration.json")
+    """Write into a run how its risks were made; tags say why there are none, and what to know."""
+    log_json(client, run_id, risks.as_json(), RECALIBRATION)
     if risks.reason:
         client.set_tag(run_id, "not_recalibrated", f"no risk: {risks.reason}"[:5000])
         log.warning("no risk beside the score: %s", risks.reason)
+    if risks.notes:
+        client.set_tag(run_id, RISK_NOTES, " ".join(risks.notes)[:5000])
+    for note in risks.notes:
+        log.warning("risks: %s", note)
+
+
+def recorded_recalibration(reference: str) -> RecordedRecalibration:
+    """How the run that `reference` names made its risks; of a checkpoint file nobody can tell."""
+    if Path(reference).is_file():
+        return RecordedRecalibration(None, "a checkpoint file has no recalibration: name its run.")
+    try:
+        return RecordedRecalibration.from_json(json.loads(artifact_text(reference, RECALIBRATION)))
+    except (InputFault, OSError, ValueError):
+        return RecordedRecalibration(None, f"the run {reference} recorded no recalibration.")
 
 
 def log_json(client: MlflowClient, run_id: str, content: object, name: str) -> None:

@@ -40,6 +40,7 @@ from mufnet_lightning.training.callbacks.selection import (
     choosers,
     choosers_of,
     selection_of,
+    unseen_recalibration,
     what_chose,
 )
 from mufnet_lightning.training.checks import (
@@ -116,7 +117,8 @@ class MufnetCLI(ParsedCLI):
             "logger": loggers or False,
             "callbacks": given,
         }
-        callbacks: list[Callback] = [PredictionWriter(), self.evaluation, self.explanation]
+        self.predictions = PredictionWriter()
+        callbacks: list[Callback] = [self.predictions, self.evaluation, self.explanation]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
         if verb == "fit":
@@ -287,8 +289,12 @@ class MufnetCLI(ParsedCLI):
                 raise InputFault(f"{verb}: fold {self.datamodule.fold} has no validation patients")
             self.check_unseen(part)
             assert self.checkpoint is not None
+            assert self.reference is not None
             self.evaluation.choosers = choosers_of(self.checkpoint, self.chosen_by, self.datamodule)
             self.evaluation.check_baseline(self.datamodule, part)
+            if part == "test":
+                recorded_fit = unseen_recalibration(self.reference, self.checkpoint, self.datamodule)
+                self.evaluation.recorded = self.predictions.recorded = recorded_fit
             self._score(verb, ckpt_path)
             self._print(part)
 

@@ -121,3 +121,64 @@ def test_scores_that_are_no_probabilities_have_no_risks() -> None:
     assert "from 0 to 1" in with_risks(table.assign(score=table["score"] * 4)).reason
     odd = table["score"].mask(table["split"] == "test", table["score"] + 5)
     assert with_risks(table.assign(score=odd)).table.query("split == 'test'")["risk"].isna().all()
+
+
+def useless(rng: np.random.Generator, folds: int = 5, high: int = 8, low: int = 22) -> pd.DataFrame:
+    """Stratified nested folds pooled, of scores that know nothing of the patients."""
+    labels = np.repeat([1, 0], [high, low])
+    tested = np.arange(high + low) % folds  # as even in both classes as can be
+    rows = []
+    for fold in range(folds):
+        for split, of in (("val", (fold + 1) % folds), ("test", fold)):
+            here = np.flatnonzero(tested == of)
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "pair_id": [f"P{one}" for one in here],
+                        "patient_id": [f"P{one}" for one in here],
+                        "label": labels[here],
+                        "score": 1 / (1 + np.exp(-rng.normal(size=len(here)))),
+                        "fold": fold,
+                        "split": split,
+                    }
+                )
+            )
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_pooled_risks_of_an_arm_that_learnt_nothing_have_no_calibration_slope() -> None:
+    """With slope 0 a fold's risk is the others' share of high grade, which runs against its labels."""
+    reported = []
+    for seed in range(30):
+        risks = with_risks(useless(np.random.default_rng(seed)))
+        flat = [fold for fold, one in risks.of_fold.items() if one.is_flat]
+        report = risk_report(risks.table.query("split == 'test'"), risks.doubt)
+        assert report is not None
+        numbers, content = report.numbers(), report.calibration.as_json()
+        json.dumps(content, allow_nan=False)
+        told = {"patient_risk_calibration_slope", "patient_risk_calibration_p"} & set(numbers)
+        reported.append(len(told) == 2)
+        assert np.isfinite(numbers["patient_risk_brier"])
+        if flat:
+            assert not told
+            assert content["p"] is None
+            assert content["slope"] == {"value": None, "ci": [None, None]}
+            assert content["note"] == risks.doubt
+            assert f"{', '.join(flat)} of 5" in risks.doubt
+            assert any(flat[0] in note and "the wrong way" in note for note in risks.notes)
+        else:
+            assert risks.doubt == ""
+            assert len(told) == 2
+    assert 0 < sum(reported) < 20
+
+
+def test_notes_of_recalibrations_are_said_once() -> None:
+    narrow = fit(list(range(16)), list(range(100, 120)))
+    narrow["score"] = 0.5 + 0.001 * narrow["score"]
+    risks = with_risks(narrow)
+    assert risks.recalibration is not None
+    assert risks.notes == [risks.recalibration.note]
+    assert "span only" in risks.notes[0]
+    assert risks.as_json()["notes"] == risks.notes
+    assert risks.doubt == ""
+    assert with_risks(fit(list(range(16)), list(range(100, 120)))).notes == []

@@ -22,6 +22,7 @@ from mufnet_lightning.report.page import render
 from mufnet_lightning.report.tables import calibration_frame
 from mufnet_lightning.report.tripod import ITEMS, checklist
 from mufnet_lightning.study.compare import compare
+from mufnet_lightning.tracking.artifacts import RISK_NOTES
 from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, resolve_artifact
 
 pytestmark = pytest.mark.slow  # they share runs that are trained first
@@ -164,10 +165,10 @@ def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
     page = Page(html).text
     for arm in facts.arms:
         numbers = arm.run.metrics
-        slope, low, high = (
-            numbers[f"test/patient_risk_calibration_slope{end}"] for end in ("", "_ci_low", "_ci_high")
-        )
-        assert f"{slope:.3f} ({low:.3f} to {high:.3f})" in page
+        ends = [f"test/patient_risk_calibration_slope{end}" for end in ("", "_ci_low", "_ci_high")]
+        if set(ends) <= set(numbers):  # of risks that are all alike there is none
+            slope, low, high = (numbers[name] for name in ends)
+            assert f"{slope:.3f} ({low:.3f} to {high:.3f})" in page
         p = numbers["test/patient_risk_calibration_p"]
         said = " ".join(read_with_care(facts, None))
         assert (f"{arm.name} (p " in said) == (p < 0.05)
@@ -180,6 +181,14 @@ def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
         said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
         assert f"No risk beside the score: {arm.name}" in said
         assert calibration_frame([changed])["p of both being right"].tolist() == ["no risk"]
+        # slope and test would mislead, and the run says why
+        doubted = {n: v for n, v in numbers.items() if "risk_calibration" not in n}
+        tags = {**arm.run.tags, RISK_NOTES: "No relation of scores and grades."}
+        changed = replace(arm, run=replace(arm.run, metrics=doubted, tags=tags))
+        said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
+        assert f"Risks of {arm.name}: No relation of scores and grades." in said
+        assert "No risk beside the score" not in said
+        assert calibration_frame([changed])["p of both being right"].tolist() == ["not given"]
     assert "Decision curve over patients" in page
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from sklearn.metrics import roc_auc_score
 from trained_models import Models
 from working_folder import copy_runs, enter, make_working_folder
 
 from mufnet_lightning.cli import main
-from mufnet_lightning.inference.load import load_grader
+from mufnet_lightning.inference.load import load_grader, save_grader
 from mufnet_lightning.report.gather import study_facts
 from mufnet_lightning.report.tables import external_frame
 from mufnet_lightning.tracking.artifacts import artifact_files
+from mufnet_lightning.tracking.checkpoints import CHECKPOINT
 from mufnet_lightning.tracking.runs import find_run, find_runs, find_study, resolve_artifact
 
 pytestmark = pytest.mark.slow  # they share runs that are trained first
@@ -133,6 +136,121 @@ def test_who_trained_the_model_is_named_and_does_not_count(
     assert (
         f"{len(parts['test'])} of the patients are of the cohort that the model was developed" in text
     )
+
+
+def parts_of(run: str) -> dict[str, set[str]]:
+    """The patients of each part of a fit's own fold."""
+    folds = pd.read_csv(resolve_artifact(run, "folds.csv"))
+    own = folds[folds["fold"] == find_run(run).fold]
+    return {str(part): set(rows["patient_id"]) for part, rows in own.groupby("part")}
+
+
+def left_out_of(reference: object, store: Path, out: Path) -> dict[str, set[str]]:
+    """Who is left out of an external validation, by the reason; as `external.json` has it."""
+    words = ["test", f"--run={reference}", f"--store={store}", "--device=cpu", f"--out={out}"]
+    assert main([*words, "--no-record"]) == 0
+    named = json.loads((out / "external.json").read_text())["left_out"]
+    return {one["reason"]: set(one["patients"]) for one in named}
+
+
+def kept_otherwise(run: str, file: Path, **settings: object) -> Path:
+    """A run's checkpoint as a file, whose configuration says that another epoch was kept."""
+    content = torch.load(resolve_artifact(run, CHECKPOINT), weights_only=True)
+    config = yaml.safe_load(content["mufnet_config"])
+    stops = settings.pop("callbacks", None)
+    config["checkpoint"] = {**(config.get("checkpoint") or {}), **settings}
+    config["trainer"]["callbacks"] = stops
+    content["mufnet_config"] = yaml.safe_dump(config)
+    torch.save(content, file)
+    return file
+
+
+def test_who_chose_the_epoch_of_an_optimistic_run_does_not_count(
+    models: Models,
+    phantom_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parts = parts_of(models.fits[0])
+    file = kept_otherwise(
+        models.fits[0], tmp_path / "o.ckpt", keep="best", monitor="test_watched/accuracy"
+    )
+    # its validation patients chose the threshold: nobody is left
+    assert main(["test", f"--run={file}", f"--store={phantom_store}", "--no-record"]) == 2
+    told = capsys.readouterr().err
+    assert (
+        f"all {sum(map(len, parts.values()))} of its patients whose grade is known had a part" in told
+    )
+    assert f"{len(parts['test'])}: they chose the model's epoch" in told
+    assert f"{len(parts['val'])}: they chose the model's threshold" in told
+    monkeypatch.chdir(tmp_path)  # where the run is not: its threshold is 0.5
+    assert left_out_of(file, phantom_store, tmp_path / "out") == {
+        "they trained the model": parts["train"],
+        "they chose the model's epoch": parts["test"],
+    }
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert set(table.loc[table["split"] == "test", "patient_id"]) == parts["val"]
+
+
+def test_a_checkpoint_of_another_machine_knows_who_chose_its_epoch(
+    models: Models, phantom_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, run in enumerate(models.fits):
+        parts = parts_of(run)
+        file = shutil.copy(resolve_artifact(run, CHECKPOINT), tmp_path / f"{number}.ckpt")
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            assert left_out_of(file, phantom_store, tmp_path / "out") == {
+                "they trained the model": parts["train"],
+                "they chose the model's epoch": parts["val"],
+            }
+
+
+@pytest.mark.parametrize("keep", ["last", "average"])
+def test_who_chose_the_threshold_alone_is_said_to_have_done_that(
+    keep: str, models: Models, phantom_store: Path, tmp_path: Path
+) -> None:
+    parts = parts_of(models.fits[0])
+    file = kept_otherwise(models.fits[0], tmp_path / "kept.ckpt", keep=keep)
+    left_out = left_out_of(file, phantom_store, tmp_path / "out")
+    assert left_out["they chose the model's threshold"] == parts["val"]
+    # unless they could stop the training
+    stop = {"class_path": "lightning.pytorch.callbacks.EarlyStopping"}
+    stop["init_args"] = {"monitor": "val/loss"}  # type: ignore[assignment]
+    file = kept_otherwise(models.fits[0], tmp_path / "stopped.ckpt", keep=keep, callbacks=[stop])
+    left_out = left_out_of(file, phantom_store, tmp_path / "out")
+    assert left_out["they chose the model's epoch and threshold"] == parts["val"]
+
+
+def test_where_nobody_can_tell_who_chose_it_is_said(
+    models: Models,
+    phantom_store: Path,
+    other: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_grader(load_grader(models.fits[0], "cpu"), tmp_path / "model")
+    parts = parts_of(models.fits[0])
+    content = torch.load(resolve_artifact(models.fits[0], CHECKPOINT), weights_only=True)
+    del content["mufnet_folds"]
+    torch.save(content, tmp_path / "no_folds.ckpt")
+    # a saved model whose run is at hand tells it
+    left_out = left_out_of(tmp_path / "model", phantom_store, tmp_path / "out")
+    assert left_out["they chose the model's epoch and threshold"] == parts["val"]
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    words = ["--device=cpu", "--no-record"]
+    for reference, store, said in (
+        ("model", phantom_store, True),
+        ("no_folds.ckpt", phantom_store, True),
+        ("no_folds.ckpt", other, False),
+    ):
+        assert main(["test", f"--run={reference}", f"--store={store}", *words]) == 0
+        printed = capsys.readouterr().out
+        notes = [line for line in printed.splitlines() if line.startswith("Note: ")]
+        assert any("epoch or threshold" in note for note in notes) == said
 
 
 def test_a_store_without_others_or_without_grades_is_refused(

@@ -73,7 +73,7 @@ def test_two_processes_share_the_draws_and_score_every_image_once(
         tables = [
             pd.read_csv(resolve_artifact(run.info.run_id, "predictions.csv")) for run in (trained, one)
         ]
-        # a test alone has no validation scores to fit a risk on
+        # of few patients a risk moves with the last digits of a score
         scored, expected = (
             t[t["split"] == part].drop(columns="risk").reset_index(drop=True) for t in tables
         )
@@ -83,7 +83,7 @@ def test_two_processes_share_the_draws_and_score_every_image_once(
         numbers = {
             n.removeprefix(f"{part}/"): v
             for n, v in one.data.metrics.items()
-            if n.startswith(f"{part}/")
+            if n.startswith(f"{part}/") and "_risk_" not in n
         }
         assert {"auc_ci_low", "patient_auc_ci_high", "brier"} <= set(numbers)
         for name, value in numbers.items():

@@ -221,9 +221,20 @@ def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
     assert tested.info.run_name == "fused-fold0-test"
     assert tested.data.metrics["test/auc"] == trained.data.metrics["test/auc"]
     after = predictions(tested)
-    assert after.pop("risk").isna().all()  # a test alone has no validation scores to fit it on
-    expected = before[before["split"] == "test"].reset_index(drop=True).drop(columns="risk")
+    # by the recalibration that the run recorded
+    assert after["risk"].notna().all()
+    assert "not_recalibrated" not in tested.data.tags
+    for name, value in tested.data.metrics.items():
+        assert "risk" not in name or value == trained.data.metrics[name]
+    assert "test/patient_risk_brier" in tested.data.metrics
+    expected = before[before["split"] == "test"].reset_index(drop=True)
     pd.testing.assert_frame_equal(after, expected, check_exact=True)
+    # of a file nobody can tell it, and that is said
+    shutil.copy(resolve_artifact(trained.info.run_id, "checkpoints/selected.ckpt"), "kept.ckpt")
+    assert main(["test", "--ckpt_path=kept.ckpt"]) == 0
+    (of_file,) = [run for run in all_runs() if "not_recalibrated" in run.data.tags]
+    assert predictions(of_file)["risk"].isna().all()
+    assert "name its run" in of_file.data.tags["not_recalibrated"]
     assert main(["predict", f"--ckpt_path={trained.info.run_id}", "--output=next.csv"]) == 0
     table = pd.read_csv("next.csv").set_index("pair_id")
     assert ",".join(["pair_id", *table.columns]) == f"{COLUMNS},spread,missing"
@@ -235,7 +246,7 @@ def test_the_checkpoint_scores_the_same_later_and_needs_no_configuration(
         atol=1e-6,
         rtol=1e-5,
     )
-    assert len(all_runs()) == 2  # a prediction is no experiment
+    assert len(all_runs()) == 3  # a prediction is no experiment
 
 
 @pytest.mark.slow

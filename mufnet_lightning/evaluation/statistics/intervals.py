@@ -142,7 +142,7 @@ class FoldSpread:
 def fold_spread(values: ArrayLike) -> FoldSpread:
     """Mean, SD and range over folds.
 
-    Mean ± t over folds, which papers print as a 95% interval, holds the truth in 29 to 55% where the
+    Mean ± t over folds, which papers print as a 95% interval, holds the truth in 29 to 53% where the
     folds are tested on one set of patients (docs/coverage.md): it is not given.
 
     >>> spread = fold_spread([0.81, 0.86, 0.79, 0.84, 0.88])

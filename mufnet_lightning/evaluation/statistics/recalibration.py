@@ -9,6 +9,9 @@ patients with the shares of the clinic takes that constant off again (Saerens et
 patients at hand do not have those shares, the slope can still be trusted and the intercept cannot:
 `Recalibration.at_share` moves it.
 
+The line is fitted where the validation patients are and says nothing beyond: a new patient whose logit
+lies further out than theirs, by more than one SD, is taken at that end.
+
 Cox DR. Two further applications of a model for binary regression. Biometrika 1958;45:562-565.
 Platt J. Probabilistic outputs for support vector machines. Advances in large margin classifiers.
 1999:61-74.
@@ -36,6 +39,12 @@ No cohort of some hundred patients tells one in a thousand from one in a million
 SLOPE_SD = 3.0
 """Of the weak prior of the slope around 0, in slopes per SD of the logits: an AUC of 0.92 has about 2.6
 (weakly informative as in Gelman A et al. Ann Appl Stat 2008;2:1360-1383)."""
+SLACK_SD = 1.0
+"""How far beyond the validation patients' logits the line is followed, in SDs of these logits."""
+STEEP = 10.0
+"""A slope beyond it makes much of little: a score that moves by .01 moves the risk's logit by .4."""
+NARROW = 0.05
+"""Scores of validation patients that span less hardly tell a patient from a scanner's settings."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,9 @@ class Recalibration:
     Attributes:
         intercept, slope: on the logit scale; the slope is never negative.
         high, low: validation patients of each class that it was fitted on.
-        note: what is degenerate, if anything; a sentence.
+        note: what is degenerate, if anything; a sentence or two.
+        limits: logits of scores between which the line is followed; a score beyond them is taken at
+            that end. None in files of earlier versions, which follow it everywhere.
     """
 
     intercept: float
@@ -53,6 +64,12 @@ class Recalibration:
     high: int
     low: int
     note: str = ""
+    limits: tuple[float, float] | None = None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether no relation of scores and grades came out: every risk is the same."""
+        return self.slope == 0
 
     def apply(self, scores: ArrayLike) -> Floats:
         """The risk of each patient, (P,), from the mean score of the patient's images, (P,).
@@ -63,8 +80,10 @@ class Recalibration:
         Raises:
             EvaluationError: a score outside 0 to 1.
         """
-        logits = self.intercept + self.slope * _logits(np.asarray(scores, np.float64))
-        risks: Floats = np.clip(expit(logits), NEAREST, 1 - NEAREST)
+        logits = _logits(np.asarray(scores, np.float64))
+        if self.limits is not None:
+            logits = np.clip(logits, *self.limits)
+        risks: Floats = np.clip(expit(self.intercept + self.slope * logits), NEAREST, 1 - NEAREST)
         return risks
 
     def at_share(self, share: float) -> Recalibration:
@@ -100,6 +119,7 @@ class Recalibration:
                 int(content["high"]),  # type: ignore[call-overload]
                 int(content["low"]),  # type: ignore[call-overload]
                 str(content.get("note", "")),
+                _limits(content.get("limits")),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise EvaluationError(f"not a recalibration: {error!r}") from None
@@ -116,7 +136,8 @@ def recalibrate(
     intercept then gives the mean risk the share of high grade.
 
     Scores that rank the patients the wrong way would have a negative slope. They get slope 0, which
-    gives everybody the share of high grade as the risk, and the note says so.
+    gives everybody the share of high grade as the risk, and the note says so. So it does where the
+    slope is steep, or the scores span little: small differences of scores then make large ones of risk.
 
     >>> recalibrate([0, 0, 0, 1], [0.2, 0.4, 0.6, 0.9]).apply([0.2, 0.9]).round(2).tolist()
     [0.06, 0.59]
@@ -137,17 +158,40 @@ def recalibrate(
     if not high or not low:
         name = "low" if high == 0 else "high"
         raise EvaluationError(f"all {high + low} patients are of {name} grade, and risks need both.")
+    slack = SLACK_SD * float(np.std(values))
+    limits = (float(values.min()) - slack, float(values.max()) + slack)
     if np.ptp(values) < FLAT:
         note = "All scores are alike: every risk is the share of high grade."
-        return Recalibration(float(logit(high / (high + low))), 0.0, high, low, note)
+        return Recalibration(float(logit(high / (high + low))), 0.0, high, low, note, limits)
     line = fit_line(values, positive, SLOPE_SD)
     if line.slope > 0:
-        return Recalibration(line.intercept, line.slope, high, low)
+        note = _amplified(given.scores[0], line.slope)
+        return Recalibration(line.intercept, line.slope, high, low, note, limits)
     note = (
         f"The scores rank these {high + low} patients the wrong way (slope {line.slope:.2f}), so the "
         "slope is set to 0: every risk is their share of high grade."
     )
-    return Recalibration(fit_intercept(0 * values, positive), 0.0, high, low, note)
+    return Recalibration(fit_intercept(0 * values, positive), 0.0, high, low, note, limits)
+
+
+def _amplified(scores: Floats, slope: float) -> str:
+    """What is said where small differences of scores make large ones of risk; empty elsewhere."""
+    span = float(np.ptp(scores))
+    if span >= NARROW and slope <= STEEP:
+        return ""
+    steep = f"a slope of {slope:.0f}" if slope > STEEP else f"a slope of {slope:.1f}"
+    narrow = f"The scores of these {len(scores)} patients span only {span:.2g}: " * (span < NARROW)
+    text = f"{narrow}{steep} makes large differences of risk of small ones of score, as another scanner"
+    return f"{text[0].upper()}{text[1:]} may bring them about."
+
+
+def _limits(content: object) -> tuple[float, float] | None:
+    if content is None:
+        return None
+    low, high = map(float, content)  # type: ignore[call-overload]
+    if not low <= high:
+        raise ValueError(f"limits from {low} to {high}")
+    return low, high
 
 
 def _logits(scores: Floats) -> Floats:

@@ -8,7 +8,7 @@ Davison AC, Hinkley DV. Bootstrap methods and their application. Cambridge 1997,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,7 +43,8 @@ class RiskCalibration:
         intercept: calibration in the large: by how much the logits of the risks are too low (slope
             held at 1); 0 where risks are right.
         slope: below 1 the risks are too far apart, above 1 not far enough.
-        p: of `calibration_test`.
+        p: of `calibration_test`; NaN where it is not given.
+        note: why slope and test are not given, if they are not.
     """
 
     patients: int
@@ -53,6 +54,11 @@ class RiskCalibration:
     intercept: Estimate
     slope: Estimate
     p: float
+    note: str = ""
+
+    def without_test(self, reason: str) -> RiskCalibration:
+        """The same without slope and test, where they would mislead; `reason` is a sentence."""
+        return replace(self, slope=Estimate(np.nan, np.nan, np.nan, reason), p=np.nan, note=reason)
 
     def as_json(self) -> dict[str, object]:
         """As strict JSON has it."""
@@ -66,7 +72,8 @@ class RiskCalibration:
                 "value": finite(self.slope.value),
                 "ci": [finite(limit) for limit in self.slope.limits],
             },
-            "p": self.p,
+            "p": finite(self.p),
+            "note": self.note,
         }
 
     def numbers(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.evaluation.predictions import MatchedScores
-from mufnet_lightning.evaluation.risks import with_risks
+from mufnet_lightning.evaluation.risks import RecordedRecalibration, with_risks
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, record_part, record_risks
@@ -45,6 +45,8 @@ class Evaluation(Callback):
         """Patients who chose the epoch that is scored; unless set, it is asked of the trainer."""
         self.chosen: set[Part] = set()
         """The parts scored so far that hold some of them."""
+        self.recorded: RecordedRecalibration | None = None
+        """What gives test patients who are scored alone their risks; without, validation patients."""
         self._validated: list[pd.DataFrame] = []
 
     def check_baseline(self, data: RoiPairDataModule, *parts: Part) -> None:
@@ -74,7 +76,8 @@ class Evaluation(Callback):
         logger = trainer.logger
         if not isinstance(logger, RunLogger) or not trainer.is_global_zero:
             return
-        risks = with_risks(pd.concat([*self._validated, part_table(trainer, pl_module, part)]))
+        table = pd.concat([*self._validated, part_table(trainer, pl_module, part)])
+        risks = self.recorded.risks(table) if self.recorded else with_risks(table)
         table = risks.table[risks.table["split"] == part].reset_index(drop=True)
         if part == "val":
             self._validated = [table]

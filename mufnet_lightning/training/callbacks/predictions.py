@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.prediction_table import gather_predictions, prediction_table
-from mufnet_lightning.evaluation.risks import with_risks
+from mufnet_lightning.evaluation.risks import RecordedRecalibration, with_risks
 from mufnet_lightning.inference.grader import Grader, ImageGrades
 from mufnet_lightning.inference.predict import (
     StorePredictions,
@@ -42,6 +42,8 @@ class PredictionWriter(Callback):
     """Writes predictions.csv into the run after validation and after test, both in one file."""
 
     def __init__(self) -> None:
+        self.recorded: RecordedRecalibration | None = None
+        """What gives test patients who are scored alone their risks; without, validation patients."""
         self._parts: dict[str, pd.DataFrame] = {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,7 +59,9 @@ class PredictionWriter(Callback):
         if not isinstance(trainer.logger, RunLogger) or not trainer.is_global_zero:
             return
         self._parts[part] = part_table(trainer, pl_module, part)
-        text = with_risks(pd.concat(self._parts.values())).table.to_csv(index=False)
+        table = pd.concat(self._parts.values())
+        risks = self.recorded.risks(table) if self.recorded else with_risks(table)
+        text = risks.table.to_csv(index=False)
         trainer.logger.experiment.log_text(trainer.logger.run, text, PREDICTIONS)
 
 

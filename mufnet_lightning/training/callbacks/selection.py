@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.data.leakage import StoreCohort, trained_patients
+from mufnet_lightning.evaluation.risks import RecordedRecalibration
+from mufnet_lightning.tracking.artifacts import recorded_recalibration
 from mufnet_lightning.tracking.checkpoints import Checkpoint
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.vocabulary import CHOSEN_ON, Selection
@@ -25,10 +27,7 @@ def what_chose(selection: SelectedCheckpoint | None, callbacks: Iterable[Callbac
         callbacks: of the trainer.
     """
     stops = [str(one.monitor) for one in callbacks if isinstance(one, EarlyStopping)]
-    kind: Selection = selection.kind if selection is not None else "last"
-    if kind == "optimistic" or any(monitor.startswith("test_watched/") for monitor in stops):
-        return "optimistic"
-    return "validation" if any(monitor.startswith("val/") for monitor in stops) else kind
+    return _chosen_with(selection.kind if selection is not None else "last", stops)
 
 
 def choosers(data: RoiPairDataModule, selection: str) -> frozenset[str]:
@@ -54,6 +53,44 @@ def choosers_of(checkpoint: Checkpoint, selection: str, data: RoiPairDataModule)
     return trained_patients([own], StoreCohort.of(data.store)).certain
 
 
+def unseen_recalibration(
+    reference: str, checkpoint: Checkpoint, data: RoiPairDataModule
+) -> RecordedRecalibration:
+    """How a model's own run made risks, if none of the patients to be tested was in that fit.
+
+    Args:
+        reference: of the model; a run, or a checkpoint file, of which nobody can tell it.
+        checkpoint: of the model.
+        data: whose test part is scored.
+    """
+    recorded = recorded_recalibration(reference)
+    tested = {str(one) for one in data.store.manifest["patient_id"].iloc[data.part_rows("test")]}
+    both = choosers_of(checkpoint, "validation", data) & tested
+    if recorded.recalibration is None or not both:
+        return recorded
+    return RecordedRecalibration(None, f"{len(both)} of the patients were in the fit of the risks.")
+
+
+def _chosen_with(kind: Selection, stops: Iterable[str]) -> Selection:
+    """What chose the epoch, where also the metrics `stops` could end the training early."""
+    stops = list(stops)
+    if kind == "optimistic" or any(monitor.startswith("test_watched/") for monitor in stops):
+        return "optimistic"
+    return "validation" if any(monitor.startswith("val/") for monitor in stops) else kind
+
+
+def _stops(checkpoint: Checkpoint) -> list[str]:
+    """What the callbacks `EarlyStopping` of a checkpoint's configuration follow."""
+    given = (checkpoint.config.get("trainer") or {}).get("callbacks") or []
+    callbacks = given if isinstance(given, list) else [given]
+    return [
+        str((one.get("init_args") or {}).get("monitor"))
+        for one in callbacks
+        if isinstance(one, Mapping)
+        and str(one.get("class_path")).rpartition(".")[2] == EarlyStopping.__name__
+    ]
+
+
 def selection_of(checkpoint: Checkpoint) -> Selection:
     """What chose a checkpoint's epoch, as its configuration says; those of before say no `keep`."""
     settings: Mapping[str, Any] = checkpoint.config.get("checkpoint") or {}
@@ -62,4 +99,4 @@ def selection_of(checkpoint: Checkpoint) -> Selection:
     else:
         watched = str(settings.get("monitor")).startswith("test_watched/")
         kind = "optimistic" if watched else "validation"
-    return kind
+    return _chosen_with(kind, _stops(checkpoint))

@@ -137,3 +137,73 @@ def test_recalibrated_risks_are_right_where_scores_are_not() -> None:
             held[name] += right and calibration.slope.low <= 1 <= calibration.slope.high
     assert held["risk"] >= 33
     assert held["score"] <= 2
+
+
+def tiny_differences() -> tuple[np.ndarray, np.ndarray]:
+    """Four high and twelve low patients, scores .5 give or take .001, classes .8 SD apart."""
+    rng = np.random.default_rng(4)
+    labels = np.repeat([1, 0], [4, 12])
+    noise = rng.normal(size=16)
+    noise[labels == 1] -= noise[labels == 1].mean()
+    noise[labels == 0] -= noise[labels == 0].mean()
+    return labels, 0.5 + 0.001 * (noise / noise.std() + 0.8 * labels)
+
+
+def test_nothing_is_extrapolated_beyond_the_validation_patients() -> None:
+    labels, scores = tiny_differences()
+    fit = recalibrate(labels, scores)
+    logits = logit(scores)
+    assert fit.limits is not None
+    slack = np.std(logits)
+    np.testing.assert_allclose(fit.limits, (logits.min() - slack, logits.max() + slack))
+    # who is beyond is taken at that end
+    ends = fit.apply(expit(np.array(fit.limits)))
+    np.testing.assert_allclose(fit.apply([0.48, 0.52]), ends)
+    np.testing.assert_allclose(fit.apply([0, 1]), ends)
+    assert 0.01 < ends[0] < ends[1] < 0.99
+    # the patients it was fitted on are where the line has them
+    np.testing.assert_allclose(fit.apply(scores), expit(fit.intercept + fit.slope * logits), rtol=1e-9)
+    # a scanner that adds .01 to every score makes nobody certain
+    assert fit.apply(scores + 0.01).max() <= ends[1]
+    assert fit.at_share(0.5).limits == fit.limits
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_higher_score_never_has_a_lower_risk(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    high, low = map(int, rng.integers(1, 30, 2))
+    labels, scores = miscalibrated(rng, high, low, slope=float(rng.uniform(0.1, 200)))
+    risks = recalibrate(labels, scores).apply(np.linspace(0, 1, 1001))
+    assert (np.diff(risks) >= 0).all()
+
+
+def test_noise_that_is_amplified_is_said() -> None:
+    labels, scores = tiny_differences()
+    fit = recalibrate(labels, scores)
+    assert fit.slope > 100
+    assert "span only" in fit.note
+    assert f"slope of {fit.slope:.0f}" in fit.note
+    wide = recalibrate(*miscalibrated(np.random.default_rng(2), 4, 12))
+    assert wide.note == ""
+    # steep although they span more than .05
+    spread = np.where(labels, 0.54, 0.46) + np.linspace(-0.005, 0.005, 16)
+    steep = recalibrate(labels, spread)
+    assert np.ptp(spread) > 0.05
+    assert steep.slope > 10
+    assert "slope of" in steep.note
+    assert "span only" not in steep.note
+    # narrow and useless: both are said
+    both = recalibrate([1, 1, 0, 0, 0], [0.500, 0.501, 0.502, 0.503, 0.504])
+    assert both.slope == 0
+    assert "the wrong way" in both.note
+
+
+def test_a_file_of_before_has_no_limits_and_is_read_as_it_was() -> None:
+    before = {"intercept": -1.0, "slope": 2.0, "high": 4, "low": 12, "note": ""}
+    fit = Recalibration.from_json(before)
+    assert fit.limits is None
+    assert fit.apply([0.9]) == pytest.approx(expit(-1 + 2 * logit(0.9)))
+    assert Recalibration.from_json(json.loads(json.dumps(fit.as_json()))) == fit
+    for wrong in ([0.0], ["a", "b"], 3, [1.0, 0.0], [float("nan"), 1.0]):
+        with pytest.raises(EvaluationError, match="not a recalibration"):
+            Recalibration.from_json({**before, "limits": wrong})
