@@ -156,9 +156,10 @@ class Comparison:
         several = result.level == "image" and first.patients < first.images
         clustered = several and result.method == "obuchowski"
         auc = AUC_INTERVALS["plain" if plain else "patients" if clustered else "independent"]
-        pooled = [arm.name for arm in self.result.arms if self._is_out_of_fold(arm.name)]
+        held = [arm.name for arm in result.arms if not arm.chosen]
+        pooled = [name for name in held if self._is_out_of_fold(name)]
         if pooled:
-            which = "" if len(pooled) == len(self.result.arms) else f"{', '.join(pooled)}: "
+            which = "" if pooled == held else f"{', '.join(pooled)}: "
             auc += f" ({which}{OUT_OF_FOLDS[result.intervals]})"
         test = self._test_name()
         auc += f"; paired test: {test}" if test else ""

@@ -176,8 +176,8 @@ def test_arms_pooled_out_of_folds_are_tested_over_folds_and_say_so(scored: Score
     pooled = Scores(
         scored.names, scored.labels, scored.scores, scored.patients, folds=np.stack([folds] * 3)
     )
-    for level in ("image", "patient"):
-        result, plain = compare_arms(pooled, level), compare_arms(scored, level)  # type: ignore[arg-type]
+    for level in LEVELS:
+        result, plain = compare_arms(pooled, level), compare_arms(scored, level)
         for arm, before in zip(result.arms, plain.arms, strict=True):
             assert arm.auc_ci[0] < before.auc_ci[0] <= before.auc_ci[1] < arm.auc_ci[1]
             assert any("Pooled out of folds" in note for note in arm.notes)
