@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mufnet_lightning.evaluation.results import ArmComparison, ArmResult, PairResult
-from mufnet_lightning.evaluation.statistics.auc import AucEstimate, auc_estimate
-from mufnet_lightning.evaluation.statistics.auc_intervals import auc_limits
+from mufnet_lightning.evaluation.statistics.auc import AucEstimate, PairedTest, auc_estimate
+from mufnet_lightning.evaluation.statistics.auc_intervals import OUT_OF_FOLD, auc_limits
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
 from mufnet_lightning.evaluation.statistics.differences import auc_difference
+from mufnet_lightning.evaluation.statistics.intervals import Estimate
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.statistics.paired_rates import rate_differences
 from mufnet_lightning.evaluation.statistics.power import power_of
 from mufnet_lightning.evaluation.statistics.rates import rates_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
-from mufnet_lightning.vocabulary import EFFECT, PAIRED_RATES, THRESHOLD, IntervalRule, Level, Method
+from mufnet_lightning.vocabulary import (
+    CHOSEN_HERE,
+    EFFECT,
+    PAIRED_RATES,
+    THRESHOLD,
+    IntervalRule,
+    Level,
+    Method,
+)
 
 DEFAULT_METHOD: dict[Level, Method] = {"image": "obuchowski", "patient": "delong"}
 POOLED = (
     "Pooled out of folds: the scores of the folds' models are not on one scale, so the AUC is a "
-    "little lower than the mean of the folds' own (by 0.003 to 0.03 in simulations); its interval "
-    "allows for it."
+    "little lower than the mean of the folds' own (by 0.003 to 0.03 in simulations)"
+)
+POOLED_INTERVALS: dict[IntervalRule, str] = {
+    "small-sample": f"its interval allows for it and takes {OUT_OF_FOLD:g} times the variance",
+    "plain": "the plain interval does not allow for it, nor for how much the folds' models differ, and "
+    "holds the truth too seldom",
+}
+CHOSEN_NOTE = (
+    f"{CHOSEN_HERE}: these patients chose the epoch, so the numbers flatter and carry no interval"
 )
 
 
@@ -37,6 +55,7 @@ def compare_arms(
     intervals: IntervalRule = "small-sample",
     margin: float | None = None,
     effect: float = EFFECT,
+    chosen: Collection[str] = (),
 ) -> ArmComparison:
     """AUC, rates and paired tests of K arms on the same images.
 
@@ -62,6 +81,8 @@ def compare_arms(
         intervals: of the AUCs, see `auc_limits`.
         margin: of non-inferiority, a difference of AUCs above 0; without, it is not judged.
         effect: the difference of AUCs that each test's power is given for.
+        chosen: names of arms whose epoch these very patients chose: such an arm has no interval, and
+            none of its pairs a test.
 
     Raises:
         EvaluationError: one class only, or thresholds or a margin that do not fit.
@@ -84,10 +105,17 @@ def compare_arms(
     rows = []
     for arm, name in enumerate(scores.names):
         rates = rates_of(counted, arm, cuts[arm], confidence)
+        limits = auc_limits(counted, arm, confidence, method=method, rule=intervals, estimate=estimate)
+        here = name in chosen
+        if here:
+            limits = np.nan, np.nan
+            rates = {rate: _without_interval(value) for rate, value in rates.items()}
+        pooled = POOLED if here else f"{POOLED}; {POOLED_INTERVALS[intervals]}"
         notes = [
-            estimate.notes[arm],
-            POOLED if scores.is_out_of_fold(arm) else "",
+            "" if here else estimate.notes[arm],
+            f"{pooled}." if scores.is_out_of_fold(arm) else "",
             *(f"{rate}: {value.note}" for rate, value in rates.items() if value.note),
+            CHOSEN_NOTE if here else "",
         ]
         rows.append(
             ArmResult(
@@ -95,11 +123,12 @@ def compare_arms(
                 images,
                 len(scores.patient_names),
                 float(estimate.aucs[arm]),
-                auc_limits(counted, arm, confidence, method=method, rule=intervals, estimate=estimate),
+                limits,
                 float(estimate.covariance[arm, arm]),
                 rates,
                 _threshold(cuts[arm]),
                 tuple(note for note in notes if note),
+                chosen=here,
             )
         )
     plain = intervals == "plain"
@@ -123,22 +152,28 @@ def _tests(
     confidence: float,
 ) -> tuple[PairResult, ...]:
     pairs = list(combinations(range(len(arms)), 2))
+    here = [arms[a].chosen or arms[b].chosen for a, b in pairs]
     tests = [
-        auc_difference(
+        _untested(estimate, arms, pair)
+        if chosen
+        else auc_difference(
             scores,
             estimate,
-            (a, b),
-            None if plain else (arms[a].auc_ci, arms[b].auc_ci),
+            pair,
+            None if plain else (arms[pair[0]].auc_ci, arms[pair[1]].auc_ci),
             confidence,
         )
-        for a, b in pairs
+        for pair, chosen in zip(pairs, here, strict=True)
     ]
     adjusted = _holm([test.p for test in tests])
     rates = [
         {}
         if scores.is_out_of_fold(a) or scores.is_out_of_fold(b)
-        else dict(rate_differences(scores, (a, b), (cuts[a], cuts[b])))
-        for a, b in pairs
+        else {
+            name: replace(rate, p=np.nan) if chosen else rate
+            for name, rate in rate_differences(scores, (a, b), (cuts[a], cuts[b])).items()
+        }
+        for (a, b), chosen in zip(pairs, here, strict=True)
     ]
     adjusted_rates = {
         name: _holm([rate[name].p if rate else np.nan for rate in rates]) for name in PAIRED_RATES
@@ -155,14 +190,31 @@ def _tests(
             float(adjusted[number]),
             (test.note,) if test.note else (),
             test.freedom,
-            power_of(scores, (a, b), test, effect),
+            np.nan if chosen else power_of(scores, (a, b), test, effect),
             effect,
             rates[number],
             {name: float(adjusted_rates[name][number]) for name in rates[number]},
             None if margin is None else bool(test.low > -margin),
+            chosen,
         )
-        for number, ((a, b), test) in enumerate(zip(pairs, tests, strict=True))
+        for number, ((a, b), test, chosen) in enumerate(zip(pairs, tests, here, strict=True))
     )
+
+
+def _untested(estimate: AucEstimate, arms: list[ArmResult], pair: tuple[int, int]) -> PairedTest:
+    """Of two arms one of which these patients chose."""
+    a, b = pair
+    names = " and ".join(arms[arm].name for arm in pair if arms[arm].chosen)
+    why = f"{CHOSEN_HERE}: these patients chose the epoch of {names}, so nothing is tested"
+    difference, covariance = estimate.aucs[a] - estimate.aucs[b], estimate.covariance[a, b]
+    nan = float("nan")
+    return PairedTest(float(difference), float(covariance), nan, nan, nan, nan, why)
+
+
+def _without_interval(rate: Estimate) -> Estimate:
+    """A note is kept where it says why the value is not defined; others are of the interval."""
+    nan = float("nan")
+    return Estimate(rate.value, nan, nan, rate.note if np.isnan(rate.value) else "")
 
 
 def _holm(p_values: list[float]) -> Floats:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,17 +14,7 @@ from mufnet_lightning.evaluation.statistics.auc import auc_estimate
 from mufnet_lightning.evaluation.statistics.calibration import calibration_of
 from mufnet_lightning.evaluation.statistics.rates import confusion_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
-from mufnet_lightning.vocabulary import (
-    CHOSEN_HERE,
-    CURVE_METRICS,
-    PREFIXES,
-    THRESHOLD,
-    Level,
-)
-
-CHOSEN_NOTE = (
-    f"{CHOSEN_HERE}: these patients chose the epoch, so the numbers flatter and carry no interval"
-)
+from mufnet_lightning.vocabulary import CURVE_METRICS, PREFIXES, THRESHOLD, Level
 
 
 @dataclass(frozen=True)
@@ -51,10 +40,7 @@ class PartReport:
 
         Of a part that chose the epoch intervals and what tests say are None, and a note says why.
         """
-        levels = {level: comparison.as_json() for level, _, comparison in self.levels()}
-        return {
-            level: _chosen_json(values) if self.chosen else values for level, values in levels.items()
-        }
+        return {level: comparison.as_json() for level, _, comparison in self.levels()}
 
     def levels(self) -> Iterator[tuple[Level, str, ArmComparison]]:
         """Each level, what the names of its numbers begin with, and what is said at it."""
@@ -106,9 +92,10 @@ def arm_report(arms: Scores, thresholds: ArrayLike = THRESHOLD, *, chosen: bool 
     Raises:
         EvaluationError: one class only, or thresholds that do not fit.
     """
+    here = arms.names if chosen else ()
     return PartReport(
-        compare_arms(arms, "image", thresholds=thresholds),
-        compare_arms(arms, "patient", thresholds=thresholds),
+        compare_arms(arms, "image", thresholds=thresholds, chosen=here),
+        compare_arms(arms, "patient", thresholds=thresholds, chosen=here),
         chosen,
     )
 
@@ -129,8 +116,7 @@ def arm_numbers(arms: Scores, report: PartReport, arm: int = 0) -> dict[str, flo
     for level, prefix, comparison in report.levels():
         result, counted = comparison.arms[arm], arms.at(level)
         low, high = result.auc_ci
-        values = {"auc": result.auc}
-        values |= {} if report.chosen else {"auc_ci_low": low, "auc_ci_high": high}
+        values = {"auc": result.auc, "auc_ci_low": low, "auc_ci_high": high}
         values |= {name: rate.value for name, rate in result.rates.items()}
         if not isinstance(result.threshold, tuple):
             values["f1"] = confusion_of(counted, arm, result.threshold).rates()["f1"]
@@ -150,31 +136,6 @@ def paired_numbers(report: PartReport) -> dict[str, float]:
     for _, prefix, comparison in report.levels():
         test = comparison.tests[0]
         numbers[f"{prefix}auc_difference"] = test.auc_difference
-        if not report.chosen and np.isfinite(test.p):
+        if np.isfinite(test.p):
             numbers[f"{prefix}auc_difference_p"] = test.p
     return numbers
-
-
-def _chosen_json(comparison: dict[str, object]) -> dict[str, object]:
-    """Without what does not hold where the part chose the epoch; every arm says so."""
-    held_back = {
-        "auc_ci",
-        "ci",
-        "auc_difference_ci",
-        "z",
-        "p",
-        "p_holm",
-        "over_folds",
-        "power",
-    }
-
-    def kept(value: object) -> object:
-        if isinstance(value, dict):
-            return {name: None if name in held_back else kept(inner) for name, inner in value.items()}
-        return [kept(inner) for inner in value] if isinstance(value, list) else value
-
-    stripped = {name: kept(value) for name, value in comparison.items()}
-    arms = cast("list[dict[str, list[str]]]", stripped["arms"])
-    for arm in arms:
-        arm["notes"] = [*arm["notes"], CHOSEN_NOTE]
-    return stripped

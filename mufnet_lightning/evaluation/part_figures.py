@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
@@ -45,7 +44,7 @@ def arm_figures(
     counts = {}
     for level, _, comparison in report.levels():
         counted = arms.at(level)
-        roc = roc_of(comparison, counted, report.chosen)
+        roc = roc_of(comparison, counted)
         figures["roc" if level == "image" else "roc_patients"] = roc
         threshold = comparison.arms[0].threshold
         if not isinstance(threshold, tuple):
@@ -69,17 +68,17 @@ def arm_figures(
     return figures
 
 
-def roc_of(comparison: ArmComparison, counted: Scores, chosen: bool = False) -> Figure:
+def roc_of(comparison: ArmComparison, counted: Scores) -> Figure:
     """ROC curves with the AUCs and intervals that `compare_arms` gives of the same arms.
+
+    Of an arm that these patients chose the legend says so in place of the interval.
 
     Args:
         comparison: of the arms.
         counted: their scores at the comparison's level, see `Scores.at`.
-        chosen: whether they chose the epoch: the legend then says so in place of the intervals.
     """
-    limits = {arm.name: (np.nan, np.nan) if chosen else arm.auc_ci for arm in comparison.arms}
     return roc_figure(
         counted.labels,
         dict(zip(counted.names, counted.scores, strict=True)),
-        {arm.name: (arm.auc, *limits[arm.name]) for arm in comparison.arms},
+        {arm.name: (arm.auc, *arm.auc_ci) for arm in comparison.arms},
     )

@@ -25,6 +25,7 @@ class ArmResult:
         threshold: above it a score was called high; several where images had different ones.
         notes: what is degenerate or not defined, and why.
         over_folds: of a cross-validation, each metric's spread over the folds.
+        chosen: whether these patients chose the epoch: then the limits of `auc_ci` and `rates` are NaN.
     """
 
     name: str
@@ -37,24 +38,33 @@ class ArmResult:
     threshold: float | tuple[float, ...]
     notes: tuple[str, ...]
     over_folds: Mapping[str, FoldSpread] | None = None
+    chosen: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """An entry of `arms`: the contract's keys, `threshold`, `notes`, and `over_folds` of a cv."""
+        """An entry of `arms`: the contract's keys, `threshold`, `notes`, and `over_folds` of a cv.
+
+        Where these patients chose the epoch the limits are None, and `chosen_here` is true.
+        """
         cuts = self.threshold
         entry: dict[str, object] = {
             "name": self.name,
             "images": self.images,
             "patients": self.patients,
             "auc": self.auc,
-            "auc_ci": list(self.auc_ci),
+            "auc_ci": None if self.chosen else list(self.auc_ci),
             "auc_variance": finite(self.auc_variance),
-            **{name: self.rates[name].as_json() for name in RATES},
+            **{name: self._rate_json(self.rates[name]) for name in RATES},
             "threshold": [*cuts] if isinstance(cuts, tuple) else cuts,
             "notes": list(self.notes),
         }
+        if self.chosen:
+            entry["chosen_here"] = True
         if self.over_folds:
             entry["over_folds"] = {name: mean.as_json() for name, mean in self.over_folds.items()}
         return entry
+
+    def _rate_json(self, rate: Estimate) -> dict[str, object]:
+        return {**rate.as_json(), **({"ci": None} if self.chosen else {})}
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class PairResult:
     Attributes:
         a, b: the arms' names.
         auc_difference: a's AUC minus b's.
-        auc_difference_ci: its interval, see `auc_difference`.
+        auc_difference_ci: its interval, see `auc_difference`; NaN where one of them was chosen here.
         covariance: of the two AUCs; infinite where it cannot be estimated.
         z, p: of the test of equal AUCs; NaN where none can be made.
         freedom: degrees of freedom of Student's distribution that p is from; None for the normal.
@@ -78,6 +88,7 @@ class PairResult:
         rates_p_holm: Holm's of each rate, over all pairs.
         noninferior: whether a is shown not to be worse than b by the margin or more: the lower limit
             of the difference is above −margin. None where no margin was asked for.
+        chosen: whether these patients chose the epoch of a or b: then nothing is tested.
     """
 
     a: str
@@ -95,9 +106,10 @@ class PairResult:
     rates: Mapping[str, RateDifference]
     rates_p_holm: Mapping[str, float]
     noninferior: bool | None = None
+    chosen: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """An entry of `tests`: the contract's keys and the other attributes."""
+        """An entry of `tests`: the contract's keys and the other attributes; None where not tested."""
         rates = {
             name: {
                 "difference": finite(test.difference),
@@ -112,7 +124,7 @@ class PairResult:
             "a": self.a,
             "b": self.b,
             "auc_difference": self.auc_difference,
-            "auc_difference_ci": list(self.auc_difference_ci),
+            "auc_difference_ci": None if self.chosen else list(self.auc_difference_ci),
             "covariance": finite(self.covariance),
             "z": finite(self.z),
             "p": finite(self.p),
@@ -124,7 +136,7 @@ class PairResult:
         if self.freedom is not None:
             entry["freedom"] = self.freedom
         if self.noninferior is not None:
-            entry["noninferior"] = self.noninferior
+            entry["noninferior"] = None if self.chosen else self.noninferior
         return entry
 
 

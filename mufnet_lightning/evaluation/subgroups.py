@@ -8,7 +8,7 @@ overlap, or do not, is no test either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from mufnet_lightning.evaluation.statistics.auc_intervals import auc_limits
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.evaluation.text import interval_text
+from mufnet_lightning.vocabulary import CHOSEN_HERE
 
 ENOUGH = 5
 """Patients of each class that an AUC with an interval takes."""
@@ -29,15 +30,22 @@ UNKNOWN = "not known"
 
 @dataclass(frozen=True)
 class Auc:
-    """An arm's AUC over a subgroup's patients, with its 95% interval."""
+    """An arm's AUC over a subgroup's patients, with its 95% interval.
+
+    Attributes:
+        value: from 0 to 1.
+        low, high: limits; NaN where these patients chose the arm's epoch.
+        chosen: whether they did.
+    """
 
     value: float
     low: float
     high: float
+    chosen: bool = False
 
     def as_json(self) -> dict[str, object]:
-        """`{"value", "ci"}`."""
-        return {"value": self.value, "ci": [self.low, self.high]}
+        """`{"value", "ci"}`; the latter is None where they chose the epoch."""
+        return {"value": self.value, "ci": None if self.chosen else [self.low, self.high]}
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,11 @@ class Subgroups:
             }
             for arm in self.arms:
                 auc = group.aucs.get(arm)
-                text = "too few" if auc is None else interval_text(auc.value, (auc.low, auc.high))
-                row[f"AUC, {(names or {}).get(arm, arm)}"] = text
+                row[f"AUC, {(names or {}).get(arm, arm)}"] = (
+                    "too few"
+                    if auc is None
+                    else interval_text(auc.value, (auc.low, auc.high), chosen=auc.chosen)
+                )
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -112,14 +123,22 @@ class Subgroups:
             cut = f"; cut at {self.cut:g}, {whose}"
         few = any(not group.aucs for group in self.groups)
         alone = f" Fewer than {ENOUGH} patients of a class: counts alone." if few else ""
+        here = any(auc.chosen for group in self.groups for auc in group.aucs.values())
+        none = (
+            f", which an arm has not whose epoch these patients chose ({CHOSEN_HERE})" if here else ""
+        )
         return (
-            f"By {self.by}{cut}: AUC over patients with its 95% interval.{alone} "
+            f"By {self.by}{cut}: AUC over patients with its 95% interval{none}.{alone} "
             "Whether the subgroups differ is not tested."
         )
 
 
 def subgroups(
-    scores: Scores, by: str, values: Mapping[str, object], cut: float | None = None
+    scores: Scores,
+    by: str,
+    values: Mapping[str, object],
+    cut: float | None = None,
+    chosen: Collection[str] = (),
 ) -> Subgroups:
     """AUC over patients of each subgroup.
 
@@ -136,6 +155,7 @@ def subgroups(
         by: what the property is called.
         values: it, by patient; those who are missing, None or empty are not known.
         cut: of numbers; their median over the patients unless given.
+        chosen: names of arms whose epoch these patients chose: their AUCs have no interval.
 
     Raises:
         EvaluationError: a cut of what is no number, nobody's value is known, or more than twelve
@@ -163,14 +183,14 @@ def subgroups(
         raise EvaluationError(f"{by} has {len(order)} values, expected {MOST_LEVELS} at most.")
     of_images = names.to_numpy()[scores.codes]
     groups = [
-        _subgroup(name, scores.subset(of_images == name))
+        _subgroup(name, scores.subset(of_images == name), chosen)
         for name in [*order, UNKNOWN]
         if (of_images == name).any()
     ]
     return Subgroups(by, groups, scores.names, cut, median)
 
 
-def _subgroup(name: str, scores: Scores) -> Subgroup:
+def _subgroup(name: str, scores: Scores, chosen: Collection[str]) -> Subgroup:
     high = int(scores.patient_labels.sum())
     low = len(scores.patient_labels) - high
     aucs = {}
@@ -178,8 +198,9 @@ def _subgroup(name: str, scores: Scores) -> Subgroup:
         counted = scores.at("patient")
         estimate = auc_estimate(counted, "delong")
         for arm, title in enumerate(scores.names):
-            limits = auc_limits(counted, arm, method="delong")
-            aucs[title] = Auc(float(estimate.aucs[arm]), *limits)
+            here = title in chosen
+            limits = (np.nan, np.nan) if here else auc_limits(counted, arm, method="delong")
+            aucs[title] = Auc(float(estimate.aucs[arm]), *limits, here)
     return Subgroup(name, low, high, len(scores.labels), aucs)
 
 

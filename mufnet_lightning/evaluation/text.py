@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mufnet_lightning.vocabulary import CHOSEN_HERE
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -43,21 +45,28 @@ def interval_text(
     limits: Sequence[float] | None,
     between: str = ", ",
     undefined: str = "",
+    *,
+    chosen: bool = False,
 ) -> str:
     """A number with its interval in brackets; the number alone where it has none.
 
     >>> interval_text(0.838, (0.744, 0.909))
     '0.838 (0.744, 0.909)'
+    >>> interval_text(0.838, None, chosen=True)
+    '0.838 (chosen here)'
 
     Args:
         value: None, NaN or infinite where it is not defined.
         limits: of the interval.
         between: what stands between them.
         undefined: all that is printed where the value is not defined.
+        chosen: whether the patients whose number it is chose the epoch: it says so and has no interval.
     """
     text = number_text(value)
     if not text:
         return undefined
+    if chosen:
+        return f"{text} ({CHOSEN_HERE})"
     return text if limits is None else f"{text} ({limits_text(limits, between)})"
 
 

@@ -34,7 +34,7 @@ def read_with_care(facts: StudyFacts, comparison: ArmComparison | None) -> list[
         "Patients are named by the ids of patients.csv, in the panels too: before this page is mailed, "
         "be sure that they are pseudonyms.",
     ]
-    if comparison and len(comparison.arms) > 1:
+    if comparison and not all(test.chosen for test in comparison.tests):
         sentences.append(
             "The arms were compared on the same patients; a difference whose interval holds 0 is not "
             "shown, and that it is not shown does not mean that the arms are alike."
@@ -57,12 +57,13 @@ def _phantom(facts: StudyFacts) -> list[str]:
 
 
 def _selection(facts: StudyFacts) -> list[str]:
-    optimistic = [a.name for a in facts.arms if a.run.is_optimistic]
+    optimistic = [arm.name for arm in facts.arms if arm.chosen]
     if not optimistic:
         return []
     return [
         f"OPTIMISTIC: the checkpoints of {_listed(optimistic)} were selected on the test set, as the "
-        "paper's were. Their test numbers flatter; `mufnet compare --selection` tells by how much."
+        "paper's were. Their test numbers flatter, so they carry no interval and no p; `mufnet compare "
+        "--selection` tells by how much they flatter."
     ]
 
 

@@ -78,6 +78,11 @@ class ArmFacts:
         return self.run.is_cv
 
     @property
+    def chosen(self) -> bool:
+        """Whether its test patients chose the epoch, of any fold."""
+        return self.run.is_optimistic or any(run.is_optimistic for run in self.folds.values())
+
+    @property
     def commit(self) -> str:
         """Of the code; `not recorded` outside git."""
         return self.run.commit or "not recorded"

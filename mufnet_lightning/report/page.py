@@ -51,7 +51,7 @@ from mufnet_lightning.study.compare import compare
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.runs import find_runs, mlflow_client, new_run, run_tags
-from mufnet_lightning.vocabulary import ARM_NAMES, Level
+from mufnet_lightning.vocabulary import ARM_NAMES, CHOSEN_HERE, Level
 
 PAGE = "report.html"
 LEVELS: tuple[Level, ...] = ("patient", "image")
@@ -141,7 +141,7 @@ def _methods(facts: StudyFacts) -> Methods:
         protocol_sentences(facts.arms),
         not any(is_own(setting(arm, "model.encoder")) for arm in facts.arms),
         all(map(has_usual_balance, facts.arms)),
-        [arm.title for arm in facts.arms if arm.run.is_optimistic],
+        [arm.title for arm in facts.arms if arm.chosen],
         [arm.title for arm in facts.arms if arm.run.tags.get("selection") in ("last", "average")],
         settings_frame(facts.arms),
         runs_frame(facts.arms),
@@ -185,7 +185,7 @@ def _comparisons(facts: StudyFacts) -> tuple[list[Comparison], str]:
 def _headline(patients: Comparison | None) -> list[str]:
     return [
         f"{ARM_NAMES.get(arm.name, arm.name)}: AUC over patients {number_text(arm.auc)} "
-        f"(95% interval {limits_text(arm.auc_ci, ' to ')})"
+        + (f"({CHOSEN_HERE})" if arm.chosen else f"(95% interval {limits_text(arm.auc_ci, ' to ')})")
         for arm in (patients.result.arms if patients else ())
     ]
 

@@ -95,6 +95,7 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
     if facts.cohort is None or facts.cohort.truth is None:
         return pd.DataFrame()
     tables = {arm.name: arm.scored.part("test") for arm in facts.arms}
+    chosen = {arm.name for arm in facts.arms if arm.chosen}
     try:
         table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder))
     except InputFault:
@@ -103,7 +104,9 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
         {
             "arm": ARM_NAMES[str(arm)],
             "patients": int(row["patients"]),
-            "AUC over patients (95%)": interval_text(row["auc"], (row["ci_low"], row["ci_high"])),
+            "AUC over patients (95%)": interval_text(
+                row["auc"], (row["ci_low"], row["ci_high"]), chosen=arm in chosen
+            ),
             "best reader of these patients": number_text(row["truth"]),
             "ceiling": number_text(row["ceiling"]),
         }
@@ -121,7 +124,8 @@ def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.Data
     if len(set(centres) - {""}) < 2:
         return None
     values = {str(patient): center for patient, center in named.items()}
-    return subgroups(matched, "centre", values).frame(ARM_NAMES)
+    chosen = [arm.name for arm in comparison.result.arms if arm.chosen]
+    return subgroups(matched, "centre", values, chosen=chosen).frame(ARM_NAMES)
 
 
 def external_frame(facts: StudyFacts) -> pd.DataFrame:

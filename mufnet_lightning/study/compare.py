@@ -85,8 +85,16 @@ def compare(
     cuts = np.full(matched.scores.shape, THRESHOLD)
     if threshold == "youden":
         cuts = _youden(arms, parts, matched, level)
+    chosen = [arm.name for arm in arms if arm.chosen]
     result = compare_arms(
-        matched, level, method, cuts, intervals=intervals, margin=margin, effect=effect
+        matched,
+        level,
+        method,
+        cuts,
+        intervals=intervals,
+        margin=margin,
+        effect=effect,
+        chosen=chosen,
     )
     counted = matched.at(level)
     result = _with_folds(result, arms)
@@ -96,7 +104,7 @@ def compare(
         name: confusion_of(counted, number, called[number]) for number, name in enumerate(matched.names)
     }
     figures = {"roc": roc_of(result, counted), "confusion": confusion_figure(matrices)}
-    parted = subgroups_by(matched, by, cohort, _manifest(arms)) if by else ()
+    parted = subgroups_by(matched, by, cohort, _manifest(arms), chosen) if by else ()
     return Comparison(arms, matched, result, threshold, optimism, figures, parted)
 
 
@@ -189,9 +197,12 @@ def _with_own_names(arms: list[ScoredArm]) -> list[ScoredArm]:
 
 
 def _with_folds(result: ArmComparison, arms: Sequence[ScoredArm]) -> ArmComparison:
-    """With the spread over folds of those that are cross-validations."""
-    rows = zip(result.arms, arms, strict=True)
-    return replace(result, arms=tuple(replace(row, over_folds=_over_folds(arm)) for row, arm in rows))
+    """With the spread over folds of those that are cross-validations, but for those chosen here."""
+    rows = [
+        row if row.chosen else replace(row, over_folds=_over_folds(arm))
+        for row, arm in zip(result.arms, arms, strict=True)
+    ]
+    return replace(result, arms=tuple(rows))
 
 
 def _youden(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,11 @@ class Property:
 
 
 def subgroups_by(
-    scores: Scores, by: Sequence[str], cohort: Path | None, manifest: pd.DataFrame | None
+    scores: Scores,
+    by: Sequence[str],
+    cohort: Path | None,
+    manifest: pd.DataFrame | None,
+    chosen: Collection[str] = (),
 ) -> list[Subgroups]:
     """The subgroups that each of `by` makes.
 
@@ -42,13 +46,14 @@ def subgroups_by(
         by: columns; `size:4` cuts numbers at 4.
         cohort: folder of patients.csv, and of clips.csv for the scanner.
         manifest: of the store.
+        chosen: see `subgroups`.
 
     Raises:
         InputFault: a column is in neither, differs between a patient's images, tells who somebody is,
             or makes no subgroups.
     """
     properties = [read_property(one, cohort, manifest) for one in by]
-    return [subgroups(scores, one.name, one.values, one.cut) for one in properties]
+    return [subgroups(scores, one.name, one.values, one.cut, chosen) for one in properties]
 
 
 def read_property(asked: str, cohort: Path | None, manifest: pd.DataFrame | None) -> Property:

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mufnet_lightning.evaluation.comparison import CHOSEN_NOTE
 from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.predictions import MatchedScores
-from mufnet_lightning.evaluation.results import ArmComparison
+from mufnet_lightning.evaluation.results import ArmComparison, PairResult
+from mufnet_lightning.evaluation.statistics.auc_intervals import OUT_OF_FOLD
 from mufnet_lightning.evaluation.subgroups import Subgroups
 from mufnet_lightning.evaluation.text import (
     interval_text,
@@ -33,6 +35,12 @@ AUC_INTERVALS = {
     "patients": "intervals: jackknife over patients, logit scale",
     "plain": "pROC's plain interval",
 }
+OUT_OF_FOLDS = {
+    "small-sample": f"pooled out of folds, with {OUT_OF_FOLD:g} times the variance",
+    "plain": "pooled out of folds, which this interval does not allow for",
+}
+FOLDS_TEST = "Nadeau and Bengio's corrected t over the folds"
+PATIENTS_TEST = "t of a jackknife over patients"
 
 
 def subgroups_table(made: Sequence[Subgroups]) -> pd.DataFrame:
@@ -80,10 +88,10 @@ class Comparison:
         """Table 2: a row an arm; each number with its interval."""
         rows = []
         for arm in self.result.arms:
-            row = {"arm": arm.name, "AUC": interval_text(arm.auc, arm.auc_ci)}
+            row = {"arm": arm.name, "AUC": interval_text(arm.auc, arm.auc_ci, chosen=arm.chosen)}
             for name, rate in arm.rates.items():
                 title = name.upper() if name in ("ppv", "npv") else name.capitalize()
-                row[title] = interval_text(rate.value, rate.limits, undefined="n/a")
+                row[title] = interval_text(rate.value, rate.limits, undefined="n/a", chosen=arm.chosen)
             over = (arm.over_folds or {}).get(self._fold_metric())
             if over:
                 spread = f"{number_text(over.mean)} ± {number_text(over.sd, 'n/a')}"
@@ -94,8 +102,12 @@ class Comparison:
         return pd.DataFrame(rows).fillna("")
 
     def tests(self) -> pd.DataFrame:
-        """The paired tests of the AUCs: a row a pair; Holm's p where there are several."""
+        """The paired tests of the AUCs: a row a pair; Holm's p where there are several.
+
+        The statistic is `t` where it has degrees of freedom, else `z`.
+        """
         rows = []
+        statistic = self._statistic()
         for test in self.result.tests:
             tested = np.isfinite(test.p)
             known = tested or test.auc_difference_ci != (-1, 1)
@@ -103,9 +115,9 @@ class Comparison:
             row = {
                 "a": test.a,
                 "b": test.b,
-                "AUC difference": interval_text(test.auc_difference, limits),
+                "AUC difference": interval_text(test.auc_difference, limits, chosen=test.chosen),
             }
-            row["z"] = number_text(test.z, "n/a")
+            row[statistic] = number_text(test.z, "n/a")
             if test.freedom is not None:
                 row["df"] = f"{test.freedom:.1f}"
             row["p"] = p_text(test.p) if tested else "n/a"
@@ -129,10 +141,10 @@ class Comparison:
                     "rate": name,
                     "difference": number_text(rate.difference, "n/a"),
                     "patients better / worse": f"{rate.better} / {rate.worse}",
-                    "p": p_text(rate.p),
+                    "p": "n/a" if test.chosen else p_text(rate.p),
                 }
                 if len(self.result.tests) > 1:
-                    row["p (Holm)"] = p_text(test.rates_p_holm[name])
+                    row["p (Holm)"] = "n/a" if test.chosen else p_text(test.rates_p_holm[name])
                 rows.append(row)
         return pd.DataFrame(rows)
 
@@ -142,8 +154,16 @@ class Comparison:
         first = result.arms[0]
         threshold = "0.5" if self.threshold == "0.5" else "Youden's on validation scores"
         plain = result.intervals == "plain"
-        clustered = result.level == "image" and result.method == "obuchowski"
+        several = result.level == "image" and first.patients < first.images
+        clustered = several and result.method == "obuchowski"
         auc = AUC_INTERVALS["plain" if plain else "patients" if clustered else "independent"]
+        held = [arm.name for arm in result.arms if not arm.chosen]
+        pooled = [name for name in held if self._is_out_of_fold(name)]
+        if pooled:
+            which = "" if pooled == held else f"{', '.join(pooled)}: "
+            auc += f" ({which}{OUT_OF_FOLDS[result.intervals]})"
+        test = self._test_name()
+        auc += f"; paired test: {test}" if test else ""
         rates = "jackknife over patients" if result.level == "image" else "Wilson"
         return (
             f"{first.patients} patients, {first.images} images; numbers over "
@@ -151,8 +171,16 @@ class Comparison:
             f"{result.confidence:.0%} intervals; threshold: {threshold}."
         )
 
+    def tests_caption(self) -> str:
+        """What the paired tests of the AUCs are, in one sentence."""
+        test = self._test_name()
+        if not test:
+            return "Paired differences of AUC; none is tested."
+        wider = "" if self.result.intervals == "plain" else ", widened to MOVER's limits"
+        return f"Paired differences of AUC: {test}; interval of the difference: the test's own{wider}."
+
     def notes(self) -> list[str]:
-        """What is degenerate or undefined, and why."""
+        """What is degenerate, undefined or not tested, and why."""
         of_arms = [f"{arm.name}: {note}" for arm in self.result.arms for note in arm.notes]
         return of_arms + [
             f"{test.a} and {test.b}: {note}" for test in self.result.tests for note in test.notes
@@ -180,7 +208,7 @@ class Comparison:
         """Everything as `--format table` prints it."""
         blocks = [self.caption(), self.table().to_string(index=False)]
         if self.result.tests:
-            blocks.append(self.tests().to_string(index=False))
+            blocks += [self.tests_caption(), self.tests().to_string(index=False)]
         rate_tests = self.rate_tests()
         if not rate_tests.empty:
             blocks += [RATE_TESTS, rate_tests.to_string(index=False)]
@@ -217,9 +245,10 @@ class Comparison:
 
     def _latex(self) -> str:
         level = self.result.level
-        tables = [(self.table(), self.caption(), f"tab:arms-{level}")]
+        caption = " ".join([self.caption(), *self._chosen_notes()])
+        tables = [(self.table(), caption, f"tab:arms-{level}")]
         if self.result.tests:
-            tables.append((self.tests(), "Paired differences of AUC.", f"tab:tests-{level}"))
+            tables.append((self.tests(), self.tests_caption(), f"tab:tests-{level}"))
         if not self.rate_tests().empty:
             tables.append((self.rate_tests(), "Paired differences of the rates.", f"tab:rates-{level}"))
         texts = [
@@ -229,6 +258,34 @@ class Comparison:
         text = "% needs \\usepackage{booktabs}\n" + "\n".join(texts)
         text = text.replace("<", "$<$").replace("±", "$\\pm$")
         return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", text)
+
+    def _chosen_notes(self) -> list[str]:
+        """What stands below Table 2 in a paper: why some arms have no interval."""
+        names = ", ".join(arm.name for arm in self.result.arms if arm.chosen)
+        return [f"{names}: {CHOSEN_NOTE}, and are not tested."] if names else []
+
+    def _is_out_of_fold(self, arm: str) -> bool:
+        return self.matched.is_out_of_fold(self.matched.names.index(arm))
+
+    def _made(self) -> list[PairResult]:
+        """The paired tests of AUCs that could be made."""
+        return [test for test in self.result.tests if np.isfinite(test.p)]
+
+    def _statistic(self) -> str:
+        kinds = {"z" if test.freedom is None else "t" for test in self._made()}
+        return "z or t" if len(kinds) > 1 else next(iter(kinds), "z")
+
+    def _test_name(self) -> str:
+        """Of the paired tests of AUCs; empty where none was made."""
+        names = []
+        for test in self._made():
+            if self._is_out_of_fold(test.a):
+                names.append(FOLDS_TEST)
+            elif test.freedom is not None:
+                names.append(PATIENTS_TEST)
+            else:
+                names.append(f"{METHOD_NAMES[self.result.method].split(',')[0]}'s z")
+        return " or ".join(dict.fromkeys(names))
 
     def _fold_metric(self) -> str:
         return "test/patient_auc" if self.result.level == "patient" else "test/auc"
@@ -242,13 +299,13 @@ class Comparison:
             if self.result.tests
             else f"{arms} on its test patients: AUC and rates. "
         )
-        flattered = [arm.name for arm in self.arms if arm.run and arm.run.is_optimistic]
+        flattered = [arm.name for arm in self.result.arms if arm.chosen]
         if flattered:
             names = ", ".join(flattered)
             opening = f"**{names}: selected on test patients, so the numbers flatter.** {opening}"
         lines = [opening + self.caption(), "", markdown_table(self.table())]
         if self.result.tests:
-            lines += ["", markdown_table(self.tests())]
+            lines += ["", self.tests_caption(), "", markdown_table(self.tests())]
         if not self.rate_tests().empty:
             lines += ["", RATE_TESTS, "", markdown_table(self.rate_tests())]
         selection = self.selection()

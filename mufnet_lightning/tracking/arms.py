@@ -9,7 +9,7 @@ import pandas as pd
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
-from mufnet_lightning.tracking.runs import TrackedRun, find_run, resolve_artifact
+from mufnet_lightning.tracking.runs import TrackedRun, find_run, finished_folds, resolve_artifact
 from mufnet_lightning.vocabulary import EXTERNAL, PREDICTIONS, Part
 
 
@@ -55,6 +55,14 @@ class ScoredArm:
                 f"{self.reference} has no scores of the {split} part{of_fold} (parts in it: {there})"
             )
         return rows.reset_index(drop=True)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether its test patients chose the epoch; of a cross-validation, that of any fold."""
+        if self.run is None:
+            return False
+        folds = finished_folds(self.run).values() if self.run.is_cv else ()
+        return self.run.is_optimistic or any(fold.is_optimistic for fold in folds)
 
     def has(self, split: Part) -> bool:
         """Whether there are rows of `val` or `test`."""

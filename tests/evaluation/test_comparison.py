@@ -17,9 +17,11 @@ from mufnet_lightning.evaluation.statistics.intervals import wilson
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.statistics.rates import confusion, patient_scores, rate_intervals
 from mufnet_lightning.evaluation.statistics.scores import Scores
-from mufnet_lightning.vocabulary import RATES, Level
+from mufnet_lightning.vocabulary import CHOSEN_HERE, RATES, IntervalRule, Level
 
 ARMS = ("bmode", "ceus", "fused")
+LEVELS: tuple[Level, ...] = ("image", "patient")
+RULES: tuple[IntervalRule, ...] = ("small-sample", "plain")
 
 
 @pytest.fixture
@@ -175,14 +177,58 @@ def test_arms_pooled_out_of_folds_are_tested_over_folds_and_say_so(scored: Score
     pooled = Scores(
         scored.names, scored.labels, scored.scores, scored.patients, folds=np.stack([folds] * 3)
     )
-    for level in ("image", "patient"):
-        result, plain = compare_arms(pooled, level), compare_arms(scored, level)  # type: ignore[arg-type]
+    for level in LEVELS:
+        result, plain = compare_arms(pooled, level), compare_arms(scored, level)
         for arm, before in zip(result.arms, plain.arms, strict=True):
             assert arm.auc_ci[0] < before.auc_ci[0] <= before.auc_ci[1] < arm.auc_ci[1]
             assert any("Pooled out of folds" in note for note in arm.notes)
         test: dict[str, Any] = json.loads(json.dumps(result.as_json(), allow_nan=False))["tests"][0]
         assert (test["freedom"], test["rates"]) == (4, {})
         assert 0 < test["p"] <= 1
+
+
+def test_an_arm_that_the_patients_chose_has_no_interval_and_its_pairs_no_test(scored: Scores) -> None:
+    first, second, third = scored.names
+    for level in LEVELS:
+        whole = compare_arms(scored, level, margin=0.3)
+        result = compare_arms(scored, level, margin=0.3, chosen=[second])
+        content: dict[str, Any] = json.loads(json.dumps(result.as_json(), allow_nan=False))
+        here = content["arms"][1]
+        assert ["chosen_here" in arm for arm in content["arms"]] == [False, True, False]
+        assert here["auc_ci"] is here["sensitivity"]["ci"] is here["npv"]["ci"] is None
+        assert here["notes"][-1].startswith(f"{CHOSEN_HERE}: ")
+        assert (result.arms[1].auc, result.arms[0], result.arms[2]) == (
+            whole.arms[1].auc,
+            whole.arms[0],
+            whole.arms[2],
+        )
+        for test in content["tests"]:
+            tested = second not in (test["a"], test["b"])
+            said = [test[key] for key in ("auc_difference_ci", "z", "p", "p_holm", "noninferior")]
+            said.append(test["rates"]["accuracy"]["p"])
+            assert [value is not None for value in said] == [tested] * len(said)
+            assert tested or test["power"]["power"] is None
+            assert any(CHOSEN_HERE in note and second in note for note in test["notes"]) != tested
+        # the one test that is made is the only one: Holm has nothing to correct
+        (test,) = [test for test in result.tests if (test.a, test.b) == (first, third)]
+        assert test.p_holm == test.p
+        assert test.auc_difference_ci == whole.tests[1].auc_difference_ci
+
+
+def test_the_note_on_pooled_scores_says_what_their_interval_allows_for(scored: Scores) -> None:
+    folds = np.array([int(patient) % 5 for patient in scored.patients])
+    pooled = Scores(
+        scored.names, scored.labels, scored.scores, scored.patients, folds=np.stack([folds] * 3)
+    )
+    said = {
+        rule: " ".join(compare_arms(pooled, "patient", intervals=rule).arms[0].notes) for rule in RULES
+    }
+    assert "takes 1.4 times the variance" in said["small-sample"]
+    assert "plain interval does not allow for it" in said["plain"]
+    assert "allows for it" not in said["plain"]
+    here = " ".join(compare_arms(pooled, "patient", chosen=pooled.names).arms[0].notes)
+    assert "Pooled out of folds" in here
+    assert "interval allows" not in here
 
 
 def test_the_plain_interval_is_procs(scored: Scores) -> None:

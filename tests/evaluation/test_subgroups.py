@@ -41,6 +41,20 @@ def test_a_subgroup_has_the_numbers_of_its_patients_alone(scores: Scores) -> Non
             assert 0 < auc.low < auc.value < auc.high < 1
 
 
+def test_an_arm_that_the_patients_chose_has_no_interval_in_any_subgroup(scores: Scores) -> None:
+    sexes = values(lambda i: "mf"[i % 2])
+    whole = subgroups(scores, "sex", sexes)
+    made = subgroups(scores, "sex", sexes, chosen=["bmode"])
+    for group, before in zip(made.groups, whole.groups, strict=True):
+        said = group.as_json()["auc"]
+        assert isinstance(said, dict)
+        assert said["bmode"] == {"value": before.aucs["bmode"].value, "ci": None}
+        assert group.aucs["fused"] == before.aucs["fused"]
+    assert made.frame()["AUC, bmode"].str.fullmatch(r"0\.\d{3} \(chosen here\)").all()
+    assert "whose epoch these patients chose (chosen here)" in made.caption()
+    assert "chosen here" not in whole.caption()
+
+
 def test_fewer_than_five_of_a_class_are_counts_alone_and_nobody_is_lost(scores: Scores) -> None:
     made = subgroups(
         scores, "site", values(lambda i: "A" if i < 4 or i > 50 else "B" if i < 48 else "")

@@ -243,6 +243,13 @@ def test_what_must_be_read_with_care_follows_the_study(facts: StudyFacts, here: 
         text = Page(render(changed)).text
         assert "The checkpoint of B-mode was selected on the test set, as in the paper" in text
         assert "The checkpoint of the other arms was selected on validation patients" in text
+        # its numbers have neither interval nor p, wherever the page shows them
+        for start in ("B-mode: AUC over patients ", "bmode "):
+            assert re.search(rf"{start}\d\.\d{{3}} \(chosen here\)", text)
+        assert re.search(r"fused \(MUF-Net\): AUC over patients \d\.\d{3} \(95% interval", text)
+        assert re.search(r"bmode fused -?\d\.\d{3} \(chosen here\) n/a n/a", text)
+        assert "Note: bmode: chosen here: these patients chose the epoch" in text
+        assert "a difference whose interval holds 0" not in text
     finally:
         store.set_tag(run_id, "selection", "validation")
         store.set_tag(run_id, "git_commit", facts.arms[0].commit)

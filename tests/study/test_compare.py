@@ -293,6 +293,51 @@ def test_non_inferiority_and_power_are_printed_beside_the_test(
     assert test["power"]["auc_difference"] == 0.1
 
 
+@pytest.mark.parametrize(
+    ("level", "folds", "rule", "statistic", "said", "unsaid"),
+    [
+        ("image", False, "small-sample", "t", "paired test: t of a jackknife over patients", "folds"),
+        ("patient", False, "small-sample", "z", "paired test: DeLong's z", "folds"),
+        (
+            "patient",
+            True,
+            "small-sample",
+            "t",
+            "(pooled out of folds, with 1.4 times the variance); paired test: Nadeau and Bengio's",
+            "DeLong's z",
+        ),
+        ("patient", True, "plain", "t", "which this interval does not allow for)", "allows for it"),
+    ],
+)
+def test_the_test_and_the_variance_are_called_by_their_names(
+    arms: dict[str, pd.DataFrame],
+    capsys: pytest.CaptureFixture[str],
+    level: str,
+    folds: bool,
+    rule: str,
+    statistic: str,
+    said: str,
+    unsaid: str,
+) -> None:
+    if folds:
+        for name, table in arms.items():
+            table.assign(fold=table["patient_id"].astype(int) % 5).to_csv(f"{name}.csv", index=False)
+    words = [f"--level={level}", f"--intervals={rule}", "--out=out", "--no-record"]
+    assert main(["compare", *FILES, *words]) == 0
+    printed, latex = capsys.readouterr().out, Path("out/table2.tex").read_text()
+    for text in (printed, latex):
+        assert said in text
+        assert unsaid not in text
+    columns = set(pd.read_csv("out/tests.csv"))
+    assert (statistic in columns, ("z" in columns) + ("t" in columns)) == (True, 1)
+    assert ("df" in columns) == (statistic == "t")
+    # what the tests' own table is called
+    name = said.partition("paired test: ")[2]
+    assert f"Paired differences of AUC: {name}" in printed
+    assert f"Paired differences of AUC: {name}" in latex
+    assert ("widened to MOVER's limits" in latex) == (rule != "plain")
+
+
 def test_a_comparison_is_recorded_once(
     arms: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,16 @@ import pytest
 import torch
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.study.compare import compare
+from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.notes import NOTE
-from mufnet_lightning.tracking.runs import TrackedRun, find_runs, find_study, resolve_artifact
+from mufnet_lightning.tracking.runs import (
+    TrackedRun,
+    find_runs,
+    find_study,
+    mlflow_client,
+    resolve_artifact,
+)
 from mufnet_lightning.vocabulary import CHOSEN_HERE
 
 
@@ -68,6 +77,40 @@ def test_where_the_test_patients_chose_it_is_they_who_have_none(
     assert fit.tags["selection"] == "optimistic"
     assert with_intervals(fit) == {"val_selected"}
     assert f"test ({CHOSEN_HERE})" in capsys.readouterr().out
+    # nor has it any beside other arms; a file of the same scores does not say who chose
+    shutil.copy(resolve_artifact(fit.id, "predictions.csv"), "file.csv")
+    arms = [f"one={fit.id}", f"two={fit.id}", "file.csv", "again=file.csv"]
+    words = ["compare", *arms, "--level=patient", "--margin=0.1", "--by=center"]
+    assert main([*words, "--out=out"]) == 0
+    printed, out = capsys.readouterr().out, Path("out")
+    assert printed.count("\nNote: one: chosen here: these patients chose the epoch") == 1
+    assert "one and file: chosen here: these patients chose the epoch of one, so nothing" in printed
+    content = json.loads((out / "compare.json").read_text())
+    assert [arm["auc_ci"] is None for arm in content["arms"]] == [True, True, False, False]
+    assert [test["p"] for test in content["tests"]] == [None] * 5 + [1.0]
+    table = pd.read_csv(out / "compare.csv", dtype=str, keep_default_na=False).set_index("arm")
+    numbers = {arm["name"]: f"{arm['auc']:.3f}" for arm in content["arms"]}
+    latex = (out / "table2.tex").read_text()
+    for name in ("one", "two"):
+        cells = [str(cell) for cell in table.loc[name]]
+        assert cells[0] == f"{numbers[name]} ({CHOSEN_HERE})"
+        assert all(cell.endswith(f"({CHOSEN_HERE})") or cell == "n/a" for cell in cells)
+        assert f"{name} & {numbers[name]} ({CHOSEN_HERE})" in latex
+    assert str(table.loc["file", "AUC"]).startswith(f"{numbers['file']} (0.")
+    assert f"one, two: {CHOSEN_HERE}: these patients chose the epoch" in latex
+    tests = pd.read_csv(out / "tests.csv", dtype=str, keep_default_na=False)
+    shown = tests[tests["a"].isin(["one", "two"])].drop(columns=["a", "b"])
+    assert len(shown) == 5
+    assert shown["AUC difference"].str.fullmatch(r"0.000 \(chosen here\)").all()
+    assert set(shown.drop(columns="AUC difference").to_numpy().ravel()) == {"n/a"}
+    rates = pd.read_csv(out / "rate_tests.csv", dtype=str, keep_default_na=False)
+    assert set(rates.loc[rates["a"].isin(["one", "two"]), "p"]) == {"n/a"}
+    legend = compare(arms).figures["roc"].axes[0].get_legend()
+    assert legend is not None
+    assert [CHOSEN_HERE in line.get_text() for line in legend.get_texts()] == [True] * 2 + [False] * 2
+    recorded = run_of("compare")
+    assert set(recorded.metrics) & {"p/one-file", "p/file-again"} == {"p/file-again"}
+    assert "**one, two: selected on test patients" in recorded.tags[NOTE]
 
 
 @pytest.mark.slow
@@ -114,6 +157,13 @@ def test_k_folds_without_validation_test_every_patient_once(
     twice = [f"{name}={parent.id}" for name in "ab"]
     assert main(["compare", *twice, "--threshold=youden", "--no-record"]) == 2
     assert "no scores of the val part" in capsys.readouterr().err
+    # folds whose epoch their test patients chose make it such an arm, whatever the parent says
+    assert not read_arm(parent.id).chosen
+    mlflow_client().set_tag(fold.id, "selection", "optimistic")
+    assert read_arm(parent.id).chosen
+    pooled_arms = compare(twice).result
+    assert [arm.chosen for arm in pooled_arms.arms] == [test.chosen for test in pooled_arms.tests] * 2
+    assert pooled_arms.arms[0].chosen
     # the paper's way, where it is asked for
     optimistic = ["--checkpoint.keep=best", "--checkpoint.monitor=test_watched/accuracy"]
     assert main(["fit", *words, "--data.watch_test=true", *optimistic]) == 0
