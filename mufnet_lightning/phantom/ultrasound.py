@@ -36,7 +36,7 @@ GAIN = 3.0  # dB, standard deviation between patients: what the sonographer turn
 MOST_GAIN = 6.0  # dB, up or down
 # Patches in the tumour: dB, grain of the fine and the coarse ones in pane sizes, balance of power.
 BMODE_PATCHES, BMODE_GRAINS, BMODE_BALANCE = 10.0, (0.008, 0.024), 1.2
-CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 13.0, (0.012, 0.036), 1.06
+CEUS_PATCHES, CEUS_GRAINS, CEUS_BALANCE = 13.0, (0.012, 0.036), 0.86
 GREY = (1.25, 1.22, 1.18)  # exponents of red, green and blue: dark greys are pressed, a little cold
 
 
