@@ -37,7 +37,7 @@ class Tracking:
             cross-validation that scored the same images.
         register: name in MLflow's model registry: the trained model becomes a new version of it; of a
             cross-validation, the folds together.
-        figures: draw the curves of each part; `false` saves short fits seconds, `report` draws its own.
+        figures: draw the curves of each part, which the report shows; `false` saves short fits seconds.
     """
 
     study: str = "mufnet"

@@ -64,7 +64,8 @@ def studied(
 ) -> Path:
     """A working folder with a study: two finished arms, one of them explained, and a broken run."""
     folder = make_working_folder(tmp_path_factory.mktemp("reported"), empty_tracking)
-    words = [*tiny_options, f"--tracking.study={STUDY}", "--explain.draws=1", "--explain.steps=2"]
+    words = [*tiny_options, f"--tracking.study={STUDY}", "--tracking.figures=true"]
+    words += ["--explain.draws=1", "--explain.steps=2"]
     with pytest.MonkeyPatch.context() as patch:
         enter(folder, patch)
         assert main(["fit", *words, "--explain.enabled=true", "--data.image_size=64"]) == 0
