@@ -197,12 +197,13 @@ def test_a_phantom_is_called_one_and_has_its_ceilings(html: str) -> None:
     text = Page(html).text
     assert "a simulated cohort" in text
     assert "say nothing about real tumours" in text
+    assert "the ceiling is that reader's AUC on endless patients" in text
     assert "0.838" in text
     assert "platelets_10e9_l" in text  # Table 1
     assert "Sonara E9" in text
     without = Page(render(study_facts(STUDY))).text
     assert "cannot tell whether these are real" in without
-    assert "0.838" not in without
+    assert "the ceiling is" not in without
     assert "Not recorded: give the cohort's folder" in without
 
 
