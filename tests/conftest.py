@@ -94,6 +94,7 @@ def tiny_options(phantom_store: Path) -> tuple[str, ...]:
         "--trainer.accelerator=cpu",
         "--explain.enabled=false",
         "--tracking.figures=false",
+        "--optimizer.init_args.lr=0.05",  # so few steps would teach nothing else
     )
 
 

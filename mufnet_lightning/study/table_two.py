@@ -110,7 +110,7 @@ class Comparison:
         statistic = self._statistic()
         for test in self.result.tests:
             tested = np.isfinite(test.p)
-            known = tested or test.auc_difference_ci != (-1, 1)
+            known = not test.chosen and (tested or test.auc_difference_ci != (-1, 1))
             limits = test.auc_difference_ci if known else None
             row = {
                 "a": test.a,

@@ -110,7 +110,7 @@ def test_fit_leaves_a_run_that_explains_itself(
     # the configuration in the run is the composed one, and the table printed is the run's numbers
     config = yaml.safe_load(resolve_artifact(run.info.run_id, "config.yaml").read_text())
     assert config["data"]["init_args"]["fold"] == 2
-    assert config["optimizer"]["init_args"]["lr"] == 0.005
+    assert config["optimizer"]["init_args"]["lr"] == 0.05
     assert f"{run.data.metrics['test/auc']:.3f}" in printed.out
     assert run.info.run_id in printed.out
     assert "Traceback" not in printed.err
