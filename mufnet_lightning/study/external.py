@@ -183,13 +183,11 @@ def validate_externally(
     ungraded = frozenset(patient for patient, label in grades.items() if label is None)
     choosers = ModelChoosers.of(grader, data)
     trained = seen.certain if seen else frozenset()
-    known = {
-        **{reason: who - trained for reason, who in choosers.by_reason().items()},
-        "they trained the model": trained,
-    }
+    chosen_on = {reason: who - trained for reason, who in choosers.by_reason().items()}
     graded = grades.keys() - ungraded
     if graded <= trained | choosers.everybody:
-        counts = {reason: len(graded & who) for reason, who in known.items()}
+        parts = {**chosen_on, "they trained the model": trained}
+        counts = {reason: len(graded & who) for reason, who in parts.items()}
         why = "; ".join(f"{count}: {reason}" for reason, count in counts.items() if count)
         raise InputFault(
             f"{store}: all {len(graded)} of its patients whose grade is known had a part in "
@@ -199,7 +197,7 @@ def validate_externally(
     table = predictions.table
     reasons = {
         "their grade is not known": (ungraded, "predict"),
-        **{reason: (who, "val") for reason, who in known.items()},
+        **{reason: (who, "val") for reason, who in chosen_on.items()},
         "they trained the model": (trained, "train"),
     }
     table["split"] = "test"

@@ -184,7 +184,7 @@ def test_who_chose_the_epoch_of_an_optimistic_run_does_not_count(
     )
     assert f"{len(parts['test'])}: they chose the model's epoch" in told
     assert f"{len(parts['val'])}: they chose the model's threshold" in told
-    monkeypatch.chdir(tmp_path)  # where the run is not: its threshold is 0.5
+    enter(tmp_path, monkeypatch)  # where the run is not: its threshold is 0.5
     assert left_out_of(file, phantom_store, tmp_path / "out") == {
         "they trained the model": parts["train"],
         "they chose the model's epoch": parts["test"],
@@ -200,7 +200,7 @@ def test_a_checkpoint_of_another_machine_knows_who_chose_its_epoch(
         parts = parts_of(run)
         file = shutil.copy(resolve_artifact(run, CHECKPOINT), tmp_path / f"{number}.ckpt")
         with monkeypatch.context() as patch:
-            patch.chdir(tmp_path)
+            enter(tmp_path, patch)
             assert left_out_of(file, phantom_store, tmp_path / "out") == {
                 "they trained the model": parts["train"],
                 "they chose the model's epoch": parts["val"],
@@ -239,7 +239,7 @@ def test_where_nobody_can_tell_who_chose_it_is_said(
     # a saved model whose run is at hand tells it
     left_out = left_out_of(tmp_path / "model", phantom_store, tmp_path / "out")
     assert left_out["they chose the model's epoch and threshold"] == parts["val"]
-    monkeypatch.chdir(tmp_path)
+    enter(tmp_path, monkeypatch)
     capsys.readouterr()
     words = ["--device=cpu", "--no-record"]
     for reference, store, said in (
