@@ -194,7 +194,7 @@ def _tests(
             effect,
             rates[number],
             {name: float(adjusted_rates[name][number]) for name in rates[number]},
-            None if margin is None else bool(test.low > -margin),
+            None if margin is None or chosen else bool(test.low > -margin),
             chosen,
         )
         for number, ((a, b), test, chosen) in enumerate(zip(pairs, tests, here, strict=True))

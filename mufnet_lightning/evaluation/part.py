@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +23,10 @@ class PartReport:
 
     Attributes:
         image, patient: of each level.
-        chosen: whether the part chose the epoch that is scored: its numbers flatter, and no interval
-            and no test of them holds.
     """
 
     image: ArmComparison
     patient: ArmComparison
-    chosen: bool = False
 
     def at(self, level: Level) -> ArmComparison:
         """One of the two."""
@@ -38,7 +35,8 @@ class PartReport:
     def as_json(self) -> dict[str, object]:
         """`{"image": ..., "patient": ...}`, as `evaluation/PART.json` has it.
 
-        Of a part that chose the epoch intervals and what tests say are None, and a note says why.
+        Of an arm whose epoch these patients chose intervals and what tests say are None, and a note
+        says why.
         """
         return {level: comparison.as_json() for level, _, comparison in self.levels()}
 
@@ -82,21 +80,20 @@ def part_numbers(labels: ArrayLike, scores: ArrayLike, patients: ArrayLike) -> d
     return numbers
 
 
-def arm_report(arms: Scores, thresholds: ArrayLike = THRESHOLD, *, chosen: bool = False) -> PartReport:
+def arm_report(
+    arms: Scores, thresholds: ArrayLike = THRESHOLD, *, chosen: Collection[str] = ()
+) -> PartReport:
     """`compare_arms` at both levels.
 
     Args:
-        arms, thresholds: see `compare_arms`.
-        chosen: see `PartReport`.
+        arms, thresholds, chosen: see `compare_arms`.
 
     Raises:
         EvaluationError: one class only, or thresholds that do not fit.
     """
-    here = arms.names if chosen else ()
     return PartReport(
-        compare_arms(arms, "image", thresholds=thresholds, chosen=here),
-        compare_arms(arms, "patient", thresholds=thresholds, chosen=here),
-        chosen,
+        compare_arms(arms, "image", thresholds=thresholds, chosen=chosen),
+        compare_arms(arms, "patient", thresholds=thresholds, chosen=chosen),
     )
 
 

@@ -24,10 +24,12 @@ class MatchedScores(Scores):
     Attributes:
         matched_by: the columns that say which rows belong together.
         rows: (K, N), the place of each image in each arm's table, from 0.
+        chosen: names of arms whose epoch these very patients chose.
     """
 
     matched_by: tuple[str, ...]
     rows: NDArray[np.intp]
+    chosen: tuple[str, ...] = ()
 
 
 def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:

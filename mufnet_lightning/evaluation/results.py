@@ -87,7 +87,7 @@ class PairResult:
             scored out of folds, by several models each.
         rates_p_holm: Holm's of each rate, over all pairs.
         noninferior: whether a is shown not to be worse than b by the margin or more: the lower limit
-            of the difference is above −margin. None where no margin was asked for.
+            of the difference is above −margin. None without a margin, or where nothing is tested.
         chosen: whether these patients chose the epoch of a or b: then nothing is tested.
     """
 
@@ -131,12 +131,11 @@ class PairResult:
             "p_holm": finite(self.p_holm),
             "power": {"auc_difference": self.effect, "power": finite(self.power)},
             "rates": rates,
+            "noninferior": self.noninferior,
             "notes": list(self.notes),
         }
         if self.freedom is not None:
             entry["freedom"] = self.freedom
-        if self.noninferior is not None:
-            entry["noninferior"] = None if self.chosen else self.noninferior
         return entry
 
 

@@ -97,7 +97,7 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
     tables = {arm.name: arm.scored.part("test") for arm in facts.arms}
     chosen = {arm.name for arm in facts.arms if arm.chosen}
     try:
-        table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder))
+        table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder), chosen)
     except InputFault:
         return pd.DataFrame()
     return pd.DataFrame(

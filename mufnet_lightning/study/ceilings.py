@@ -5,10 +5,11 @@ An arm above its ceiling, beyond chance, leaks; one far below it, with many pati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
@@ -16,7 +17,7 @@ from mufnet_lightning.evaluation.statistics.auc import delong
 from mufnet_lightning.evaluation.statistics.auc_intervals import auc_limits
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.phantom.truth import read_truth
-from mufnet_lightning.tracking.arms import read_arm
+from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.runs import find_runs, find_study
 from mufnet_lightning.vocabulary import ARMS
 
@@ -31,17 +32,24 @@ def beside_the_truth(cohort: Path, study: str) -> pd.DataFrame:
     Returns:
         A row an arm: `patients`, `auc` (mean score of each patient's images), `truth` (of the best
         reader, who knows b, c or both), `difference`, `ceiling` (of that reader on endless
-        patients), and `ci_low`, `ci_high` (95%, of `auc`).
+        patients), and `ci_low`, `ci_high` (95%, of `auc`; NaN where the test patients chose the
+        epoch, so that its AUC flatters).
 
     Raises:
         InputFault: no truth, no such study, or an arm has no finished run in it.
     """
     truth = read_truth(cohort)
-    return truth_table(truth, {arm: _test_scores(study, arm) for arm in ARMS}, str(cohort))
+    arms = {arm: _latest(study, arm) for arm in ARMS}
+    chosen = [arm for arm, scored in arms.items() if scored.chosen_by("test")]
+    tables = {arm: scored.part("test") for arm, scored in arms.items()}
+    return truth_table(truth, tables, str(cohort), chosen)
 
 
 def truth_table(
-    truth: Mapping[str, Any], arms: Mapping[str, pd.DataFrame], name: str = "the phantom"
+    truth: Mapping[str, Any],
+    arms: Mapping[str, pd.DataFrame],
+    name: str = "the phantom",
+    chosen: Collection[str] = (),
 ) -> pd.DataFrame:
     """The table of `beside_the_truth`, of any arms' test predictions.
 
@@ -49,6 +57,7 @@ def truth_table(
         truth: of the phantom, see `read_truth`.
         arms: predictions of the test part, by arm.
         name: what messages call the phantom.
+        chosen: names of arms whose epoch these patients chose: they have no interval.
 
     Raises:
         InputFault: somebody was scored who is not in the phantom.
@@ -68,7 +77,7 @@ def truth_table(
         auc, best = (
             float(delong(known["label"], values).aucs[0]) for values in (scores.scores[0], known[arm])
         )
-        low, high = auc_limits(scores)
+        low, high = (np.nan, np.nan) if arm in chosen else auc_limits(scores)
         rows.append(
             {
                 "arm": arm,
@@ -84,8 +93,8 @@ def truth_table(
     return pd.DataFrame(rows).set_index("arm")
 
 
-def _test_scores(study: str, arm: str) -> pd.DataFrame:
+def _latest(study: str, arm: str) -> ScoredArm:
     runs = find_runs(find_study(study), finished=True, most=1, arm=arm, verb="fit")
     if not runs:
         raise InputFault(f"study {study!r} has no finished run of arm {arm}")
-    return read_arm(runs[0].id).part("test")
+    return read_arm(runs[0].id)

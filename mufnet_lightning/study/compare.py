@@ -85,7 +85,7 @@ def compare(
     cuts = np.full(matched.scores.shape, THRESHOLD)
     if threshold == "youden":
         cuts = _youden(arms, parts, matched, level)
-    chosen = [arm.name for arm in arms if arm.chosen]
+    chosen = [arm.name for arm in arms if arm.chosen_by("test")]
     result = compare_arms(
         matched,
         level,

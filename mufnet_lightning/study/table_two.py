@@ -124,7 +124,7 @@ class Comparison:
             if len(self.result.tests) > 1:
                 row["p (Holm)"] = p_text(test.p_holm) if tested else "n/a"
             row[f"power for {test.effect:g}"] = _share_text(test.power)
-            if test.noninferior is not None:
+            if self.result.margin is not None:
                 shown = "shown" if test.noninferior else "not shown"
                 row[f"a not worse by {self.result.margin:g}"] = shown if known else "n/a"
             rows.append(row)

@@ -56,13 +56,15 @@ class ScoredArm:
             )
         return rows.reset_index(drop=True)
 
-    @property
-    def chosen(self) -> bool:
-        """Whether its test patients chose the epoch; of a cross-validation, that of any fold."""
+    def chosen_by(self, split: Part) -> bool:
+        """Whether the patients of a part chose its epoch; of a cross-validation, that of any fold.
+
+        Of a file nobody can tell.
+        """
         if self.run is None:
             return False
         folds = finished_folds(self.run).values() if self.run.is_cv else ()
-        return self.run.is_optimistic or any(fold.is_optimistic for fold in folds)
+        return split in (self.run.chosen_on, *(fold.chosen_on for fold in folds))
 
     def has(self, split: Part) -> bool:
         """Whether there are rows of `val` or `test`."""

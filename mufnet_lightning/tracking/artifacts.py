@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -41,13 +42,14 @@ def beside_baseline(
     Raises:
         EvaluationError: they were not scored on the same images, or one class only is there.
     """
-    tables = {name: table}
+    tables, chosen = {name: table}, ()
     if baseline and baseline.has(part):
         other = baseline.name if baseline.name != name else f"{name} (baseline)"
         tables[other] = baseline.part(part, fold)
+        chosen = (other,) if baseline.chosen_by(part) else ()
     arms = match_predictions(tables)
     require_both_classes(arms.labels)
-    return arms
+    return replace(arms, chosen=chosen)
 
 
 def record_part(
@@ -70,12 +72,14 @@ def record_part(
         part: `val`, `test` or `external`; names begin with it.
         arms: the run's arm first, then a baseline if there is one.
         table: the predictions of the run's arm, for the weights of its modalities and the risks.
-        chosen: whether this part chose the epoch that is scored, see `PartReport`.
+        chosen: whether this part chose the epoch of the run's arm: its numbers flatter, and have no
+            interval and no test.
         threshold: above it a score is called high.
         draw: the figures too.
         doubt: why slope and test of the risks are not given, see `RiskTable.doubt`.
     """
-    report = arm_report(arms, threshold, chosen=chosen)
+    by_these = (*arms.chosen, arms.names[0]) if chosen else arms.chosen
+    report = arm_report(arms, threshold, chosen=by_these)
     numbers = arm_numbers(arms, report)
     if len(arms.names) > 1:
         numbers |= paired_numbers(report)

@@ -16,8 +16,9 @@ from mufnet_lightning.study.ceilings import beside_the_truth
 from mufnet_lightning.tracking.runs import mlflow_client, open_study
 
 
-def leave_run(arm: str, table: pd.DataFrame, study: str = "demo") -> None:
-    run = mlflow_client().create_run(open_study(study), tags={"arm": arm, "verb": "fit"})
+def leave_run(arm: str, table: pd.DataFrame, study: str = "demo", **tags: str) -> None:
+    tags = {"arm": arm, "verb": "fit", **tags}
+    run = mlflow_client().create_run(open_study(study), tags=tags)
     mlflow_client().log_text(run.info.run_id, table.to_csv(index=False), "predictions.csv")
     mlflow_client().set_terminated(run.info.run_id)
 
@@ -50,6 +51,10 @@ def test_an_arm_that_knows_the_truth_reaches_it_and_an_older_run_is_not_taken(
         assert row["difference"] == pytest.approx(0)
         assert row["ceiling"] == truth["ceilings"][arm]
         assert row["ci_low"] <= row["auc"] <= row["ci_high"]
+    leave_run("fused", pd.concat([*images, others]), selection="optimistic")
+    later = beside_the_truth(cohort, "demo")
+    pd.testing.assert_frame_equal(later.drop("fused"), table.drop("fused"))
+    assert later.loc["fused", ["ci_low", "ci_high"]].isna().all()
 
 
 def test_what_is_missing_is_told(work: Path, phantom_store: Path, tmp_path: Path) -> None:

@@ -158,9 +158,9 @@ def test_k_folds_without_validation_test_every_patient_once(
     assert main(["compare", *twice, "--threshold=youden", "--no-record"]) == 2
     assert "no scores of the val part" in capsys.readouterr().err
     # folds whose epoch their test patients chose make it such an arm, whatever the parent says
-    assert not read_arm(parent.id).chosen
+    assert not read_arm(parent.id).chosen_by("test")
     mlflow_client().set_tag(fold.id, "selection", "optimistic")
-    assert read_arm(parent.id).chosen
+    assert read_arm(parent.id).chosen_by("test")
     pooled_arms = compare(twice).result
     assert [arm.chosen for arm in pooled_arms.arms] == [test.chosen for test in pooled_arms.tests] * 2
     assert pooled_arms.arms[0].chosen
