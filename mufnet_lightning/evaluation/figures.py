@@ -211,13 +211,13 @@ def score_figure(labels: ArrayLike, scores: ArrayLike, threshold: float | None =
                 hatch=HATCHES[side],
                 edgecolor="black",
                 linewidth=0.4,
-                label=f"{name} (n = {chosen.sum():,})",
+                label=f"{name} ({chosen.sum():,} images)",
             )
         if threshold is not None:
             axes.axvline(threshold, color="black", linestyle="--", linewidth=0.8)
             top = axes.get_ylim()[1]
             axes.text(threshold, top, f" threshold {threshold:.2f}", va="top", fontsize=6)
-        axes.set(xlabel="Score (probability of high grade)", ylabel="Images of the class (%)")
+        axes.set(xlabel="Score for high grade", ylabel="Images of the class (%)")
         axes.set_xlim(edges[0], edges[-1])
         figure.legend(loc="outside upper center", ncols=2)
         return figure
@@ -251,7 +251,7 @@ def weight_figure(labels: ArrayLike, weights: Mapping[str, ArrayLike]) -> Figure
             )
             for box in boxes["boxes"]:
                 box.set(facecolor=SHADES[side], hatch=HATCHES[side], linewidth=0.6)
-            boxes["boxes"][0].set_label(f"{name} (n = {chosen.sum():,})")
+            boxes["boxes"][0].set_label(f"{name} ({chosen.sum():,} images)")
         axes.set_xticks(range(len(weights)), list(weights))
         axes.set(ylabel="Weight", xlim=(-0.6, len(weights) - 0.4))
         figure.legend(loc="outside upper center", ncols=2)

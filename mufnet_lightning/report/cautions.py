@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mufnet_lightning.evaluation.results import ArmComparison
+from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.text import p_text
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
@@ -75,8 +76,9 @@ def _size(facts: StudyFacts) -> list[str]:
         return []
     return [
         f"Few patients: the test scores are of {high} patients of high grade and {low} of low grade, "
-        f"where {ENOUGH} of each are advised to evaluate a model. Images of one patient are not "
-        "independent, and many images do not make up for few patients."
+        f"where {ENOUGH} of each are advised to evaluate a model (Collins et al. 2016, "
+        "doi:10.1002/sim.6787). Images of one patient are not independent, and many images do not make "
+        "up for few patients."
     ]
 
 
@@ -85,7 +87,7 @@ def _protocol(facts: StudyFacts) -> list[str]:
     sentences: list[str] = []
     if not all(arm.is_cv for arm in facts.arms):
         sentences.append(
-            "An arm was trained once, on one split: how much the split matters is not seen."
+            "An arm was trained once, on one split and from one seed: how much they matter is not seen."
         )
     if "paper" in protocols and all(arm.is_cv for arm in facts.arms):
         sentences.append(
@@ -126,9 +128,15 @@ def _calibration(facts: StudyFacts) -> list[str]:
     p = {arm.name: arm.run.metrics.get("test/patient_risk_calibration_p") for arm in facts.arms}
     brier = "test/patient_risk_brier"  # also where slope and test would mislead
     without = [arm.name for arm in facts.arms if brier not in arm.run.metrics]
-    wrong = [f"{name} (p {p_text(value)})" for name, value in p.items() if value and value < DOUBTED]
+    tested = {name: value for name, value in p.items() if value is not None}
+    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
+    wrong = [
+        f"{name} (p {p_text(value)}, {p_text(float(adjusted[name]))} by Holm over the arms)"
+        for name, value in tested.items()
+        if value < DOUBTED
+    ]
     kept = [name for name, value in p.items() if value is not None and value >= DOUBTED]
-    sentences = []
+    sentences = _fitted_on_choosers(facts)
     if without:
         usual = all(map(has_usual_balance, facts.arms))
         moved = "a class-balanced sampler and a focal loss move" if usual else "its training moves"
@@ -140,16 +148,34 @@ def _calibration(facts: StudyFacts) -> list[str]:
             sentences.append(f"Risks of {arm.name}: {arm.run.tags[RISK_NOTES]}")
     if wrong:
         sentences.append(
-            f"The risks do not hold on the test patients: {_listed(wrong)}. They must not be read as "
+            f"The risks are doubtful on the test patients: {_listed(wrong)}. They must not be read as "
             "probabilities before they are recalibrated on more patients."
         )
     if kept:
         sentences.append(
             f"The risks of {_listed(kept)} are not shown to be wrong on the test patients, which does "
             "not show that they are right: the intervals of intercept and slope tell how wrong they "
-            "could still be. They hold for patients of whom about as many are of high grade."
+            "could still be. If they are right, then for patients of whom about as many are of high "
+            "grade, and so are PPV and NPV."
         )
     return sentences
+
+
+def _fitted_on_choosers(facts: StudyFacts) -> list[str]:
+    """Where the patients who chose the epoch are those whom the risks were fitted on."""
+    counts = {
+        f"{fit.high + fit.low} validation patients ({fit.high} of high grade)": None
+        for arm in facts.arms
+        if (fit := arm.recalibration.recalibration) and arm.run.chosen_on == "val"
+    }
+    if not counts:
+        return []
+    return [
+        f"Scores become risks by a line fitted on {_listed(list(counts))}, who chose the epoch too: "
+        "their scores part the grades better than other patients' do, which makes the risks too "
+        "extreme. The intervals of calibration take that line as given. `checkpoint.keep: last` "
+        "chooses nothing."
+    ]
 
 
 def _start(facts: StudyFacts) -> list[str]:

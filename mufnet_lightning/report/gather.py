@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,16 @@ import pandas as pd
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.explain.record import ExplainedTables, labels_of, read_panels, read_tables
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
-from mufnet_lightning.tracking.artifacts import artifact_files, artifact_text
+from mufnet_lightning.tracking.artifacts import (
+    artifact_files,
+    artifact_text,
+    recorded_recalibration,
+)
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import (
     RecordedDataset,
@@ -45,6 +51,8 @@ class ArmFacts:
         explained: what its run says of where the network looks, by label.
         panels: pictures of it (PNG), of the first fold, by label.
         figures: pictures that its run has (PNG), by name.
+        recalibration: how its run makes risks of new patients.
+        fits: how many fits of this arm the study holds that came to their end.
     """
 
     run: TrackedRun
@@ -56,6 +64,8 @@ class ArmFacts:
     explained: Mapping[str, ExplainedTables]
     panels: Mapping[str, bytes]
     figures: Mapping[str, bytes]
+    recalibration: RecordedRecalibration
+    fits: int
 
     @property
     def name(self) -> str:
@@ -105,14 +115,15 @@ class CohortFacts:
     Attributes:
         folder: where it is.
         patients: patients.csv as text.
-        scanners: clips of each scanner; empty where clips.csv names none.
+        scanners: a row a scanner and centre: `scanner, centre, clips, low grade, high grade` (clips of
+            each class, where grades are known); empty where clips.csv names no scanner.
         frames: annotated frames (rows of boxes.csv, or of pairs.csv).
         truth: of a phantom; None for real patients.
     """
 
     folder: Path
     patients: pd.DataFrame
-    scanners: Mapping[str, int]
+    scanners: pd.DataFrame
     frames: int
     truth: Mapping[str, Any] | None
 
@@ -122,6 +133,8 @@ class BrokenRun:
     """A run that did not come to its end, or left something out."""
 
     run: str
+    id: str
+    begun: str
     status: str
     reason: str
 
@@ -176,7 +189,8 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     latest = _latest_arms(runs)
     if not latest:
         raise InputFault(f"study {study!r} has no finished cross-validation and no finished fit")
-    arms = [_arm(run) for run in latest]
+    finished = [run.arm for run in runs if run.verb == "fit" and run.is_finished]
+    arms = [_arm(run, finished.count(run.arm)) for run in latest]
     store, missing = _store(arms[0])
     known = _cohort(cohort) if cohort else None
     if known and store:
@@ -186,7 +200,6 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
                 f"--cohort {cohort} is not what the study's store was made from: its patients.csv has "
                 f"no {min(strangers)}"
             )
-    fits = sum(run.verb == "fit" and run.is_finished for run in runs)
     table_one, broken = _recorded_table_one(runs), _broken(runs)
     external = {
         run.id: json.loads(artifact_text(run.id, f"{EXTERNAL}.json"))
@@ -194,7 +207,7 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
         if run.verb == EXTERNAL and run.is_finished
     }
     return StudyFacts(
-        study, experiment_id, arms, store, missing, known, table_one, broken, fits, external
+        study, experiment_id, arms, store, missing, known, table_one, broken, len(finished), external
     )
 
 
@@ -208,7 +221,7 @@ def _latest_arms(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
     return [latest[arm] for arm in ARMS if arm in latest]
 
 
-def _arm(run: TrackedRun) -> ArmFacts:
+def _arm(run: TrackedRun, fits: int) -> ArmFacts:
     folds = finished_folds(run) if run.is_cv else {run.fold: run}
     first = next(iter(folds.values()))
     labels = labels_of(run.id)
@@ -222,7 +235,20 @@ def _arm(run: TrackedRun) -> ArmFacts:
         {label: read_tables(run.id, label) for label in labels},
         {label: panels for label in labels if (panels := read_panels(first.id, label))},
         _figures(run.id),
+        recorded_recalibration(run.id),
+        fits,
     )
+
+
+def time_text(milliseconds: int | None) -> str:
+    """A time as MLflow has it, as people read it; empty where there is none.
+
+    >>> time_text(0)
+    '1970-01-01 00:00 UTC'
+    """
+    if milliseconds is None:
+        return ""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _environment(run: TrackedRun) -> dict[str, str]:
@@ -254,18 +280,33 @@ def _store(arm: ArmFacts) -> tuple[CropStore | None, str]:
 def _cohort(folder: Path) -> CohortFacts:
     if not (folder / "patients.csv").is_file():
         raise InputFault(f"--cohort {folder}: there is no patients.csv in it")
-    scanners: dict[str, int] = {}
+    patients = read_table(folder / "patients.csv")
+    scanners = pd.DataFrame()
     frames = 0
     if (folder / "clips.csv").is_file():
-        clips = read_table(folder / "clips.csv")
-        if "scanner" in clips:
-            named = clips["scanner"].replace("", "not named")
-            scanners = {str(name): int(n) for name, n in named.value_counts().sort_index().items()}
+        scanners = _scanners(read_table(folder / "clips.csv"), patients)
     for name in ("boxes.csv", "pairs.csv"):
         if (folder / name).is_file():
             frames += len(read_table(folder / name))
     truth = read_truth(folder) if (folder / TRUTH).is_file() else None
-    return CohortFacts(folder, read_table(folder / "patients.csv"), scanners, frames, truth)
+    return CohortFacts(folder, patients, scanners, frames, truth)
+
+
+def _scanners(clips: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
+    if "scanner" not in clips:
+        return pd.DataFrame()
+    who = patients.drop_duplicates("patient_id").set_index("patient_id")
+    of_clips = who.reindex(clips["patient_id"]).fillna("").reset_index()
+    table = pd.DataFrame({"scanner": clips["scanner"].replace("", "not named").to_numpy()})
+    if "center" in of_clips:
+        table["centre"] = of_clips["center"].replace("", "not named")
+    counted = table.assign(clips=1)
+    outcome = next((name for name in ("grade", "label") if name in of_clips), None)
+    if outcome is not None:
+        high = of_clips[outcome].isin({"grade": ["3", "4"], "label": ["1"]}[outcome])
+        known = of_clips[outcome] != ""
+        counted = counted.assign(**{"low grade": known & ~high, "high grade": known & high})
+    return counted.groupby(list(table.columns)).sum().reset_index()
 
 
 def _recorded_table_one(runs: Sequence[TrackedRun]) -> pd.DataFrame | None:
@@ -286,5 +327,6 @@ def _broken(runs: Sequence[TrackedRun]) -> list[BrokenRun]:
         if not run.is_finished or reasons:
             reason = "; ".join(reason for reason in reasons if reason) or "no reason recorded"
             reason = re.sub(r"(?:/[^\s/'\":]+)+/", "…/", reason)  # a path may tell of people, machines
-            broken.append(BrokenRun(run.name, run.status.lower(), reason))
+            status = "running, or killed" if run.status == "RUNNING" else run.status.lower()
+            broken.append(BrokenRun(run.name, run.id[:8], time_text(run.start), status, reason))
     return broken

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.text import limits_text, number_text
+from mufnet_lightning.evaluation.statistics.power import SIGNIFICANT
+from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text, p_text
 from mufnet_lightning.explain.embedding import embedded, embedded_figure
+from mufnet_lightning.explain.summarise import SEEN_TO_CHANGE
 from mufnet_lightning.report.cautions import read_with_care
 from mufnet_lightning.report.flow import participants_flow, parts_frames
 from mufnet_lightning.report.gather import ArmFacts, StudyFacts, study_facts
@@ -42,7 +45,9 @@ from mufnet_lightning.report.tables import (
     external_frame,
     folds_frame,
     maps_frames,
+    parts_table,
     patients_table,
+    recalibration_frame,
     scanners_frame,
     weights_frame,
 )
@@ -99,7 +104,9 @@ def render(facts: StudyFacts) -> str:
         autoescape=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template("page.html.jinja").render(page=report_page(facts))
+    return environment.get_template("page.html.jinja").render(
+        page=report_page(facts), seen_to_change=SEEN_TO_CHANGE
+    )
 
 
 def report_page(facts: StudyFacts) -> Page:
@@ -111,6 +118,7 @@ def report_page(facts: StudyFacts) -> Page:
         participants_flow(facts),
         parts_frames(facts),
         patients_table(facts),
+        parts_table(facts),
     )
     known = {
         "table1": participants.table_one.frame is not None,
@@ -143,6 +151,7 @@ def _methods(facts: StudyFacts) -> Methods:
         all(map(has_usual_balance, facts.arms)),
         [arm.title for arm in facts.arms if arm.chosen],
         [arm.title for arm in facts.arms if arm.run.tags.get("selection") in ("last", "average")],
+        any(arm.is_cv and arm.run.protocol != "paper" for arm in facts.arms),
         settings_frame(facts.arms),
         runs_frame(facts.arms),
         environments_frame(facts.arms),
@@ -168,6 +177,7 @@ def _performance(facts: StudyFacts) -> Performance:
         ceilings_frame(facts),
         by_centre_frame(facts, patients),
         calibration_frame(facts.arms),
+        recalibration_frame(facts.arms),
         weights_frame(facts.arms),
         external_frame(facts),
     )
@@ -183,11 +193,20 @@ def _comparisons(facts: StudyFacts) -> tuple[list[Comparison], str]:
 
 
 def _headline(patients: Comparison | None) -> list[str]:
-    return [
+    arms = [
         f"{ARM_NAMES.get(arm.name, arm.name)}: AUC over patients {number_text(arm.auc)} "
         + (f"({CHOSEN_HERE})" if arm.chosen else f"(95% interval {limits_text(arm.auc_ci, ' to ')})")
         for arm in (patients.result.arms if patients else ())
     ]
+    differences = [
+        f"{ARM_NAMES.get(test.a, test.a)} minus {ARM_NAMES.get(test.b, test.b)}: "
+        + interval_text(test.auc_difference, test.auc_difference_ci, " to ")
+        + (f", p {p_text(test.p_holm)}" if np.isfinite(test.p_holm) else ", not tested")
+        + ("" if test.p_holm < SIGNIFICANT else ": a difference is not shown")
+        for test in (patients.result.tests if patients else ())
+        if not test.chosen
+    ]
+    return arms + differences
 
 
 def _arm_section(arm: ArmFacts) -> ArmSection:

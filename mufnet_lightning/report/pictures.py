@@ -7,10 +7,11 @@ from mufnet_lightning.report.gather import ArmFacts
 
 CAPTIONS = {  # of the figures that an arm's run has
     "test_roc_folds": "ROC curve of each fold on its test part",
-    "test_reliability": "Calibration over patients: risks where the run has them, else scores",
-    "test_decision_curve": "Decision curve over patients",
-    "test_scores": "Scores by class",
-    "test_weights": "Weight of each modality by class: α (B-mode), β (CEUS)",
+    "test_reliability": "Calibration over patients, in bins of as many patients each",
+    "test_decision_curve": "Decision curve over patients; no interval, and of few patients it wavers: "
+    "what it is below treating all or none by may be chance",
+    "test_scores": "Scores of images by class (a score is no probability)",
+    "test_weights": "Weight of each modality by class, over images: α (B-mode), β (CEUS)",
 }
 
 

@@ -28,6 +28,7 @@ class Methods:
         usual_balance: whether sampler and loss of all arms are ours, and even out the classes.
         optimistic: titles of the arms whose checkpoint was selected on the test set.
         unselected: of those whose weights nobody selected: of the last epoch, or a mean.
+        pooled: whether scores of an arm are pooled out of folds.
         settings, runs, environments: see `report.settings`.
     """
 
@@ -38,6 +39,7 @@ class Methods:
     usual_balance: bool
     optimistic: Sequence[str]
     unselected: Sequence[str]
+    pooled: bool
     settings: pd.DataFrame
     runs: pd.DataFrame
     environments: pd.DataFrame
@@ -45,13 +47,16 @@ class Methods:
 
 @dataclass(frozen=True)
 class Participants:
-    """Who they are, see `report.tables` and `report.flow`; `parts` by the arms that share them."""
+    """Who they are, see `report.tables` and `report.flow`; `parts` by the arms that share them,
+    `between_parts` who is tested beside who is not.
+    """
 
     centres: pd.DataFrame
     scanners: pd.DataFrame
     flow: Flow
     parts: Mapping[str, pd.DataFrame]
     table_one: TableOne
+    between_parts: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,8 @@ class Performance:
     Attributes:
         levels: the arms side by side; empty where they cannot be compared.
         refused: why they cannot.
-        headline: each arm's AUC, in a sentence.
-        ceilings, centres, calibration, weights, external: see `report.tables`.
+        headline: each arm's AUC, in a sentence, and what is known of their differences.
+        ceilings, centres, calibration, recalibration, weights, external: see `report.tables`.
     """
 
     levels: Sequence[ComparedLevel]
@@ -112,6 +117,7 @@ class Performance:
     ceilings: pd.DataFrame
     centres: pd.DataFrame | None
     calibration: pd.DataFrame
+    recalibration: pd.DataFrame
     weights: pd.DataFrame
     external: pd.DataFrame
 

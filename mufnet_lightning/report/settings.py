@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mufnet_lightning.report.gather import ArmFacts
+from mufnet_lightning.report.gather import ArmFacts, time_text
 from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL
 
 NETWORK = {  # what of the configuration is shown, and how it is called
@@ -123,9 +122,8 @@ def runs_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
             "protocol": arm.run.protocol,
             "selected on": arm.run.tags.get("selection", ""),
             "commit": arm.commit[:12] + ("-dirty" if arm.commit.endswith("-dirty") else ""),
-            "finished": datetime.fromtimestamp((arm.run.end or 0) / 1000, UTC).strftime(
-                "%Y-%m-%d %H:%M UTC"
-            ),
+            "finished": time_text(arm.run.end),
+            "finished fits of this arm in the study": arm.fits,
         }
         for arm in arms
     )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mufnet_lightning.cohort.personal import MISSING_WORDS
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
 from mufnet_lightning.evaluation.subgroups import subgroups
-from mufnet_lightning.evaluation.text import interval_text, number_text, p_text
+from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text, p_text
 from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.explain.tables import (
     by_grade_frame,
@@ -20,10 +21,10 @@ from mufnet_lightning.explain.tables import (
 )
 from mufnet_lightning.report.gather import ArmFacts, StudyFacts
 from mufnet_lightning.study.ceilings import truth_table
-from mufnet_lightning.study.table_one import table_one
+from mufnet_lightning.study.table_one import OUTCOMES, table_one
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.runs import TrackedRun
-from mufnet_lightning.vocabulary import ARM_NAMES, WEIGHT_NAMES
+from mufnet_lightning.vocabulary import ARM_NAMES, THRESHOLD, WEIGHT_NAMES, Kind
 
 FOLD_COLUMNS = {
     "AUC, patients": "test/patient_auc",
@@ -32,6 +33,10 @@ FOLD_COLUMNS = {
     "sensitivity, images": "test/sensitivity",
     "specificity, images": "test/specificity",
 }
+TESTS_OF_TABLE_ONE = (
+    "The test stands beside each p (Fisher's exact one where an expected count is below 5); the p's "
+    "are not corrected for their number."
+)
 CALIBRATION = "test/patient_risk_"
 """What the names of the numbers of the risks begin with."""
 
@@ -59,7 +64,27 @@ def patients_table(facts: StudyFacts) -> TableOne:
         table = table_one(facts.cohort.folder / "patients.csv", "grade")
     except InputFault as fault:
         return TableOne(None, f"It could not be made: {fault}")
-    return TableOne(table.frame(), table.note())
+    blank = any(
+        cells.str.lower().isin(MISSING_WORDS).any() for _, cells in facts.cohort.patients.items()
+    )
+    missing = "" if blank else "No value of patients.csv is missing."
+    return TableOne(table.frame(), " ".join(filter(None, [TESTS_OF_TABLE_ONE, missing, table.note()])))
+
+
+def parts_table(facts: StudyFacts) -> pd.DataFrame:
+    """Patients who are tested beside those who train and validate; empty where all take turns."""
+    split = facts.arms[0].split.drop_duplicates(["patient_id", "part"])
+    tested = split.assign(test=split["part"] == "test").groupby("patient_id")["test"]
+    if facts.cohort is None or tested.nunique().max() > 1:
+        return pd.DataFrame()
+    names = {True: "tested", False: "training and validation"}
+    groups = {str(patient): names[bool(test)] for patient, test in tested.first().items()}
+    path = facts.cohort.folder / "patients.csv"
+    kinds: dict[str, Kind] = {name: "category" for name in OUTCOMES if name in facts.cohort.patients}
+    try:
+        return table_one(path, "part", kinds=kinds, groups=groups).frame()
+    except InputFault:
+        return pd.DataFrame()
 
 
 def centres_frame(facts: StudyFacts) -> pd.DataFrame:
@@ -85,9 +110,8 @@ def centres_frame(facts: StudyFacts) -> pd.DataFrame:
 
 
 def scanners_frame(facts: StudyFacts) -> pd.DataFrame:
-    """Clips of each scanner; empty where they are not known."""
-    counts = facts.cohort.scanners if facts.cohort else {}
-    return pd.DataFrame([{"scanner": name, "clips": count} for name, count in counts.items()])
+    """Clips of each scanner, by centre and grade; empty where scanners are not known."""
+    return facts.cohort.scanners if facts.cohort else pd.DataFrame()
 
 
 def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
@@ -155,7 +179,7 @@ def folds_frame(arm: ArmFacts) -> pd.DataFrame:
 
 
 def calibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
-    """A row an arm: what came of the risks of the test patients, and the scores' calibration error."""
+    """A row an arm: what came of the risks of the test patients."""
     rows = []
     for arm in arms:
         numbers = {
@@ -176,11 +200,28 @@ def calibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
                 "p of both being right": p_text(numbers.get("calibration_p")) or without,
                 "Brier score": number_text(numbers.get("brier"), "n/a"),
                 "Brier skill": number_text(numbers.get("brier_skill"), "n/a"),
-                **_metrics(
-                    arm.run, {"calibration error of the scores": "test/patient_calibration_error"}
-                ),
             }
         )
+    return pd.DataFrame(rows)
+
+
+def recalibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
+    """A row an arm: how a score becomes a risk (see `Recalibration`), and the threshold's risk."""
+    rows = []
+    for arm in arms:
+        fit = arm.recalibration.recalibration
+        if fit is not None:
+            followed = limits_text(fit.score_limits, " to ") if fit.limits else "0 to 1"
+            rows.append(
+                {
+                    "arm": arm.title,
+                    "intercept": number_text(fit.intercept),
+                    "slope": number_text(fit.slope),
+                    "followed for scores of": followed,
+                    "validation patients (high grade)": f"{fit.high + fit.low} ({fit.high})",
+                    "risk at a score of 0.5": number_text(float(fit.apply([THRESHOLD])[0])),
+                }
+            )
     return pd.DataFrame(rows)
 
 

@@ -58,6 +58,7 @@ def table_one(
     by: str,
     variables: Sequence[str] | None = None,
     kinds: Mapping[str, Kind] | None = None,
+    groups: Mapping[str, str] | None = None,
 ) -> TableOne:
     """Table 1, see `characteristics`.
 
@@ -68,12 +69,17 @@ def table_one(
         variables: columns to describe; all but patient_id, grade, label and `by` unless given, and
             those that may tell who somebody is (see `why_personal`).
         kinds: `number` or `category` for columns where the rule errs.
+        groups: the group of each patient by patient_id, where no column has them; `by` is then what
+            they are called, whoever has none is left out, and grade and label are described too.
 
     Raises:
         InputFault: the file is no table, there are not two groups or more, nothing is left to
             describe, or a column that is asked for tells who somebody is.
     """
     texts = read_table(path)
+    if groups is not None:
+        of_patients = texts["patient_id"].map(groups)
+        texts = texts.assign(**{by: of_patients})[of_patients.notna()]
     table = texts.apply(_typed)
     asked = set(variables or ())
     personal = {
@@ -90,7 +96,8 @@ def table_one(
         raise InputFault(f"{path}: column {refused} is never printed: {personal[refused]}")
     left_out: dict[str, str] = {}
     if variables is None:
-        others = [n for n in table.columns if n not in ("patient_id", by, *OUTCOMES)]
+        outcomes = OUTCOMES if groups is None else ()
+        others = [n for n in table.columns if n not in ("patient_id", by, *outcomes)]
         left_out = {name: personal[name] for name in others if name in personal}
         variables = [name for name in others if name not in left_out]
         if left_out and not variables:

@@ -123,7 +123,8 @@ class Comparison:
             row["p"] = p_text(test.p) if tested else "n/a"
             if len(self.result.tests) > 1:
                 row["p (Holm)"] = p_text(test.p_holm) if tested else "n/a"
-            row[f"power for {test.effect:g}"] = _share_text(test.power)
+            if self._tell_power():
+                row[f"power for {test.effect:g}"] = _share_text(test.power)
             if self.result.margin is not None:
                 shown = "shown" if test.noninferior else "not shown"
                 row[f"a not worse by {self.result.margin:g}"] = shown if known else "n/a"
@@ -176,8 +177,23 @@ class Comparison:
         test = self._test_name()
         if not test:
             return "Paired differences of AUC; none is tested."
-        wider = "" if self.result.intervals == "plain" else ", widened to MOVER's limits"
-        return f"Paired differences of AUC: {test}; interval of the difference: the test's own{wider}."
+        wider = (
+            ""
+            if self.result.intervals == "plain"
+            else ", widened to MOVER's limits where those are wider: it holds 0 where p is not below "
+            f"{1 - self.result.confidence:.2g}, and covers more than {self.result.confidence:.0%} near "
+            "an AUC of 1"
+        )
+        power = (
+            " Power: how often such a test, two-sided at 5% and uncorrected, finds a true difference "
+            f"of {self.result.tests[0].effect:g}."
+            if self._tell_power()
+            else " Its power is told over patients alone, of one test cohort."
+        )
+        return (
+            f"Paired differences of AUC: {test}; interval of the difference: the test's own{wider}."
+            f"{power}"
+        )
 
     def notes(self) -> list[str]:
         """What is degenerate, undefined or not tested, and why."""
@@ -266,6 +282,10 @@ class Comparison:
 
     def _is_out_of_fold(self, arm: str) -> bool:
         return self.matched.is_out_of_fold(self.matched.names.index(arm))
+
+    def _tell_power(self) -> bool:
+        """Whether the power of any test can be told."""
+        return any(np.isfinite(test.power) for test in self.result.tests)
 
     def _made(self) -> list[PairResult]:
         """The paired tests of AUCs that could be made."""

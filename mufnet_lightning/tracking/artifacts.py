@@ -42,7 +42,8 @@ def beside_baseline(
     Raises:
         EvaluationError: they were not scored on the same images, or one class only is there.
     """
-    tables, chosen = {name: table}, ()
+    tables = {name: table}
+    chosen: tuple[str, ...] = ()
     if baseline and baseline.has(part):
         other = baseline.name if baseline.name != name else f"{name} (baseline)"
         tables[other] = baseline.part(part, fold)

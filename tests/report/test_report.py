@@ -13,13 +13,20 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit, logit
 from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.report.cautions import read_with_care
 from mufnet_lightning.report.gather import StudyFacts, study_facts
 from mufnet_lightning.report.page import render
-from mufnet_lightning.report.tables import calibration_frame
+from mufnet_lightning.report.tables import (
+    calibration_frame,
+    parts_table,
+    recalibration_frame,
+    scanners_frame,
+)
 from mufnet_lightning.report.tripod import ITEMS, checklist
 from mufnet_lightning.study.compare import compare
 from mufnet_lightning.tracking.artifacts import RISK_NOTES
@@ -176,7 +183,14 @@ def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
         wanted = {**numbers, "test/patient_risk_calibration_p": 0.004}
         changed = replace(arm, run=replace(arm.run, metrics=wanted))
         said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
-        assert f"do not hold on the test patients: {arm.name} (p 0.004)" in said
+        assert f"are doubtful on the test patients: {arm.name} (p 0.004, 0.004 by Holm" in said
+        fit = arm.recalibration.recalibration
+        assert fit is not None
+        assert f"by a line fitted on {fit.high + fit.low} validation patients" in said
+        unchosen = replace(arm, run=replace(arm.run, tags={**arm.run.tags, "selection": "last"}))
+        assert "by a line fitted on" not in " ".join(
+            read_with_care(replace(facts, arms=[unchosen]), None)
+        )
         none = {name: value for name, value in numbers.items() if "risk" not in name}
         changed = replace(arm, run=replace(arm.run, metrics=none))
         said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
@@ -190,6 +204,12 @@ def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
         assert f"Risks of {arm.name}: No relation of scores and grades." in said
         assert "No risk beside the score" not in said
         assert calibration_frame([changed])["p of both being right"].tolist() == ["not given"]
+        # the line itself is printed, and the risk that the threshold stands for
+        row = recalibration_frame([arm]).iloc[0]
+        score = np.clip(0.5, *map(float, row["followed for scores of"].split(" to ")))
+        line = float(row["intercept"]) + float(row["slope"]) * logit(score)
+        assert float(row["risk at a score of 0.5"]) == pytest.approx(expit(line), abs=0.03)
+        assert recalibration_frame([replace(arm, recalibration=RecordedRecalibration(None))]).empty
     assert "Decision curve over patients" in page
 
 
@@ -201,10 +221,34 @@ def test_a_phantom_is_called_one_and_has_its_ceilings(html: str) -> None:
     assert "0.838" in text
     assert "platelets_10e9_l" in text  # Table 1
     assert "Sonara E9" in text
+    assert "Patients who are tested beside those who train and validate" in text
+    assert re.search(r"(minus|CEUS).*: -?\d\.\d{3} \(-?\d\.\d{3} to", text)
     without = Page(render(study_facts(STUDY))).text
     assert "cannot tell whether these are real" in without
     assert "the ceiling is" not in without
     assert "Not recorded: give the cohort's folder" in without
+
+
+def test_who_is_tested_stands_beside_who_is_not_and_scanners_beside_grades(
+    facts: StudyFacts, cohort: Path
+) -> None:
+    patients = pd.read_csv(cohort / "patients.csv")
+    clips = pd.read_csv(cohort / "clips.csv")
+    frame = scanners_frame(facts)
+    assert frame["clips"].sum() == len(clips)
+    high = clips.merge(patients, on="patient_id")["grade"] >= 3
+    assert (frame["low grade"].sum(), frame["high grade"].sum()) == ((~high).sum(), high.sum())
+    split = facts.arms[0].split
+    tested = set(split.loc[split["part"] == "test", "patient_id"])
+    parts = parts_table(facts)
+    assert f"tested (N = {len(tested)})" in parts
+    of_tested = parts[f"tested (N = {len(tested)})"]
+    fours = int((patients["patient_id"].isin(tested) & (patients["grade"] == 4)).sum())
+    assert of_tested[parts["level"] == "4, n (%)"].iloc[0].startswith(f"{fours} (")
+    # where all take turns in the test part there is nothing to put side by side
+    turns = split.assign(fold=1, part=split["part"].replace({"test": "train", "train": "test"}))
+    arm = replace(facts.arms[0], split=pd.concat([split, turns]))
+    assert parts_table(replace(facts, arms=[arm])).empty
 
 
 def test_the_cohort_must_be_the_stores_own(

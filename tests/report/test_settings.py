@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.report.gather import ArmFacts
 from mufnet_lightning.report.settings import (
     has_usual_balance,
@@ -47,7 +48,8 @@ def arm(config: Mapping[str, Any], name: str = "bmode", **tags: str) -> ArmFacts
     )
     split = pd.DataFrame({"fold": [0, 0, 1, 1]})
     settings = Configuration.of(config).settings
-    return ArmFacts(*(run, {0: run}, ScoredArm("", name, split), settings, {}, split, {}, {}, {}))
+    scored, none = ScoredArm("", name, split), RecordedRecalibration(None)
+    return ArmFacts(run, {0: run}, scored, settings, {}, split, {}, {}, {}, none, 1)
 
 
 def rows(*arms: ArmFacts) -> dict[str, list[str]]:

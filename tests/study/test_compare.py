@@ -286,7 +286,12 @@ def test_non_inferiority_and_power_are_printed_beside_the_test(
     assert main(["compare", *FILES, "--margin=0.3", "--effect=0.1", "--no-record"]) == 0
     printed = capsys.readouterr().out
     assert "a not worse by 0.3" in printed
-    assert "power for 0.1" in printed
+    assert "power for" not in printed
+    assert "Its power is told over patients alone" in printed
+    assert main(["compare", *FILES, "--level=patient", "--effect=0.1", "--no-record"]) == 0
+    over_patients = capsys.readouterr().out
+    assert "power for 0.1" in over_patients
+    assert "finds a true difference of 0.1." in over_patients
     assert "patients better / worse" in printed
     test = result(capsys, *FILES, "--margin=0.3", "--effect=0.1")["tests"][0]
     assert test["noninferior"] == (test["auc_difference_ci"][0] > -0.3)

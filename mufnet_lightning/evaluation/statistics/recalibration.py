@@ -71,6 +71,12 @@ class Recalibration:
         """Whether no relation of scores and grades came out: every risk is the same."""
         return self.slope == 0
 
+    @property
+    def score_limits(self) -> tuple[float, float]:
+        """`limits` as scores: a score beyond them has the risk of the nearer one."""
+        low, high = (float(expit(limit)) for limit in self.limits or (-np.inf, np.inf))
+        return low, high
+
     def apply(self, scores: ArrayLike) -> Floats:
         """The risk of each patient, (P,), from the mean score of the patient's images, (P,).
 
