@@ -206,8 +206,8 @@ def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
         assert calibration_frame([changed])["p of both being right"].tolist() == ["not given"]
         # the line itself is printed, and the risk that the threshold stands for
         row = recalibration_frame([arm]).iloc[0]
-        score = np.clip(0.5, *map(float, row["followed for scores of"].split(" to ")))
-        line = float(row["intercept"]) + float(row["slope"]) * logit(score)
+        low, high = (float(limit) for limit in row["followed for scores of"].split(" to "))
+        line = float(row["intercept"]) + float(row["slope"]) * logit(min(max(0.5, low), high))
         assert float(row["risk at a score of 0.5"]) == pytest.approx(expit(line), abs=0.03)
         assert recalibration_frame([replace(arm, recalibration=RecordedRecalibration(None))]).empty
     assert "Decision curve over patients" in page
