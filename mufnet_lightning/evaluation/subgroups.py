@@ -133,6 +133,12 @@ class Subgroups:
         )
 
 
+def subgroups_table(made: Sequence[Subgroups]) -> pd.DataFrame:
+    """All subgroups in one table, a row each; the first column is what they are made by."""
+    frames = {one.by: one.frame().rename(columns={one.by: "subgroup"}) for one in made}
+    return pd.concat(frames, names=["by", None]).reset_index(level=0).reset_index(drop=True)
+
+
 def subgroups(
     scores: Scores,
     by: str,

@@ -12,7 +12,7 @@ from mufnet_lightning.data.leakage import StoreCohort, cohort_patients
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.part import PartReport, arm_report
 from mufnet_lightning.evaluation.predictions import MatchedScores
-from mufnet_lightning.evaluation.subgroups import Subgroups
+from mufnet_lightning.evaluation.subgroups import Subgroups, subgroups_table
 from mufnet_lightning.evaluation.text import interval_text, json_text, markdown_table
 from mufnet_lightning.inference.card import ModelCard
 from mufnet_lightning.inference.load import load_grader
@@ -20,7 +20,7 @@ from mufnet_lightning.inference.predict import patients_seen, predict_store
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.study.choosers import ModelChoosers
 from mufnet_lightning.study.subgroup_columns import read_property, subgroups_by
-from mufnet_lightning.study.table_two import Comparison, subgroups_table
+from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, log_json, record_part
 from mufnet_lightning.tracking.notes import NOTE

@@ -15,7 +15,7 @@ from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.predictions import MatchedScores
 from mufnet_lightning.evaluation.results import ArmComparison, PairResult
 from mufnet_lightning.evaluation.statistics.auc_intervals import OUT_OF_FOLD
-from mufnet_lightning.evaluation.subgroups import Subgroups
+from mufnet_lightning.evaluation.subgroups import Subgroups, subgroups_table
 from mufnet_lightning.evaluation.text import (
     interval_text,
     json_text,
@@ -41,12 +41,6 @@ OUT_OF_FOLDS = {
 }
 FOLDS_TEST = "Nadeau and Bengio's corrected t over the folds"
 PATIENTS_TEST = "t of a jackknife over patients"
-
-
-def subgroups_table(made: Sequence[Subgroups]) -> pd.DataFrame:
-    """All subgroups in one table, a row each; the first column is what they are made by."""
-    frames = {one.by: one.frame().rename(columns={one.by: "subgroup"}) for one in made}
-    return pd.concat(frames, names=["by", None]).reset_index(level=0).reset_index(drop=True)
 
 
 @dataclass(frozen=True)
