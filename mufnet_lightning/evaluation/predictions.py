@@ -24,12 +24,13 @@ class MatchedScores(Scores):
     Attributes:
         matched_by: the columns that say which rows belong together.
         rows: (K, N), the place of each image in each arm's table, from 0.
-        chosen: names of arms whose epoch these very patients chose.
+        chosen_baseline: name of a baseline whose epoch these very patients chose; empty where there is
+            none. Of the other arms whoever compares them has to say it.
     """
 
     matched_by: tuple[str, ...]
     rows: NDArray[np.intp]
-    chosen: tuple[str, ...] = ()
+    chosen_baseline: str = ""
 
 
 def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mufnet_lightning.evaluation.results import ArmComparison
-from mufnet_lightning.evaluation.statistics.multiplicity import holm
 from mufnet_lightning.evaluation.text import p_text
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
@@ -128,13 +127,7 @@ def _calibration(facts: StudyFacts) -> list[str]:
     p = {arm.name: arm.run.metrics.get("test/patient_risk_calibration_p") for arm in facts.arms}
     brier = "test/patient_risk_brier"  # also where slope and test would mislead
     without = [arm.name for arm in facts.arms if brier not in arm.run.metrics]
-    tested = {name: value for name, value in p.items() if value is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values())), strict=True)) if tested else {}
-    wrong = [
-        f"{name} (p {p_text(value)}, {p_text(float(adjusted[name]))} by Holm over the arms)"
-        for name, value in tested.items()
-        if value < DOUBTED
-    ]
+    wrong = [f"{name} (p {p_text(value)})" for name, value in p.items() if value and value < DOUBTED]
     kept = [name for name, value in p.items() if value is not None and value >= DOUBTED]
     sentences = _fitted_on_choosers(facts)
     if without:
@@ -166,14 +159,14 @@ def _fitted_on_choosers(facts: StudyFacts) -> list[str]:
     counts = {
         f"{fit.high + fit.low} validation patients ({fit.high} of high grade)": None
         for arm in facts.arms
-        if (fit := arm.recalibration.recalibration) and arm.run.chosen_on == "val"
+        if (fit := arm.recalibration.recalibration) and not fit.is_flat and arm.run.chosen_on == "val"
     }
     if not counts:
         return []
     return [
         f"Scores become risks by a line fitted on {_listed(list(counts))}, who chose the epoch too: "
-        "their scores part the grades better than other patients' do, which makes the risks too "
-        "extreme. The intervals of calibration take that line as given. `checkpoint.keep: last` "
+        "their scores tend to part the grades better than other patients' do, and the risks then are "
+        "too extreme. The intervals of calibration take that line as given. `checkpoint.keep: last` "
         "chooses nothing."
     ]
 

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mufnet_lightning.cohort.csv_text import read_table
+from mufnet_lightning.cohort.schemas import numbers
 from mufnet_lightning.data.folds import read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.risks import RecordedRecalibration
@@ -301,10 +303,13 @@ def _scanners(clips: pd.DataFrame, patients: pd.DataFrame) -> pd.DataFrame:
     if "center" in of_clips:
         table["centre"] = of_clips["center"].replace("", "not named")
     counted = table.assign(clips=1)
-    outcome = next((name for name in ("grade", "label") if name in of_clips), None)
-    if outcome is not None:
-        high = of_clips[outcome].isin({"grade": ["3", "4"], "label": ["1"]}[outcome])
-        known = of_clips[outcome] != ""
+    grade, label = (
+        numbers(of_clips[name]) if name in of_clips else pd.Series(np.nan, of_clips.index)
+        for name in ("grade", "label")
+    )
+    high = (grade >= 3).where(grade.notna(), label == 1)
+    known = grade.notna() | label.notna()
+    if known.any():
         counted = counted.assign(**{"low grade": known & ~high, "high grade": known & high})
     return counted.groupby(list(table.columns)).sum().reset_index()
 

@@ -11,8 +11,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.results import PairResult
 from mufnet_lightning.evaluation.statistics.power import SIGNIFICANT
-from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text, p_text
+from mufnet_lightning.evaluation.text import limits_text, number_text, p_text
 from mufnet_lightning.explain.embedding import embedded, embedded_figure
 from mufnet_lightning.explain.summarise import SEEN_TO_CHANGE
 from mufnet_lightning.report.cautions import read_with_care
@@ -125,13 +126,15 @@ def report_page(facts: StudyFacts) -> Page:
         "centres": performance.centres is not None,
         "participants": facts.store is not None,
         "performance": bool(performance.levels),
+        "calibration": not performance.recalibration.empty,
     }
-    over_patients = performance.levels[0].comparison.result if performance.levels else None
+    comparison = performance.levels[0].comparison if performance.levels else None
+    over_patients, matched = (comparison.result, comparison.matched) if comparison else (None, None)
     return Page(
         facts,
         __version__,
         datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        _methods(facts),
+        _methods(facts, any(map(matched.is_out_of_fold, range(len(matched.names))) if matched else ())),
         participants,
         performance,
         [_arm_section(arm) for arm in facts.arms],
@@ -142,7 +145,7 @@ def report_page(facts: StudyFacts) -> Page:
     )
 
 
-def _methods(facts: StudyFacts) -> Methods:
+def _methods(facts: StudyFacts, pooled: bool) -> Methods:
     return Methods(
         facts.store is None or bool(facts.store.manifest["box_width"].notna().any()),
         facts.store.info.margin if facts.store else 0.0,
@@ -151,7 +154,7 @@ def _methods(facts: StudyFacts) -> Methods:
         all(map(has_usual_balance, facts.arms)),
         [arm.title for arm in facts.arms if arm.chosen],
         [arm.title for arm in facts.arms if arm.run.tags.get("selection") in ("last", "average")],
-        any(arm.is_cv and arm.run.protocol != "paper" for arm in facts.arms),
+        pooled,
         settings_frame(facts.arms),
         runs_frame(facts.arms),
         environments_frame(facts.arms),
@@ -198,15 +201,20 @@ def _headline(patients: Comparison | None) -> list[str]:
         + (f"({CHOSEN_HERE})" if arm.chosen else f"(95% interval {limits_text(arm.auc_ci, ' to ')})")
         for arm in (patients.result.arms if patients else ())
     ]
-    differences = [
-        f"{ARM_NAMES.get(test.a, test.a)} minus {ARM_NAMES.get(test.b, test.b)}: "
-        + interval_text(test.auc_difference, test.auc_difference_ci, " to ")
-        + (f", p {p_text(test.p_holm)}" if np.isfinite(test.p_holm) else ", not tested")
-        + ("" if test.p_holm < SIGNIFICANT else ": a difference is not shown")
-        for test in (patients.result.tests if patients else ())
-        if not test.chosen
-    ]
-    return arms + differences
+    tests = [test for test in (patients.result.tests if patients else ()) if not test.chosen]
+    return arms + [_difference(test, len(tests) > 1) for test in tests]
+
+
+def _difference(test: PairResult, several: bool) -> str:
+    """Two arms' difference, in a sentence."""
+    names = f"{ARM_NAMES.get(test.a, test.a)} minus {ARM_NAMES.get(test.b, test.b)}"
+    if not np.isfinite(test.p):
+        return f"{names}: {number_text(test.auc_difference)}, not tested"
+    limits = limits_text(test.auc_difference_ci, " to ")
+    p = f"p {p_text(test.p_holm)}" + (" (Holm)" if several else "")
+    shown = "" if test.p_holm < SIGNIFICANT else ": a difference is not shown"
+    alone = ", uncorrected" if several else ""
+    return f"{names}: {number_text(test.auc_difference)} (95% interval {limits}{alone}), {p}{shown}"
 
 
 def _arm_section(arm: ArmFacts) -> ArmSection:

@@ -11,7 +11,7 @@ from mufnet_lightning.cohort.personal import MISSING_WORDS
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.attention import by_grade, over_patients
 from mufnet_lightning.evaluation.subgroups import subgroups
-from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text, p_text
+from mufnet_lightning.evaluation.text import interval_text, number_text, p_text
 from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.explain.tables import (
     by_grade_frame,
@@ -64,16 +64,25 @@ def patients_table(facts: StudyFacts) -> TableOne:
         table = table_one(facts.cohort.folder / "patients.csv", "grade")
     except InputFault as fault:
         return TableOne(None, f"It could not be made: {fault}")
-    blank = any(
-        cells.str.lower().isin(MISSING_WORDS).any() for _, cells in facts.cohort.patients.items()
-    )
-    missing = "" if blank else "No value of patients.csv is missing."
+    described = {row.variable for row in table.rows}
+    columns = facts.cohort.patients[[n for n in facts.cohort.patients if n in described]].items()
+    blank = any(cells.str.lower().isin(MISSING_WORDS).any() for _, cells in columns)
+    missing = "" if blank else "No value of these variables is missing."
     return TableOne(table.frame(), " ".join(filter(None, [TESTS_OF_TABLE_ONE, missing, table.note()])))
 
 
 def parts_table(facts: StudyFacts) -> pd.DataFrame:
-    """Patients who are tested beside those who train and validate; empty where all take turns."""
-    split = facts.arms[0].split.drop_duplicates(["patient_id", "part"])
+    """Patients who are tested beside those who train and validate; empty where they take turns over the
+    folds that were run, or where the arms have different splits.
+    """
+    splits = [arm.split[arm.split["fold"].isin(list(arm.folds))] for arm in facts.arms]
+    parts = [
+        one[["patient_id", "part"]].replace({"part": {"val": "train"}}).drop_duplicates()
+        for one in splits
+    ]
+    if any(set(map(tuple, one.to_numpy())) != set(map(tuple, parts[0].to_numpy())) for one in parts):
+        return pd.DataFrame()  # arms that share no split
+    split = parts[0]
     tested = split.assign(test=split["part"] == "test").groupby("patient_id")["test"]
     if facts.cohort is None or tested.nunique().max() > 1:
         return pd.DataFrame()
@@ -211,13 +220,13 @@ def recalibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
     for arm in arms:
         fit = arm.recalibration.recalibration
         if fit is not None:
-            followed = limits_text(fit.score_limits, " to ") if fit.limits else "0 to 1"
+            low, high = fit.score_limits
             rows.append(
                 {
                     "arm": arm.title,
-                    "intercept": number_text(fit.intercept),
-                    "slope": number_text(fit.slope),
-                    "followed for scores of": followed,
+                    "intercept": f"{fit.intercept:.4g}",
+                    "slope": f"{fit.slope:.4g}",
+                    "followed for scores of": f"{low:.4g} to {high:.4g}",
                     "validation patients (high grade)": f"{fit.high + fit.low} ({fit.high})",
                     "risk at a score of 0.5": number_text(float(fit.apply([THRESHOLD])[0])),
                 }

@@ -60,7 +60,7 @@ ITEMS = (
     Item("12c", "Type of model, building, internal validation", "partly", "analysis", "why this model"),
     Item("12d", "Heterogeneity between centres: method", "partly", "centres", "whether it is tested"),
     Item("12e", "Measures of performance", "here", "analysis"),
-    Item("12f", "Updating of the model", "here", "analysis"),
+    Item("12f", "Updating of the model", "here", "calibration"),
     Item("12g", "How predictions were calculated", "here", "specification"),
     Item("13", "Class imbalance", "here", "imbalance"),
     Item("14", "Fairness", "authors", "", "which groups matter, and the result in each"),

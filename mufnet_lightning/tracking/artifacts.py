@@ -42,15 +42,14 @@ def beside_baseline(
     Raises:
         EvaluationError: they were not scored on the same images, or one class only is there.
     """
-    tables = {name: table}
-    chosen: tuple[str, ...] = ()
+    tables, chosen = {name: table}, ""
     if baseline and baseline.has(part):
         other = baseline.name if baseline.name != name else f"{name} (baseline)"
         tables[other] = baseline.part(part, fold)
-        chosen = (other,) if baseline.chosen_by(part) else ()
+        chosen = other if baseline.chosen_by(part) else ""
     arms = match_predictions(tables)
     require_both_classes(arms.labels)
-    return replace(arms, chosen=chosen)
+    return replace(arms, chosen_baseline=chosen)
 
 
 def record_part(
@@ -79,7 +78,7 @@ def record_part(
         draw: the figures too.
         doubt: why slope and test of the risks are not given, see `RiskTable.doubt`.
     """
-    by_these = (*arms.chosen, arms.names[0]) if chosen else arms.chosen
+    by_these = {arms.chosen_baseline, arms.names[0] if chosen else ""}
     report = arm_report(arms, threshold, chosen=by_these)
     numbers = arm_numbers(arms, report)
     if len(arms.names) > 1:

@@ -73,9 +73,9 @@ class Recalibration:
 
     @property
     def score_limits(self) -> tuple[float, float]:
-        """`limits` as scores: a score beyond them has the risk of the nearer one."""
+        """Between which scores the line is followed; one beyond them has the risk of the nearer one."""
         low, high = (float(expit(limit)) for limit in self.limits or (-np.inf, np.inf))
-        return low, high
+        return max(low, NEAREST), min(high, 1 - NEAREST)
 
     def apply(self, scores: ArrayLike) -> Floats:
         """The risk of each patient, (P,), from the mean score of the patient's images, (P,).
