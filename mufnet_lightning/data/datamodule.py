@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,10 +15,13 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
+from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.dataset import RoiPairDataset
-from mufnet_lightning.data.folds import FoldTable, make_folds, read_folds
-from mufnet_lightning.data.sampler import ClassBalancedSampler, Draw
-from mufnet_lightning.data.transforms import Augmentation, PairTransform, Transform
+from mufnet_lightning.data.device_augmentation import BatchAugmentation, drawn_tensors
+from mufnet_lightning.data.folds import FoldTable, check_folds_fit, make_folds, read_folds
+from mufnet_lightning.data.resident import ResidentCrops
+from mufnet_lightning.data.sampler import Draw, check_sampler, make_sampler
+from mufnet_lightning.data.transforms import PairTransform, Transform
 from mufnet_lightning.errors import InputFault, check_least
 from mufnet_lightning.models.components import component, component_class
 from mufnet_lightning.store.cache import CropCache
@@ -46,7 +49,11 @@ class RoiPairDataModule(LightningDataModule):
         sampler: `class_balanced` (class, then image), `patient_balanced` (class, patient, image), or
             the class path of a `Sampler` (see `ClassBalancedSampler` and `models.components`).
         augmentation: strength of the training augmentation.
-        transform: the class path of a `Transform` that augments instead.
+        augment: where it is done: `loader`, by the loading processes, or `device`, on whole batches
+            where the network is; to rounding the pictures are the same.
+        transform: the class path of a `Transform` that augments instead, in the loader.
+        resident: keep the store's crops on the network's device, so that nothing is loaded while it
+            trains; they have to fit there.
         num_workers: loading processes; the numbers drawn do not depend on it.
         seed: of draws and augmentation.
         watch_test: also score the test part after every epoch, under `test_watched/`. Only to select
@@ -55,7 +62,9 @@ class RoiPairDataModule(LightningDataModule):
             arms that are to be compared must be scored on the same images.
 
     Batches are dictionaries: for each modality (N, 3, size, size) uint8 RGB, `label` (N,) and `row`
-    (N,), the row of the store's manifest.
+    (N,), the row of the store's manifest. So a Trainer hands them on; out of a loader itself pictures
+    may still have one channel, lack their augmentation (`device`), or not be there yet (`resident`):
+    `on_after_batch_transfer` makes them whole.
     """
 
     def __init__(
@@ -71,7 +80,9 @@ class RoiPairDataModule(LightningDataModule):
         folds_from: str | None = None,
         sampler: str | dict[str, Any] = "class_balanced",
         augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
+        augment: Literal["loader", "device"] = "loader",
         transform: str | dict[str, Any] | None = None,
+        resident: bool = False,
         num_workers: int = 4,
         seed: int = 0,
         watch_test: bool = False,
@@ -93,7 +104,9 @@ class RoiPairDataModule(LightningDataModule):
         self.folds_from = folds_from
         self.sampler = sampler
         self.augmentation = augmentation
+        self.augment = augment
         self.transform = transform
+        self.resident = resident
         self.num_workers = num_workers
         self.seed = seed
         self.watch_test = watch_test
@@ -108,10 +121,14 @@ class RoiPairDataModule(LightningDataModule):
         check_least("data.image_size", image_size, 1)
         check_least("data.batch_size", batch_size, 1)
         check_least("data.num_workers", num_workers, 0)
-        if sampler not in _OUR_SAMPLERS:
-            component_class(sampler, Sampler, "data.sampler", _OUR_SAMPLERS)
+        check_sampler(sampler)
+        if transform is not None and (augment == "device" or resident):
+            asked = "data.augment is device" if augment == "device" else "data.resident is true"
+            raise InputFault(f"{asked}, but data.transform is of your own, and runs in the loader")
         if transform is not None:
             component_class(transform, Transform, "data.transform")
+        self._on_device = BatchAugmentation(image_size)
+        self._crops = ResidentCrops()
 
     def prepare_data(self) -> None:
         """Build the caches that are not there yet; Lightning calls this in one process a machine."""
@@ -186,22 +203,8 @@ class RoiPairDataModule(LightningDataModule):
                     "is given as given_folds"
                 )
             given = FoldTable(read_folds(file), str(file))
-        table, source = given.table, given.source
-        known = dict(zip(patients["patient_id"], patients["label"], strict=True))
-        named = table.drop_duplicates("patient_id")
-        strangers = [p for p in named["patient_id"] if p not in known]
-        if strangers:
-            raise InputFault(
-                f"{source}: patient {strangers[0]} is not in store {self.store_path}"
-                + (f", nor are {len(strangers) - 1} others" if len(strangers) > 1 else "")
-            )
-        for patient, label in zip(named["patient_id"], named["label"], strict=True):
-            if known[patient] != label:
-                raise InputFault(
-                    f"{source}: patient {patient} has label {label}, "
-                    f"but {known[patient]} in store {self.store_path}"
-                )
-        return table
+        check_folds_fit(given, patients, self.store_path)
+        return given.table
 
     @property
     def has_validation(self) -> bool:
@@ -239,7 +242,14 @@ class RoiPairDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Class-balanced, augmented batches; an epoch has as many draws as there are images."""
         rows = self.part_rows("train")
-        dataset = RoiPairDataset(self._caches(), rows, self.labels[rows], self._make_transform())
+        in_loader = self.augment == "loader" and not self.resident
+        dataset = RoiPairDataset(
+            {} if self.resident else self._caches(),
+            rows,
+            self.labels[rows],
+            self._make_transform() if in_loader else None,
+            drawn=None if in_loader else partial(drawn_tensors, self.augmentation, self.image_size),
+        )
         sampler = self._make_sampler(rows)
         # a last batch of one would leave batch normalisation nothing to normalise with
         return self._loader(dataset, sampler, drop_last=len(sampler) % self.batch_size == 1)  # type: ignore[arg-type]
@@ -260,7 +270,19 @@ class RoiPairDataModule(LightningDataModule):
     def rows_dataloader(self, rows: np.ndarray) -> DataLoader[Any]:
         """Some manifest rows (N,), which need the asked modalities, in the order given."""
         self.prepare_data()
-        return self._part_loader(rows)
+        return self._part_loader(rows, whole=True)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Make a batch whole on the device: resident crops, augmentation, three channels."""
+        if not isinstance(batch, dict) or "row" not in batch:  # of a subclass with batches of its own
+            return batch
+        if self.resident and not any(name in batch for name in self.modalities):
+            batch = {**batch, **self._crops.of_rows(self._caches(), batch["row"])}
+        shown = [name for name in self.modalities if name in batch]
+        if "matrix" in batch:
+            batch = self._on_device(batch, shown)
+        grey = [name for name in shown if batch[name].shape[1] == 1]
+        return {**batch, **{name: batch[name].expand(-1, 3, -1, -1) for name in grey}}
 
     def _make_transform(self) -> Transform:
         if self.transform is None:
@@ -270,23 +292,22 @@ class RoiPairDataModule(LightningDataModule):
         )
 
     def _make_sampler(self, rows: np.ndarray) -> Sampler[Draw]:
-        options: dict[str, Any] = {
-            "labels": self.labels[rows],
-            "patients": self.store.manifest["patient_id"].to_numpy()[rows],
-            "seed": self.seed,
-            "num_replicas": self.trainer.world_size if self.trainer else 1,
-            "rank": self.trainer.global_rank if self.trainer else 0,
-        }
-        if self.sampler in _OUR_SAMPLERS:
-            by_patient = self.sampler == "patient_balanced"
-            return ClassBalancedSampler(**options, patient_balanced=by_patient)
-        return component(self.sampler, Sampler, setting="data.sampler", **options)
+        return make_sampler(
+            self.sampler,
+            labels=self.labels[rows],
+            patients=self.store.manifest["patient_id"].to_numpy()[rows],
+            seed=self.seed,
+            num_replicas=self.trainer.world_size if self.trainer else 1,
+            rank=self.trainer.global_rank if self.trainer else 0,
+        )
 
-    def _part_loader(self, rows: np.ndarray) -> DataLoader[Any]:
+    def _part_loader(self, rows: np.ndarray, whole: bool = False) -> DataLoader[Any]:
         present = None
         if self.missing_allowed:
             present = {name: there[rows] for name, there in self._present(self.modalities).items()}
-        return self._loader(RoiPairDataset(self._caches(), rows, self.labels[rows], present=present))
+        caches = {} if self.resident and not whole else self._caches()
+        labels = self.labels[rows]
+        return self._loader(RoiPairDataset(caches, rows, labels, present=present, rgb=whole))
 
     def _present(self, modalities: Sequence[str]) -> dict[str, np.ndarray]:
         """Which pairs of the store have each modality, (pairs,) bool."""
@@ -296,13 +317,14 @@ class RoiPairDataModule(LightningDataModule):
     def _loader(
         self, dataset: RoiPairDataset, sampler: Sampler[Any] | None = None, drop_last: bool = False
     ) -> DataLoader[Any]:
+        workers = 0 if dataset.is_light else self.num_workers
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=_one_thread_a_worker,
         )
@@ -321,9 +343,6 @@ class RoiPairDataModule(LightningDataModule):
                     f"{', '.join(self.store.modalities)}; set data.modalities to what it has"
                 )
         return self.modalities
-
-
-_OUR_SAMPLERS = ("class_balanced", "patient_balanced")
 
 
 def _one_thread_a_worker(worker_id: int) -> None:

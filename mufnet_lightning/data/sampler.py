@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
+
+from mufnet_lightning.models.components import component, component_class
 
 
 class Draw(NamedTuple):
@@ -78,6 +80,30 @@ class ClassBalancedSampler(DistributedSampler[Draw]):
             groups = self._rows[int(in_class * len(self._rows))]
             rows = groups[int(in_group * len(groups))]
             yield Draw(int(rows[int(in_rows * len(rows))]), int(in_seeds * 2**31))
+
+
+SAMPLERS = ("class_balanced", "patient_balanced")
+
+
+def check_sampler(spec: str | dict[str, Any]) -> None:
+    """Refuse a name that is none of `SAMPLERS` and no class of a sampler.
+
+    Raises:
+        InputFault: it says what there is.
+    """
+    if spec not in SAMPLERS:
+        component_class(spec, Sampler, "data.sampler", SAMPLERS)
+
+
+def make_sampler(spec: str | dict[str, Any], **options: Any) -> Sampler[Draw]:
+    """The sampler that `data.sampler` names, with the arguments of `ClassBalancedSampler`.
+
+    Raises:
+        InputFault: there is no such sampler.
+    """
+    if spec in SAMPLERS:
+        return ClassBalancedSampler(**options, patient_balanced=spec == "patient_balanced")
+    return component(spec, Sampler, setting="data.sampler", **options)
 
 
 class _Sized(Dataset[Draw]):

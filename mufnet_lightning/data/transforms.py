@@ -1,57 +1,36 @@
-"""Training augmentation of a pair: one geometry for both panes, noise drawn apart for each.
+"""Training augmentation of a pair on the CPU, with OpenCV.
 
-The two crops show the same tissue, so whatever moves one moves the other; their noise comes from two
-acquisitions, so it is drawn twice. Every draw follows from the seed that the sampler gave, whichever
-worker makes it.
+Flips, rotation, scaling, shift and elastic deformation are one map, that is made at the nodes of a
+coarse grid, made finer and applied once to both crops, in fixed point; gamma is a table of 256 levels,
+and noise comes from a bank, from a place on that is drawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
+from typing import Any
 
 import albumentations as A
 import cv2
 import numpy as np
+from albumentations.core.type_definitions import Targets
 
-from mufnet_lightning.errors import check_least, check_share
-from mufnet_lightning.vocabulary import MODALITIES
+from mufnet_lightning.data.augmentation import (
+    BANK_UNIT,
+    SPECKLE_UNIT,
+    Augmentation,
+    Geometry,
+    PaneNoise,
+    draw_geometry,
+    draw_noise,
+    grid_of,
+    noise_bank,
+    pair_draws,
+    speckle_bank,
+)
 
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Strength of each transform; a probability of 0 switches it off.
-
-    Args:
-        flip: probability of a mirror image, for each of both axes.
-        affine: probability of a rotation (within `rotate` degrees), a scaling (within a share `scale`
-            of 1) and a shift (within a share `shift` of the side), all drawn evenly.
-        elastic: probability of a smooth random deformation of some 2% of the side.
-        noise: probability of additive Gaussian noise, standard deviation 1 to 4% of full scale.
-        speckle: probability of multiplicative noise a pixel, factor within 0.8 to 1.2.
-        gamma: probability of x ↦ x^γ, γ within 0.8 to 1.25.
-    """
-
-    flip: float = 0.5
-    affine: float = 0.7
-    rotate: float = 20.0
-    scale: float = 0.1
-    shift: float = 0.05
-    elastic: float = 0.2
-    noise: float = 0.3
-    speckle: float = 0.3
-    gamma: float = 0.3
-
-    def __post_init__(self) -> None:
-        for name in ("flip", "affine", "elastic", "noise", "speckle", "gamma"):
-            check_share(f"data.augmentation.{name}", getattr(self, name))
-        for name in ("scale", "shift"):
-            check_share(f"data.augmentation.{name}", getattr(self, name), one=False)
-        check_least("data.augmentation.rotate", self.rotate, 0)
-
-
-_PLACES = ("image", *MODALITIES[1:])  # what Albumentations calls the crops of a pair, in their order
-_ELASTIC_SIGMA = 0.08  # of the side: how smooth a deformation is
+Crop = np.ndarray
 
 
 class Transform:
@@ -88,44 +67,164 @@ class PairTransform(Transform):
     """
 
     def __init__(self, augmentation: Augmentation, image_size: int) -> None:
-        a = augmentation
-        self._geometry = A.Compose(
-            [
-                A.HorizontalFlip(p=a.flip),
-                A.VerticalFlip(p=a.flip),
-                A.Affine(
-                    rotate=(-a.rotate, a.rotate),
-                    scale=(1 - a.scale, 1 + a.scale),
-                    translate_percent=(-a.shift, a.shift),
-                    border_mode=cv2.BORDER_REFLECT_101,
-                    p=a.affine,
-                ),
-                A.ElasticTransform(
-                    # measured: a pixel moves by 0.07 alpha / sigma (standard deviation)
-                    alpha=0.02 * image_size * _ELASTIC_SIGMA * image_size / 0.07,
-                    sigma=_ELASTIC_SIGMA * image_size,
-                    border_mode=cv2.BORDER_REFLECT_101,
-                    p=a.elastic,
-                ),
-            ],
-            additional_targets=dict.fromkeys(_PLACES[1:], "image"),
-        )
-        self._noise = A.Compose(
-            [
-                A.RandomGamma(gamma_limit=(80, 125), p=a.gamma),
-                A.MultiplicativeNoise(multiplier=(0.8, 1.2), elementwise=True, p=a.speckle),
-                A.GaussNoise(std_range=(0.01, 0.04), p=a.noise),
-            ]
-        )
+        self.augmentation, self.image_size = augmentation, image_size
 
     def __call__(self, pair: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-        """Augment the crops of one tissue, see `Transform`."""
-        names = list(pair)
-        self._geometry.set_random_seed(seed)
-        moved = self._geometry(**{key: pair[name] for key, name in zip(_PLACES, names, strict=False)})
-        augmented = {}
-        for position, (key, name) in enumerate(zip(_PLACES, names, strict=False)):
-            noise_seed = np.random.SeedSequence([seed, position]).generate_state(1)[0]
-            self._noise.set_random_seed(int(noise_seed))
-            augmented[name] = self._noise(image=moved[key])["image"]
-        return augmented
+        """Augment the crops of one tissue, see `Transform`; they may have one channel, (H, W, 1)."""
+        a, size = self.augmentation, self.image_size
+        geometry_draws, noise_draws = pair_draws(seed, len(pair))
+        moved = moved_crops(list(pair.values()), draw_geometry(a, size, geometry_draws))
+        return {
+            name: noisy_crop(crop, draw_noise(a, size, draws))
+            for name, crop, draws in zip(pair, moved, noise_draws, strict=True)
+        }
+
+
+class PairGeometry(A.DualTransform):
+    """The geometry alone as a transform of Albumentations, for pipelines of one's own.
+
+    It can be replayed (`A.ReplayCompose`) and written down (`A.to_dict`). Crops are square, and further
+    targets of the size of `image` are moved alike.
+
+    >>> crop = np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3)
+    >>> both = A.Compose([PairGeometry()], additional_targets={"ceus": "image"}, seed=1)
+    >>> moved = both(image=crop, ceus=crop)
+    >>> bool((moved["image"] == moved["ceus"]).all())
+    True
+
+    Args:
+        flip, affine, rotate, scale, shift, elastic: see `Augmentation`.
+        p: probability of doing anything at all.
+
+    Raises:
+        InputFault: one of them is out of its range.
+        ValueError: when called, a crop that is not square.
+    """
+
+    _targets = (Targets.IMAGE, Targets.MASK)
+
+    class InitSchema(A.DualTransform.InitSchema):  # type: ignore[name-defined,misc]
+        """What Albumentations checks the arguments with; `Augmentation` checks their ranges."""
+
+        flip: float
+        affine: float
+        rotate: float
+        scale: float
+        shift: float
+        elastic: float
+
+    def __init__(
+        self,
+        flip: float = Augmentation.flip,
+        affine: float = Augmentation.affine,
+        rotate: float = Augmentation.rotate,
+        scale: float = Augmentation.scale,
+        shift: float = Augmentation.shift,
+        elastic: float = Augmentation.elastic,
+        p: float = 1.0,
+    ) -> None:
+        super().__init__(p=p)
+        self.flip, self.affine, self.rotate = flip, affine, rotate
+        self.scale, self.shift, self.elastic = scale, shift, elastic
+        self._augmentation = Augmentation(flip, affine, rotate, scale, shift, elastic)
+
+    def get_params_dependent_on_data(
+        self, params: dict[str, Any], data: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The drawn geometry, as plain arrays."""
+        height, width = params["shape"][:2]
+        if height != width:
+            raise ValueError(f"crops are square, not {width} × {height} pixels")
+        return asdict(draw_geometry(self._augmentation, height, self.random_generator))
+
+    def apply(self, img: Crop, **params: Any) -> Crop:
+        """Move a crop."""
+        (moved,) = moved_crops([img], _geometry(params))
+        return moved
+
+    def apply_to_mask(self, mask: Crop, **params: Any) -> Crop:
+        """Move a mask, whose values are not mixed."""
+        (moved,) = moved_crops([mask], _geometry(params), cv2.INTER_NEAREST)
+        return moved
+
+
+_MOST_CHANNELS = 4  # that OpenCV maps at once: a grey and a colour crop together
+
+
+def moved_crops(
+    crops: list[Crop], geometry: Geometry, interpolation: int = cv2.INTER_LINEAR
+) -> list[Crop]:
+    """Crops (H, H, C) of one size, moved alike; what lies outside is the mirror image of the inside."""
+    if geometry.mirror is not None:
+        return [_mirrored(crop, geometry.mirror) for crop in crops]
+    whole, parts = sampling_maps(geometry, len(crops[0]), interpolation == cv2.INTER_NEAREST)
+
+    def moved(crop: Crop) -> Crop:
+        result = cv2.remap(crop, whole, parts, interpolation, borderMode=cv2.BORDER_REPLICATE)
+        return result.reshape(crop.shape)  # OpenCV drops a last axis of 1
+
+    channels = [crop.reshape(*crop.shape[:2], -1).shape[2] for crop in crops]
+    if len(crops) == 1 or sum(channels) > _MOST_CHANNELS:
+        return [moved(crop) for crop in crops]
+    planes = list(cv2.split(moved(cv2.merge([plane for crop in crops for plane in cv2.split(crop)]))))
+    return [
+        cv2.merge([planes.pop(0) for _ in range(n)]).reshape(c.shape)
+        for n, c in zip(channels, crops, strict=True)
+    ]
+
+
+def sampling_maps(
+    geometry: Geometry, size: int, nearest: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where each pixel is taken from, in OpenCV's fixed point: whole pixels (H, H, 2), and the number
+    of a place between them (H, H), which `nearest` has not.
+    """
+    grid = grid_of(size)
+    nodes = grid.places if geometry.displacement is None else grid.places + geometry.displacement
+    side = grid.nodes * grid.cell
+    fine = cv2.resize(
+        cv2.transform(nodes, geometry.matrix), (side, side), interpolation=cv2.INTER_LINEAR
+    )
+    inside = slice(grid.cell, grid.cell + size)
+    # a place outside is that of its mirror image inside, which remap finds faster than border pixels
+    last = np.float32(size - 1)
+    taken = np.abs(fine[inside, inside])
+    for _ in range(2):  # in place: last - |last - |x||
+        np.subtract(last, taken, out=taken)
+        np.abs(taken, out=taken)
+    none = np.empty(0, np.float32)
+    whole, parts = cv2.convertMaps(taken, none, cv2.CV_16SC2, nninterpolation=nearest)
+    return whole, none if nearest else parts
+
+
+def noisy_crop(crop: Crop, drawn: PaneNoise) -> Crop:
+    """A crop (H, H, C) with other brightness, as it was drawn."""
+    size, channels = len(crop), crop.shape[2]
+    changed: np.ndarray = crop
+    if drawn.gamma != 1:
+        levels = np.rint(255 * (np.arange(256) / 255) ** drawn.gamma).astype(np.uint8)
+        changed = cv2.LUT(changed, levels)
+    if drawn.speckle is not None:
+        factors = _from(speckle_bank(size, channels), drawn.speckle, size)
+        changed = cv2.multiply(changed, factors, scale=1 / SPECKLE_UNIT)
+    if drawn.noise is not None:
+        noise = _from(noise_bank(size, channels), drawn.noise, size)
+        unit = 255 * drawn.noise_sd / BANK_UNIT
+        changed = cv2.addWeighted(changed, 1, noise, unit, -128 * unit)
+    return changed.reshape(crop.shape)
+
+
+def _geometry(params: Mapping[str, Any]) -> Geometry:
+    return Geometry(params["matrix"], params["displacement"], params["mirror"])
+
+
+def _from(bank: Crop, place: tuple[int, int], size: int) -> Crop:
+    row, column = place
+    return bank[row : row + size, column : column + size]
+
+
+def _mirrored(crop: Crop, mirror: tuple[bool, bool]) -> Crop:
+    columns, rows = mirror
+    if not columns and not rows:
+        return crop
+    return np.ascontiguousarray(crop[:: -1 if rows else 1, :: -1 if columns else 1])

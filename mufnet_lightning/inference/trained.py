@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import FoldTable, read_folds
-from mufnet_lightning.data.transforms import Augmentation
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.models.components import component
 from mufnet_lightning.models.module import MufNetModule

@@ -1,6 +1,6 @@
 """All crops of one modality at a training size, as one file that is read as a memory map.
 
-    <modality>_<size>.u8      crops × size × size × 3 uint8 RGB
+    <modality>_<size>.u8      crops × size × size × channels uint8: RGB, or 1 where every crop is grey
     <modality>_<size>.json    what it was made from
 
 A cache is built on first use. It knows nothing of tables: loaders' worker processes unpickle a
@@ -65,10 +65,10 @@ def open_cache(store: Path, digest: str, modality: str, crops: Sequence[str], si
             if cache := _whole(path, made_of):
                 return cache
             with progress_bar(f"{modality} crops at {size} × {size}", len(crops)) as advance:
-                _build(path, made_of, store, crops, advance)
+                channels = _build(path, made_of, store, crops, advance)
     except OSError as error:
         raise InputFault(f"cannot write the cache {path.parent}: {error.strerror}") from error
-    return CropCache(path, len(crops), size)
+    return CropCache(path, len(crops), size, channels)
 
 
 class CropCache:
@@ -79,28 +79,33 @@ class CropCache:
     itself.
     """
 
-    def __init__(self, path: Path, rows: int, size: int) -> None:
-        self.path, self.rows, self.size = path, rows, size
+    def __init__(self, path: Path, rows: int, size: int, channels: int = 3) -> None:
+        self.path, self.rows, self.size, self.channels = path, rows, size, channels
         self._reads = 0
         with open(path, "rb") as file:
-            self._map = mmap.mmap(file.fileno(), rows * size * size * 3, access=mmap.ACCESS_READ)
+            length = rows * self._crop_length
+            self._map = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
         return self.rows
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """A crop as size × size × 3 uint8 RGB; zeros where the pair lacks this modality."""
+        """A crop as size × size × channels uint8; zeros where the pair lacks this modality."""
         if not 0 <= row < self.rows:
             raise IndexError(f"row {row} of a cache with {self.rows} rows")
-        length = self.size * self.size * 3
+        length = self._crop_length
         pixels = np.frombuffer(self._map, np.uint8, length, int(row) * length).copy()
         self._reads += 1
         if self._reads % READS_PER_RELEASE == 0:
             _release(self._map)
-        return pixels.reshape(self.size, self.size, 3)
+        return pixels.reshape(self.size, self.size, self.channels)
 
-    def __reduce__(self) -> tuple[type[CropCache], tuple[Path, int, int]]:
-        return CropCache, (self.path, self.rows, self.size)
+    def __reduce__(self) -> tuple[type[CropCache], tuple[Path, int, int, int]]:
+        return CropCache, (self.path, self.rows, self.size, self.channels)
+
+    @property
+    def _crop_length(self) -> int:
+        return self.size * self.size * self.channels
 
 
 def resized(rgb: np.ndarray, size: int) -> np.ndarray:
@@ -118,13 +123,8 @@ class _Origin:
     rows: int
     size: int
 
-    @property
-    def length(self) -> int:
-        """Bytes of the cache."""
-        return self.rows * self.size * self.size * 3
-
-    def as_json(self) -> dict[str, Any]:
-        return {"digest": self.digest, "shape": [self.rows, self.size, self.size, 3]}
+    def as_json(self, channels: int) -> dict[str, Any]:
+        return {"digest": self.digest, "shape": [self.rows, self.size, self.size, channels]}
 
 
 def _whole(path: Path, made_of: _Origin) -> CropCache | None:
@@ -134,15 +134,20 @@ def _whole(path: Path, made_of: _Origin) -> CropCache | None:
         length = path.stat().st_size
     except (OSError, ValueError):
         return None
-    if (note, length) != (made_of.as_json(), made_of.length):
-        return None
-    return CropCache(path, made_of.rows, made_of.size)
+    for channels in (1, 3):
+        crop = made_of.size * made_of.size * channels
+        if (note, length) == (made_of.as_json(channels), made_of.rows * crop):
+            return CropCache(path, made_of.rows, made_of.size, channels)
+    return None
 
 
 def _build(
     path: Path, made_of: _Origin, store: Path, crops: Sequence[str], advance: Callable[[], object]
-) -> None:
-    """Write the file row by row, then the note of what it was made from."""
+) -> int:
+    """Write the file row by row, then the note of what it was made from; returns its channels.
+
+    It is written as one of grey crops until one has colour; what was written is then made RGB.
+    """
     missing = np.zeros((made_of.size, made_of.size, 3), np.uint8)
     for draft in path.parent.glob(".partial-*"):  # of a process that was killed: we hold the lock
         draft.unlink()
@@ -150,14 +155,31 @@ def _build(
     def load(name: str) -> np.ndarray:
         return resized(_read_crop(store / name), made_of.size) if name else missing
 
+    channels = 1
     with atomic_path(path) as draft:
-        with open(draft, "wb") as file, ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(cores()) as pool:
             for start in range(0, len(crops), ROWS_PER_BATCH):
-                for pixels in pool.map(load, crops[start : start + ROWS_PER_BATCH]):
-                    file.write(pixels.data)
-                    advance()
+                loaded = list(pool.map(load, crops[start : start + ROWS_PER_BATCH]))
+                if channels == 1 and any((pixels != pixels[..., :1]).any() for pixels in loaded):
+                    _widen(draft, start, made_of.size**2)
+                    channels = 3
+                with open(draft, "ab") as file:
+                    for pixels in loaded:
+                        file.write(np.ascontiguousarray(pixels[..., :channels]).data)
+                        advance()
         path.with_suffix(".json").unlink(missing_ok=True)  # it speaks of the file that goes now
-    write_atomic(path.with_suffix(".json"), json.dumps(made_of.as_json()) + "\n")
+    write_atomic(path.with_suffix(".json"), json.dumps(made_of.as_json(channels)) + "\n")
+    return channels
+
+
+def _widen(draft: Path, rows: int, pixels: int) -> None:
+    """Make RGB of the grey crops written so far."""
+    wide = draft.with_name(f"{draft.name}-rgb")
+    with open(wide, "wb") as target:
+        for row in range(rows):
+            grey = np.fromfile(draft, np.uint8, pixels, offset=row * pixels)
+            target.write(np.repeat(grey, 3).data)
+    wide.replace(draft)
 
 
 def _release(pages: mmap.mmap) -> None:

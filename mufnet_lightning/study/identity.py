@@ -21,9 +21,18 @@ from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.training.callbacks.checkpoint import MONITOR, SelectedCheckpoint
 
+_DATA = (
+    "augmentation",
+    "datamodule",
+    "dataset",
+    "device_augmentation",
+    "resident",
+    "sampler",
+    "transforms",
+)
 TRAINS = (
     "models",
-    *(f"data/{name}.py" for name in ("dataset", "sampler", "transforms", "datamodule")),
+    *(f"data/{name}.py" for name in _DATA),
     "store/cache.py",
     "training/callbacks/averaging.py",
     "training/callbacks/checkpoint.py",

@@ -15,10 +15,10 @@ import pytest
 import torch
 import yaml
 
+from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import FoldTable
 from mufnet_lightning.data.sampler import ClassBalancedSampler, Draw
-from mufnet_lightning.data.transforms import Augmentation
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import resized
 from mufnet_lightning.store.prepare import prepare_store
@@ -100,6 +100,73 @@ def test_the_numbers_drawn_do_not_depend_on_the_workers(phantom_store: Path) -> 
     assert len(alone) == len(helped)
     for a, b in zip(alone, helped, strict=True):
         assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def whole_batches(data: RoiPairDataModule, loader: Any) -> list[dict[str, torch.Tensor]]:
+    """As a Trainer hands them on."""
+    return [data.on_after_batch_transfer(batch, 0) for batch in loader]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": "device"},
+        {"resident": True},
+        {"augment": "device", "num_workers": 2},
+        {"augment": "device", "resident": True, "modalities": ["ceus"]},
+    ],
+)
+def test_where_a_batch_is_made_does_not_change_it(phantom_store: Path, options: Any) -> None:
+    plain = datamodule(phantom_store, modalities=options.get("modalities", ["bmode", "ceus"]))
+    other = datamodule(phantom_store, **options)
+    expected = whole_batches(plain, plain.train_dataloader())
+    made = whole_batches(other, other.train_dataloader())
+    assert len(made) == len(expected)
+    for a, b in zip(expected, made, strict=True):
+        assert set(a) == set(b)
+        assert torch.equal(a["row"], b["row"])
+        assert torch.equal(a["label"], b["label"])
+        for modality in plain.modalities:
+            assert b[modality].dtype == torch.uint8
+            assert b[modality].shape == a[modality].shape
+            difference = (a[modality].int() - b[modality].int()).abs()
+            assert difference.float().mean() < 0.3  # OpenCV's map has 32nds of a pixel
+    # what is not augmented is the same to the bit
+    for a, b in zip(
+        whole_batches(plain, plain.test_dataloader()),
+        whole_batches(other, other.test_dataloader()),
+        strict=True,
+    ):
+        assert all(torch.equal(a[name], b[name]) for name in a)
+    rows = plain.part_rows("test")[:3]
+    alone = next(iter(other.rows_dataloader(rows)))  # whole without a Trainer
+    assert alone["ceus"].shape[1:] == (3, 48, 48)
+
+
+def test_grey_crops_reach_the_network_as_rgb(phantom_store: Path, tmp_path: Path) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "grey"))
+    shutil.rmtree(store / "cache", ignore_errors=True)
+    for file in (store / "crops").glob("*_bmode.png"):
+        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        assert pixels is not None
+        cv2.imwrite(str(file), pixels)
+    for options in ({}, {"augment": "device"}, {"resident": True}):
+        data = datamodule(store, **options)
+        assert data.store.cache("bmode", 48).channels == 1
+        loaded = next(iter(data.train_dataloader()))
+        if not options.get("resident"):
+            assert loaded["bmode"].shape == (8, 1, 48, 48)
+        (batch, *_) = whole_batches(data, data.train_dataloader())
+        assert batch["bmode"].shape == batch["ceus"].shape == (8, 3, 48, 48)
+        assert torch.equal(batch["bmode"][:, 0], batch["bmode"][:, 2])
+        (rows,) = [next(iter(data.rows_dataloader(data.usable_rows[:2])))]
+        assert rows["bmode"].shape == (2, 3, 48, 48)
+
+
+def test_a_transform_of_ones_own_runs_in_the_loader_alone(phantom_store: Path) -> None:
+    for options in ({"augment": "device"}, {"resident": True}):
+        with pytest.raises(InputFault, match=r"data\.transform is of your own"):
+            datamodule(phantom_store, transform="own_blocks.Shift", **options)
 
 
 def test_epochs_are_augmented_anew_and_seeds_differ(phantom_store: Path) -> None:

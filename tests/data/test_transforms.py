@@ -1,9 +1,23 @@
 """Augmentation: one geometry for both panes, noise drawn apart, everything from the seed."""
 
+import albumentations as A
+import cv2
 import numpy as np
 import pytest
+import torch
+from scipy.stats import kstest, uniform
 
-from mufnet_lightning.data.transforms import Augmentation, PairTransform
+from mufnet_lightning.data.augmentation import (
+    ELASTIC_SD,
+    ELASTIC_SIGMA,
+    Augmentation,
+    Geometry,
+    draw_geometry,
+    grid_of,
+)
+from mufnet_lightning.data.device_augmentation import DRAWN, BatchAugmentation, drawn_tensors
+from mufnet_lightning.data.transforms import PairGeometry, PairTransform, moved_crops
+from mufnet_lightning.errors import InputFault
 
 SIZE = 64
 CROP = np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), dtype=np.uint8)
@@ -76,3 +90,138 @@ def test_elastic_moves_a_pixel_by_some_two_percent_of_the_side() -> None:
         (transform({"bmode": ramp}, s)["bmode"].astype(float) - ramp)[30:-30, 30:-30] for s in range(60)
     ]
     assert 0.01 < np.std(shifts) / 128 < 0.03
+
+
+def test_the_one_map_is_the_affine_and_then_the_elastic_step() -> None:
+    """Against OpenCV's own affine step, followed by the displacement alone, away from the border."""
+    smooth = cv2.GaussianBlur(CROP, (0, 0), 3)
+    everything = Augmentation(flip=0.5, affine=1, elastic=1, noise=0, speckle=0, gamma=0)
+    for seed in range(20):
+        drawn = draw_geometry(everything, SIZE, np.random.default_rng(seed))
+        assert drawn.displacement is not None
+        (once,) = moved_crops([smooth], drawn)
+        flags, border = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, cv2.BORDER_REFLECT_101
+        turned = cv2.warpAffine(smooth, drawn.matrix, (SIZE, SIZE), flags=flags, borderMode=border)
+        alone = Geometry(np.eye(2, 3, dtype=np.float32), drawn.displacement)
+        (twice,) = moved_crops([turned], alone)
+        difference = (once.astype(int) - twice)[6:-6, 6:-6]
+        assert np.abs(difference).mean() < 0.6
+        assert np.abs(once.astype(int) - smooth).mean() > 2  # it did move
+
+
+def test_an_elastic_displacement_has_the_spread_and_the_smoothness_that_are_named() -> None:
+    only = Augmentation(flip=0, affine=0, elastic=1)
+    for size in (96, 300):
+        grid = grid_of(size)
+        drawn = [draw_geometry(only, size, np.random.default_rng(s)).displacement for s in range(400)]
+        fields = np.stack([one for one in drawn if one is not None])
+        assert len(fields) == 400
+        assert np.std(fields) == pytest.approx(ELASTIC_SD * size, rel=0.05)
+        assert abs(fields.mean()) < 0.1 * ELASTIC_SD * size
+        # a Gaussian of SD σ that smooths white noise leaves a correlation of exp(-d² / 4σ²)
+        for apart in (1, 2, 4):
+            distance = apart * grid.cell / (ELASTIC_SIGMA * size)
+            pairs = fields[:, :, :-apart].ravel(), fields[:, :, apart:].ravel()
+            expected = np.exp(-(distance**2) / 4)
+            assert np.corrcoef(*pairs)[0, 1] == pytest.approx(expected, abs=0.04)
+
+
+def test_rotation_scale_and_shift_are_even_within_their_ranges() -> None:
+    only = Augmentation(flip=0, affine=1, elastic=0)
+    drawn = [draw_geometry(only, 100, np.random.default_rng(seed)).matrix for seed in range(2000)]
+    forward = np.linalg.inv(np.stack([m[:, :2] for m in drawn]))
+    turns = np.rad2deg(np.arctan2(-forward[:, 1, 0], forward[:, 0, 0]))
+    scales = np.linalg.norm(forward, axis=1)
+    middle = np.array([49.5, 49.5, 1], np.float32)
+    shifts = -np.einsum("nij,nj->ni", forward, np.stack([m @ middle - middle[:2] for m in drawn]))
+    for values, low, high in ((turns, -20, 20), (scales, 0.9, 1.1), (shifts, -5, 5)):
+        assert kstest(values.ravel(), uniform(low, high - low).cdf).pvalue > 1e-3
+
+
+def test_noise_has_the_spread_that_is_named() -> None:
+    grey = np.full((SIZE, SIZE, 3), 128, np.uint8)
+    off = dict.fromkeys(["flip", "affine", "elastic", "noise", "speckle", "gamma"], 0.0)
+    made = {
+        name: np.stack(
+            [
+                PairTransform(Augmentation(**{**off, name: 1.0}), SIZE)({"ceus": grey}, s)["ceus"]
+                for s in range(200)
+            ]
+        ).astype(float)
+        for name in ("noise", "speckle", "gamma")
+    }
+    spread = (made["noise"] - 128).std(axis=(1, 2, 3)) / 255
+    assert spread.min() > 0.009
+    assert spread.max() < 0.043
+    assert spread.mean() == pytest.approx(0.025, abs=0.002)
+    assert abs(made["noise"].mean() - 128) < 0.2
+    factors = made["speckle"] / 128
+    assert (factors.min(), factors.max()) == pytest.approx((0.8, 1.2), abs=0.01)
+    assert factors.std() == pytest.approx(0.4 / np.sqrt(12), rel=0.03)
+    assert (made["speckle"] == made["speckle"][..., :1]).all()  # alike in all channels
+    assert not (made["noise"] == made["noise"][..., :1]).all()
+    exponents = np.log(made["gamma"][:, 0, 0, 0] / 255) / np.log(128 / 255)
+    assert kstest(exponents, uniform(0.8, 0.45).cdf).pvalue > 1e-3
+
+
+def test_a_grey_crop_and_a_coloured_one_are_moved_as_they_are_alone() -> None:
+    grey = CROP[..., :1].copy()
+    transform = PairTransform(NO_NOISE, SIZE)
+    for seed in range(10):
+        pair = transform({"bmode": grey, "ceus": CROP}, seed)
+        assert pair["bmode"].shape == (SIZE, SIZE, 1)
+        alone = transform({"bmode": grey.repeat(3, axis=2), "ceus": CROP}, seed)
+        assert (pair["bmode"] == alone["bmode"][..., :1]).all()
+        assert (pair["ceus"] == alone["ceus"]).all()
+
+
+def test_the_transform_of_albumentations_is_replayed_and_written_down() -> None:
+    replayed = A.ReplayCompose([PairGeometry(elastic=1.0)])
+    replayed.set_random_seed(3)
+    first = replayed(image=CROP)
+    again = A.ReplayCompose.replay(first["replay"], image=CROP)
+    assert (first["image"] == again["image"]).all()
+    assert (first["image"] != CROP).any()
+    written = A.to_dict(A.Compose([PairGeometry(rotate=5.0)]))
+    (one,) = A.from_dict(written).transforms
+    assert isinstance(one, PairGeometry)
+    assert one.rotate == 5.0
+    mask = (CROP[..., 0] > 127).astype(np.uint8)
+    both = A.Compose([PairGeometry()], seed=1)(image=CROP, mask=mask)
+    assert set(np.unique(both["mask"])) <= {0, 1}
+    with pytest.raises(InputFault, match=r"data\.augmentation\.flip"):
+        PairGeometry(flip=2.0)
+    with pytest.raises(ValueError, match="crops are square"):
+        A.Compose([PairGeometry()])(image=CROP[:10])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [48, 65])
+def test_a_batch_on_the_device_is_augmented_as_its_pairs_are_in_the_loader(
+    channels: int, size: int
+) -> None:
+    random = np.random.default_rng(size)
+    crops = {
+        name: cv2.GaussianBlur(random.integers(0, 255, (size, size, 3), np.uint8), (0, 0), 1.5)
+        for name in ("bmode", "ceus")
+    }
+    pair = {name: np.ascontiguousarray(crop[..., :channels]) for name, crop in crops.items()}
+    everything = Augmentation(0.5, 0.7, 20, 0.1, 0.05, 0.5, 0.5, 0.5, 0.5)
+    transform, seeds = PairTransform(everything, size), list(range(24))
+    drawn = [drawn_tensors(everything, size, seed) for seed in seeds]
+    batch = {name: torch.stack([one[name] for one in drawn]) for name in DRAWN}
+    for name, crop in pair.items():
+        batch[name] = torch.from_numpy(crop.transpose(2, 0, 1).copy()).expand(24, -1, -1, -1)
+    augment = BatchAugmentation(size)
+    made = augment({**batch, "row": torch.arange(24)}, list(pair))
+    assert set(made) == {"bmode", "ceus", "row"}
+    expected = [transform(pair, seed) for seed in seeds]
+    for name in pair:
+        loaded = np.stack([one[name] for one in expected]).transpose(0, 3, 1, 2).astype(int)
+        difference = np.abs(made[name].numpy() - loaded)
+        assert difference.mean() < 0.1
+        assert (difference > 3).mean() < 1e-3
+    # whichever batch a pair is in
+    some = {name: value[5:9] for name, value in batch.items()}
+    again = augment(some, list(pair))
+    assert all(torch.equal(again[name], made[name][5:9]) for name in pair)

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 
+import cv2
 import numpy as np
 import pytest
 
-from mufnet_lightning.store.cache import resized
+from mufnet_lightning.store.cache import open_cache, resized
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
 
@@ -147,3 +148,30 @@ def test_memory_stays_constant_however_much_is_read(tmp_path: Path) -> None:
         [sys.executable, "-c", READER, str(path)], capture_output=True, text=True, check=True
     )
     assert float(out.stdout) < 30
+
+
+def test_grey_crops_take_one_channel_and_one_crop_of_colour_makes_all_rgb(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    greys = [np.repeat(random.integers(0, 255, (30, 40, 1), np.uint8), 3, axis=2) for _ in range(70)]
+    tint = random.integers(0, 255, (30, 40, 3), np.uint8)
+    for name, crops in (("grey", greys), ("late", [*greys, tint]), ("early", [tint, *greys])):
+        store = tmp_path / name
+        store.mkdir()
+        for number, crop in enumerate(crops):
+            cv2.imwrite(str(store / f"{number}.png"), crop[..., ::-1])
+        names = [*(f"{number}.png" for number in range(len(crops))), ""]
+        cache = open_cache(store, "d", "bmode", names, 24)
+        assert cache.channels == (1 if name == "grey" else 3)
+        assert cache.path.stat().st_size == len(names) * 24 * 24 * cache.channels
+        for number, crop in enumerate(crops):
+            expected = resized(crop, 24)[..., : cache.channels]
+            np.testing.assert_array_equal(cache[number], expected)
+        assert not cache[len(crops)].any()
+        again = open_cache(store, "d", "bmode", names, 24)  # found, and not built again
+        assert (again.channels, again.path) == (cache.channels, cache.path)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(again))[3], cache[3])
+        assert sorted(path.name for path in cache.path.parent.iterdir()) == [
+            "bmode_24.json",
+            "bmode_24.u8",
+            "lock",
+        ]
