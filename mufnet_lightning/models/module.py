@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Protocol, cast
 
@@ -52,6 +52,10 @@ class MufNetModule(LightningModule):
         modality_dropout: share of the training pairs that lose one of their modalities, drawn at
             random, before the fusion. A network trained so also grades patients who have only one. A
             single arm has none to lose.
+        channels_last: keep weights and maps with the channels last in memory, which GPUs with tensor
+            cores are faster with.
+        compile: let torch.compile make the network's training step; `true`, or the name of one of its
+            backends. Scores are made by the network as it is.
         init_from: checkpoint file or MLflow run to take the weights from; a head that was made for
             other classes is not taken. Outside the command, set `initial` to what it holds.
         classes: names of the two classes, the positive one last.
@@ -74,6 +78,8 @@ class MufNetModule(LightningModule):
         modality_dropout: float = 0.0,
         activation: Literal["sigmoid", "softmax"] = "sigmoid",
         normalize: bool = True,
+        channels_last: bool = False,
+        compile: bool | str = False,
         init_from: str | None = None,
         classes: Sequence[str] = ("low grade", "high grade"),
     ) -> None:
@@ -95,6 +101,10 @@ class MufNetModule(LightningModule):
                 f"model.modality_dropout is {modality_dropout}, but model.fusion is a "
                 f"{type(self.net.fusion).__name__} without `present`, which tells what is missing"
             )
+        if isinstance(compile, str) and compile not in torch.compiler.list_backends(()):
+            usual = ", ".join(torch.compiler.list_backends())
+            raise InputFault(f"model.compile is {compile!r}, expected true, false or one of {usual}")
+        self._compiled: Callable[[dict[str, Tensor]], MufNetOutput] | None = None
         self.loss = self._make_loss([1, 1])
         self.scores = nn.ModuleDict({part: PartScores() for part in _PREFIXES})
         self.latest: dict[str, dict[str, Tensor]] = {}
@@ -132,11 +142,18 @@ class MufNetModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Take the class counts from the training fold and, to train afresh, the initial weights."""
+        # deterministic operations would fill memory that is not written yet, which nothing reads
+        torch.utils.deterministic.fill_uninitialized_memory = False
         if stage == "fit":
             if self.trainer.ckpt_path is None:
                 self._schedules = StoppedSchedules()  # another checkpoint may have been scored before
                 self.initialise_weights()
             self.loss = self._make_loss(self.trainer.datamodule.class_counts).to(self.device)  # type: ignore[attr-defined]
+            if self.hparams["channels_last"]:
+                self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if asked := self.hparams["compile"]:
+                backend = asked if isinstance(asked, str) else "inductor"
+                self._compiled = torch.compile(self.net.__call__, backend=backend)
 
     def forward(self, batch: dict[str, Tensor]) -> MufNetOutput:
         """Logits (N, 2) and weights (N, M) of a batch, see `MufNet`."""
@@ -149,7 +166,8 @@ class MufNetModule(LightningModule):
             share, modalities = self.hparams["modality_dropout"], self.net.modalities
             drawn = drop_modalities(len(batch["label"]), len(modalities), share, self.device)
             batch = {**batch, "present": drawn}
-        loss: Tensor = self.loss(self(batch).logits.float(), batch["label"], reduction="mean")
+        output = self(batch) if self._compiled is None else self._compiled(self._pictures(batch))
+        loss: Tensor = self.loss(output.logits.float(), batch["label"], reduction="mean")
         size = len(batch["label"])
         self.log("train/loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=size)
         return loss
@@ -268,6 +286,11 @@ class MufNetModule(LightningModule):
     def _patients(self) -> Tensor:
         codes = self.trainer.datamodule.store.manifest["patient_id"].factorize()[0]  # type: ignore[attr-defined]
         return torch.from_numpy(codes)
+
+    def _pictures(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the network looks at: a graph is made anew where anything else of a batch changes."""
+        looked_at = (*self.net.modalities, "present")
+        return {name: value for name, value in batch.items() if name in looked_at}
 
     def _make_loss(self, class_counts: Sequence[int]) -> nn.Module:
         focal = {name: self.hparams[name] for name in ("beta", "gamma", "activation", "normalize")}
