@@ -24,6 +24,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
 from mufnet_lightning.store.info import FORMAT_VERSION
+from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
 from mufnet_lightning.store.plan import plan_crops
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.files import move_into_place
@@ -81,13 +82,22 @@ def prepare_store(
     if not (0 <= margin < float("inf")):
         raise InputFault(f"--margin is {margin}, expected 0 or more")
     cohort, target = Path(cohort), Path(store).resolve()
+    if made_before(cohort, target, margin, with_grades) is not None:
+        same = CropStore.open(target)
+        print(same_inputs(store, same.info))
+        return same
     existing = _existing(target, store)
+    look = look_of(cohort, margin, with_grades)
     tables = read_cohort(cohort, with_grades)
     for warning in tables.warnings:
         _warn(warning)
     settings = _Settings(float(margin), with_grades)
     try:
-        digest = _digest(tables, settings)
+        digest, twins = _digest(tables, settings)
+        for twin in twins:
+            _warn(twin)
+        if tables.warnings or twins:
+            look = None  # to be told at every call
         if existing is None:
             lock = target.with_name(f".{target.name}.lock")
             busy = f"{target} is being prepared by another process, wait for it to end"
@@ -95,6 +105,7 @@ def prepare_store(
                 existing = _existing(target, store)  # made by somebody else in the meantime
                 if existing is None:
                     raise_faults(_write(target, tables, digest, settings))
+                    keep_look(target, look)
                     made = CropStore.open(target)
                     print(f"{made.info} → {store}")
                     return made
@@ -106,7 +117,8 @@ def prepare_store(
             f"{store} is a store of other inputs (tables, clips, margin or grades differ), "
             "expected a new folder: choose another one, or delete it"
         )
-    print(f"{store} is made of these inputs already, nothing to do: {existing.info}")
+    keep_look(target, look)
+    print(same_inputs(store, existing.info))
     return existing
 
 
@@ -129,8 +141,8 @@ def _existing(target: Path, named: Path) -> CropStore | None:
     return store
 
 
-def _digest(tables: Cohort, settings: _Settings) -> str:
-    """SHA-256 over everything that decides what a store holds; warns of files that are twins."""
+def _digest(tables: Cohort, settings: _Settings) -> tuple[str, list[str]]:
+    """SHA-256 over everything that decides what a store holds, and a warning of each pair of twins."""
     owners = _owners(tables)
     names = ["patients.csv"] + (["clips.csv", "boxes.csv"] if tables.pairs is None else ["pairs.csv"])
     names += sorted(owners)
@@ -148,15 +160,16 @@ def _digest(tables: Cohort, settings: _Settings) -> str:
     except OSError as error:
         raise InputFault(f"{error.filename} cannot be read: {error.strerror}") from None
     first: dict[str, str] = {}
+    twins: list[str] = []
     for file in sorted(owners):
         twin = first.setdefault(sums[file], file)
         if owners[twin] != owners[file]:
-            _warn(
+            twins.append(
                 f"{twin} of patient {owners[twin]!r} and {file} of patient {owners[file]!r} are the "
                 "same file, byte for byte"
             )
     inputs = {"format_version": FORMAT_VERSION, **asdict(settings), "files": sums}
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(), twins
 
 
 def _owners(tables: Cohort) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from mufnet_lightning import __version__
 from mufnet_lightning.cli import main
 from mufnet_lightning.cohort.geometry import Box, crop
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store import inputs
+from mufnet_lightning.store.inputs import SEEN, SETTLED_S, made_before
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
 
@@ -31,7 +34,7 @@ def contents(store: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(store)): path.read_bytes()
         for path in sorted(store.rglob("*"))
-        if path.is_file() and path.name != "store.json"
+        if path.is_file() and path.name not in ("store.json", SEEN)
     }
 
 
@@ -303,7 +306,60 @@ def test_a_second_call_has_nothing_to_do(
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
     assert main(arguments) == 0
     assert "nothing to do" in capsys.readouterr().out
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")} == before
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*")}
+    after.pop(tmp_path / "store" / SEEN, None)
+    assert after == before
+
+
+def test_what_looks_as_before_is_not_read_again_and_what_was_touched_is(
+    cohort: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = tmp_path / "store"
+    long_ago = time.time() - 3600
+    for file in cohort.rglob("*"):
+        os.utime(file, (long_ago, long_ago))
+    prepare_store(cohort, store)
+    assert made_before(cohort, store, 0.0, True) is None  # written too shortly before to be sure
+    time.sleep(SETTLED_S + 0.1)
+    prepare_store(cohort, store)
+    same = CropStore.open(store).info
+    assert made_before(cohort, store, 0.0, True) == same
+    assert made_before(cohort, store, 0.2, True) is None
+    assert made_before(cohort, store, 0.0, False) is None
+    # names of files may tell of people
+    kept = (store / SEEN).read_text()
+    assert re.fullmatch(r"[0-9a-f]{64}", kept)
+    script = "import sys; from mufnet_lightning.cli import main; code = main(sys.argv[1:]); "
+    script += "assert not {'pandas', 'cv2'} & set(sys.modules), 'loaded'; sys.exit(code)"
+    words = [sys.executable, "-c", script, "prepare", str(cohort), str(store)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert "nothing to do" in told
+    monkeypatch.setattr(inputs, "SETTLED_S", 0.2)
+    # the same length, the same time of modification, another content
+    clip = next(iter(sorted((cohort / "clips").iterdir())))
+    content = bytearray(clip.read_bytes())
+    content[-1] ^= 1
+    clip.write_bytes(content)
+    os.utime(clip, (long_ago, long_ago))
+    time.sleep(0.3)
+    assert made_before(cohort, store, 0.0, True) is None
+    capsys.readouterr()
+    with pytest.raises(InputFault, match="is a store of other inputs"):
+        prepare_store(cohort, store)
+    # a crop that got lost is not nothing to do
+    content[-1] ^= 1
+    clip.write_bytes(content)
+    os.utime(clip, (long_ago, long_ago))
+    time.sleep(0.3)
+    prepare_store(cohort, store)
+    assert made_before(cohort, store, 0.0, True) == same
+    next((store / "crops").iterdir()).unlink()
+    assert made_before(cohort, store, 0.0, True) is None
+    with pytest.raises(InputFault, match="is damaged"):
+        prepare_store(cohort, store)
 
 
 def test_other_inputs_leave_a_store_alone(

@@ -1,0 +1,87 @@
+"""Whether a store was made of the files in a cohort folder, from outside: without reading them.
+
+A store keeps one number of how its inputs looked: size, times and inode of each file, and the settings.
+Where a later call finds the same number, the files are the same, and neither pandas nor a clip is
+loaded. A file that is changed has another change time, whatever its size and modification time say; a
+file whose times are too near to now to tell a later change by is not trusted.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
+
+SEEN = "inputs.look"
+"""In a store: the number. It names no file, since names may tell of people."""
+SETTLED_S = 2.0
+"""Seconds after which a file's times tell a later change: some file systems count in whole ones."""
+TABLES = ("patients.csv", "clips.csv", "boxes.csv", "pairs.csv")
+
+
+def keep_look(store: Path, look: str | None) -> None:
+    """Note in a store how its inputs look; nothing where that is not known, or it cannot be written."""
+    if look is not None:
+        with suppress(OSError):
+            (store / SEEN).write_text(look, encoding="utf-8")
+
+
+def look_of(cohort: Path, margin: float, with_grades: bool) -> str | None:
+    """How a cohort folder looks from outside; None where that cannot be told, or not yet."""
+    try:
+        names = sorted({*TABLES, *_named(cohort)})
+        seen = [(name, _look(cohort / name)) for name in names]
+    except (OSError, ValueError, csv.Error):
+        return None
+    latest = max((max(look[1:3]) for _, look in seen if look), default=0)
+    if latest > time.time_ns() - SETTLED_S * 1e9:
+        return None
+    made_of = [str(cohort.resolve()), FORMAT_VERSION, float(margin), with_grades, seen]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+
+
+def made_before(cohort: Path, store: Path, margin: float, with_grades: bool) -> StoreInfo | None:
+    """What the whole store of these very inputs says of itself, if the store is there.
+
+    None says nothing: there is no such store, or it takes reading to tell.
+    """
+    try:
+        kept = (store / SEEN).read_text(encoding="utf-8")
+        info = StoreInfo.read(store)
+        crops = sum(1 for _ in os.scandir(store / "crops"))
+    except (InputFault, OSError, ValueError):
+        return None
+    whole = crops >= info.crops
+    return info if whole and kept == look_of(cohort, margin, with_grades) else None
+
+
+def _named(cohort: Path) -> set[str]:
+    """The files that the tables name."""
+    names: set[str] = set()
+    for table, columns in (("clips.csv", ("path",)), ("pairs.csv", ("bmode_path", "ceus_path"))):
+        if (cohort / table).is_file():
+            with open(cohort / table, encoding="utf-8-sig", newline="") as file:
+                for row in csv.DictReader(file):
+                    names |= {row[column] for column in columns if row.get(column)}
+    return names
+
+
+def _look(file: Path) -> tuple[int, int, int, int] | None:
+    """Size, times of modification and of change, inode; None where there is no such file."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def same_inputs(store: Path, info: StoreInfo) -> str:
+    """What is said where there is nothing to do."""
+    return f"{store} is made of these inputs already, nothing to do: {info}"
