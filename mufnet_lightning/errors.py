@@ -30,3 +30,13 @@ def check_least(name: str, value: float, least: float, more: bool = False) -> No
             f"{name} is {value}, expected {'more than ' if more else ''}{least:g}"
             f"{'' if more else ' or more'}"
         )
+
+
+def check_among(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Refuse a setting that is none of the known words.
+
+    Raises:
+        InputFault: it names them.
+    """
+    if value not in known:
+        raise InputFault(f"{name} is {value!r}, expected {' or '.join(known)}")

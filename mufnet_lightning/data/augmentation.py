@@ -176,7 +176,8 @@ def draw_noise(augmentation: Augmentation, size: int, draws: np.random.Generator
 
 def pair_draws(seed: int, places: int) -> tuple[np.random.Generator, list[np.random.Generator]]:
     """The streams of a pair: of its geometry, and of the noise of each of its crops."""
-    noise = [np.random.default_rng([seed, place]) for place in range(places)]
+    # not [seed, 0], which NumPy takes for seed alone
+    noise = [np.random.default_rng([seed, place + 1]) for place in range(places)]
     return np.random.default_rng(seed), noise
 
 

@@ -22,7 +22,7 @@ from mufnet_lightning.data.folds import FoldTable, check_folds_fit, make_folds, 
 from mufnet_lightning.data.resident import ResidentCrops
 from mufnet_lightning.data.sampler import Draw, check_sampler, make_sampler
 from mufnet_lightning.data.transforms import PairTransform, Transform
-from mufnet_lightning.errors import InputFault, check_least
+from mufnet_lightning.errors import InputFault, check_among, check_least
 from mufnet_lightning.models.components import component, component_class
 from mufnet_lightning.store.cache import CropCache
 from mufnet_lightning.store.store import CropStore
@@ -121,10 +121,12 @@ class RoiPairDataModule(LightningDataModule):
         check_least("data.image_size", image_size, 1)
         check_least("data.batch_size", batch_size, 1)
         check_least("data.num_workers", num_workers, 0)
+        check_among("data.augment", augment, ("loader", "device"))
         check_sampler(sampler)
         if transform is not None and (augment == "device" or resident):
-            asked = "data.augment is device" if augment == "device" else "data.resident is true"
-            raise InputFault(f"{asked}, but data.transform is of your own, and runs in the loader")
+            raise InputFault(
+                "data.transform is of your own: data.augment is loader, data.resident false"
+            )
         if transform is not None:
             component_class(transform, Transform, "data.transform")
         self._on_device = BatchAugmentation(image_size)
@@ -249,6 +251,7 @@ class RoiPairDataModule(LightningDataModule):
             self.labels[rows],
             self._make_transform() if in_loader else None,
             drawn=None if in_loader else partial(drawn_tensors, self.augmentation, self.image_size),
+            rgb=self.transform is not None,
         )
         sampler = self._make_sampler(rows)
         # a last batch of one would leave batch normalisation nothing to normalise with
@@ -277,7 +280,7 @@ class RoiPairDataModule(LightningDataModule):
         if not isinstance(batch, dict) or "row" not in batch:  # of a subclass with batches of its own
             return batch
         if self.resident and not any(name in batch for name in self.modalities):
-            batch = {**batch, **self._crops.of_rows(self._caches(), batch["row"])}
+            batch = {**batch, **self._crops.of_rows(self._caches(), batch["row"], self.modalities)}
         shown = [name for name in self.modalities if name in batch]
         if "matrix" in batch:
             batch = self._on_device(batch, shown)

@@ -37,7 +37,7 @@ def drawn_tensors(augmentation: Augmentation, size: int, seed: int) -> dict[str,
     Returns:
         `matrix` (2, 3), `displacement` (nodes, nodes, 2) (zeros where there is none), and `noise`
         (2, 6), a row a modality: gamma, row and column of speckle, row and column of noise, its SD; a
-        place of -1 is none. Of a single arm the first row counts.
+        place of -1 is none. Of a single arm the first row counts. All is float32, as the bits of int32.
     """
     geometry_draws, noise_draws = pair_draws(seed, len(MODALITIES))
     geometry = draw_geometry(augmentation, size, geometry_draws)
@@ -50,11 +50,13 @@ def drawn_tensors(augmentation: Augmentation, size: int, seed: int) -> dict[str,
         drawn = draw_noise(augmentation, size, draws)
         places = [*(drawn.speckle or (-1, -1)), *(drawn.noise or (-1, -1))]
         rows.append([drawn.gamma, *places, drawn.noise_sd])
-    return {
+    made = {
         "matrix": torch.from_numpy(geometry.matrix),
         "displacement": torch.from_numpy(displacement),
         "noise": torch.tensor(rows, dtype=torch.float32),
     }
+    # a Trainer casts a batch's floats to its precision, which bfloat16 would round to other pixels
+    return {name: values.view(torch.int32) for name, values in made.items()}
 
 
 class BatchAugmentation:
@@ -86,7 +88,8 @@ class BatchAugmentation:
         Returns:
             The batch without what was drawn; the pictures are uint8 as before.
         """
-        places = self._places(batch["matrix"], batch["displacement"])
+        matrix, displacement, noise = (batch[name].view(torch.float32) for name in DRAWN)
+        places = self._places(matrix, displacement)
         changed = {}
         for position, modality in enumerate(modalities):
             moved = functional.grid_sample(
@@ -96,7 +99,7 @@ class BatchAugmentation:
                 padding_mode="reflection",
                 align_corners=True,
             )
-            changed[modality] = self._noisy(moved.round_(), batch["noise"][:, position])
+            changed[modality] = self._noisy(moved.round_(), noise[:, position])
         kept = {name: value for name, value in batch.items() if name not in DRAWN}
         return {**kept, **changed}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -23,20 +23,25 @@ class ResidentCrops:
     def __init__(self) -> None:
         self._held: dict[tuple[str, torch.device], Tensor] = {}
 
-    def of_rows(self, caches: Mapping[str, CropCache], rows: Tensor) -> dict[str, Tensor]:
+    def of_rows(
+        self, caches: Mapping[str, CropCache], rows: Tensor, modalities: Iterable[str]
+    ) -> dict[str, Tensor]:
         """Crops of manifest rows.
 
         Args:
             caches: by modality.
             rows: (N,), on the device.
+            modalities: those that are asked for.
 
         Returns:
-            For each modality (N, C, H, W) uint8, on the device of `rows`.
+            For each modality (N, C, H, W) uint8, on the device of `rows`; zeros where it has no cache.
 
         Raises:
             InputFault: they do not fit there.
         """
-        return {name: self._whole(name, cache, rows.device)[rows] for name, cache in caches.items()}
+        crops = {name: self._whole(name, cache, rows.device)[rows] for name, cache in caches.items()}
+        none = torch.zeros_like(next(iter(crops.values())))
+        return {name: crops.get(name, none) for name in modalities}
 
     def _whole(self, name: str, cache: CropCache, device: torch.device) -> Tensor:
         key = f"{name} {cache.path}", device

@@ -189,6 +189,8 @@ def sampling_maps(
     # a place outside is that of its mirror image inside, which remap finds faster than border pixels
     last = np.float32(size - 1)
     taken = np.abs(fine[inside, inside])
+    if last > 0 and taken.max() > 2 * last:  # of a strong scaling: mirrored more than once
+        taken %= 2 * last
     for _ in range(2):  # in place: last - |last - |x||
         np.subtract(last, taken, out=taken)
         np.abs(taken, out=taken)

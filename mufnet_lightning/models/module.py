@@ -101,9 +101,6 @@ class MufNetModule(LightningModule):
                 f"model.modality_dropout is {modality_dropout}, but model.fusion is a "
                 f"{type(self.net.fusion).__name__} without `present`, which tells what is missing"
             )
-        if isinstance(compile, str) and compile not in torch.compiler.list_backends(()):
-            usual = ", ".join(torch.compiler.list_backends())
-            raise InputFault(f"model.compile is {compile!r}, expected true, false or one of {usual}")
         self._compiled: Callable[[dict[str, Tensor]], MufNetOutput] | None = None
         self.loss = self._make_loss([1, 1])
         self.scores = nn.ModuleDict({part: PartScores() for part in _PREFIXES})
@@ -143,7 +140,7 @@ class MufNetModule(LightningModule):
     def setup(self, stage: str) -> None:
         """Take the class counts from the training fold and, to train afresh, the initial weights."""
         # deterministic operations would fill memory that is not written yet, which nothing reads
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         if stage == "fit":
             if self.trainer.ckpt_path is None:
                 self._schedules = StoppedSchedules()  # another checkpoint may have been scored before
@@ -153,6 +150,11 @@ class MufNetModule(LightningModule):
                 self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if asked := self.hparams["compile"]:
                 backend = asked if isinstance(asked, str) else "inductor"
+                if backend not in torch.compiler.list_backends(()):
+                    usual = ", ".join(torch.compiler.list_backends())
+                    raise InputFault(
+                        f"model.compile is {backend!r}, expected true, false or one of {usual}"
+                    )
                 self._compiled = torch.compile(self.net.__call__, backend=backend)
 
     def forward(self, batch: dict[str, Tensor]) -> MufNetOutput:

@@ -35,12 +35,14 @@ def keep_look(store: Path, look: str | None) -> None:
 
 def look_of(cohort: Path, margin: float, with_grades: bool) -> str | None:
     """How a cohort folder looks from outside; None where that cannot be told, or not yet."""
+    if os.name == "nt":  # it keeps no time of change
+        return None
     try:
-        names = sorted({*TABLES, *_named(cohort)})
-        seen = [(name, _look(cohort / name)) for name in names]
+        seen = [(name, _look(cohort / name)) for name in TABLES if (cohort / name).exists()]
+        seen += [(name, _look(cohort / name)) for name in sorted(_named(cohort))]
     except (OSError, ValueError, csv.Error):
         return None
-    latest = max((max(look[1:3]) for _, look in seen if look), default=0)
+    latest = max((max(look[1:3]) for _, look in seen), default=0)
     if latest > time.time_ns() - SETTLED_S * 1e9:
         return None
     made_of = [str(cohort.resolve()), FORMAT_VERSION, float(margin), with_grades, seen]
@@ -63,22 +65,30 @@ def made_before(cohort: Path, store: Path, margin: float, with_grades: bool) -> 
 
 
 def _named(cohort: Path) -> set[str]:
-    """The files that the tables name."""
+    """The files that the tables name, whose cells are read as `cohort.csv_text` reads them.
+
+    Raises:
+        ValueError: a table names none.
+        OSError: a table cannot be read.
+    """
     names: set[str] = set()
-    for table, columns in (("clips.csv", ("path",)), ("pairs.csv", ("bmode_path", "ceus_path"))):
-        if (cohort / table).is_file():
-            with open(cohort / table, encoding="utf-8-sig", newline="") as file:
-                for row in csv.DictReader(file):
-                    names |= {row[column] for column in columns if row.get(column)}
+    for table, columns in (("clips.csv", {"path"}), ("pairs.csv", {"bmode_path", "ceus_path"})):
+        if not (cohort / table).exists():
+            continue
+        with open(cohort / table, encoding="utf-8-sig", newline="") as file:
+            lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+        header, *rows = [line for line in lines if any(line)]
+        places = [place for place, name in enumerate(header) if name in columns]
+        named = {row[place] for row in rows for place in places if place < len(row) and row[place]}
+        if not named:
+            raise ValueError(f"{table} names no file")
+        names |= named
     return names
 
 
-def _look(file: Path) -> tuple[int, int, int, int] | None:
-    """Size, times of modification and of change, inode; None where there is no such file."""
-    try:
-        found = file.stat()
-    except FileNotFoundError:
-        return None
+def _look(file: Path) -> tuple[int, int, int, int]:
+    """Size, times of modification and of change, inode."""
+    found = file.stat()
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 

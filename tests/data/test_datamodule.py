@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -161,6 +162,43 @@ def test_grey_crops_reach_the_network_as_rgb(phantom_store: Path, tmp_path: Path
         assert torch.equal(batch["bmode"][:, 0], batch["bmode"][:, 2])
         (rows,) = [next(iter(data.rows_dataloader(data.usable_rows[:2])))]
         assert rows["bmode"].shape == (2, 3, 48, 48)
+
+
+def test_resident_crops_of_a_store_without_a_modality_are_zeros_there(
+    phantom_store: Path, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "bmode"))
+    manifest = pd.read_csv(store / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest.assign(ceus_path="").to_csv(store / "manifest.csv", index=False)
+    info = json.loads((store / "store.json").read_text())
+    (store / "store.json").write_text(json.dumps({**info, "modalities": ["bmode"]}))
+    made = []
+    for resident in (False, True):
+        data = RoiPairDataModule(
+            str(store), image_size=48, batch_size=8, num_workers=0, resident=resident
+        )
+        data.missing_allowed = True
+        data.prepare_data()
+        data.setup("predict")
+        made.append(whole_batches(data, data.predict_dataloader())[0])
+    plain, resident_batch = made
+    assert set(plain) == set(resident_batch)
+    assert all(torch.equal(plain[name], resident_batch[name]) for name in plain)
+    assert not plain["ceus"].any()
+
+
+def test_a_transform_of_ones_own_gets_rgb_of_grey_crops(
+    phantom_store: Path, tmp_path: Path, own_blocks: ModuleType
+) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "grey"))
+    shutil.rmtree(store / "cache", ignore_errors=True)
+    for file in (store / "crops").glob("*.png"):
+        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        assert pixels is not None
+        cv2.imwrite(str(file), pixels)
+    data = datamodule(store, transform="own_blocks.Shift")
+    assert data.store.cache("ceus", 48).channels == 1
+    assert next(iter(data.train_dataloader()))["ceus"].shape == (8, 3, 48, 48)
 
 
 def test_a_transform_of_ones_own_runs_in_the_loader_alone(phantom_store: Path) -> None:

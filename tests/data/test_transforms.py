@@ -13,7 +13,9 @@ from mufnet_lightning.data.augmentation import (
     Augmentation,
     Geometry,
     draw_geometry,
+    draw_noise,
     grid_of,
+    pair_draws,
 )
 from mufnet_lightning.data.device_augmentation import DRAWN, BatchAugmentation, drawn_tensors
 from mufnet_lightning.data.transforms import PairGeometry, PairTransform, moved_crops
@@ -225,3 +227,36 @@ def test_a_batch_on_the_device_is_augmented_as_its_pairs_are_in_the_loader(
     some = {name: value[5:9] for name, value in batch.items()}
     again = augment(some, list(pair))
     assert all(torch.equal(again[name], made[name][5:9]) for name in pair)
+
+
+def test_what_is_drawn_of_noise_says_nothing_of_the_geometry_and_panes_differ() -> None:
+    even = Augmentation(0.5, 0.5, 20, 0.1, 0.05, 0.5, 0.5, 0.5, 0.5)
+    rows = []
+    for seed in range(3000):
+        geometry_draws, noise_draws = pair_draws(seed, 2)
+        geometry = draw_geometry(even, SIZE, geometry_draws)
+        drawn = [draw_noise(even, SIZE, draws) for draws in noise_draws]
+        linear = geometry.matrix[:, :2]
+        flips = [linear[0, 0] < 0, linear[1, 1] < 0]
+        moved = [bool(linear[0, 1]), geometry.displacement is not None]
+        noise = [[one.gamma != 1, one.speckle is not None, one.noise is not None] for one in drawn]
+        numbers = [[one.gamma, one.noise_sd] for one in drawn]
+        rows.append([*flips, *moved, *noise[0], *noise[1], *numbers[0], *numbers[1]])
+    related = np.corrcoef(np.array(rows, float).T)
+    apart = np.abs(related[:4, 4:])  # 3000 pairs: 0.018 is one standard error
+    assert apart.max() < 0.08
+    assert np.abs(related[4:7, 7:10]).max() < 0.08
+
+
+def test_strong_scaling_is_mirrored_alike_on_the_device_and_in_the_loader() -> None:
+    strong = Augmentation(
+        flip=0, affine=1, rotate=20, scale=0.9, shift=0.3, elastic=0, noise=0, speckle=0, gamma=0
+    )
+    smooth = cv2.GaussianBlur(CROP, (0, 0), 2)
+    transform, augment = PairTransform(strong, SIZE), BatchAugmentation(SIZE)
+    for seed in range(60):
+        expected = transform({"ceus": smooth}, seed)["ceus"]
+        batch = {name: one[None] for name, one in drawn_tensors(strong, SIZE, seed).items()}
+        batch["ceus"] = torch.from_numpy(smooth.transpose(2, 0, 1).copy())[None]
+        made = augment(batch, ["ceus"])["ceus"][0].permute(1, 2, 0).numpy()
+        assert np.abs(made.astype(int) - expected).mean() < 0.5

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -360,6 +361,32 @@ def test_what_looks_as_before_is_not_read_again_and_what_was_touched_is(
     assert made_before(cohort, store, 0.0, True) is None
     with pytest.raises(InputFault, match="is damaged"):
         prepare_store(cohort, store)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace(",path", ", path", 1),
+        lambda text: text.replace(",clips/", ", clips/"),
+        lambda text: "\n" + text,
+        lambda text: "," * 5 + "\n" + text,
+    ],
+)
+def test_every_clip_is_watched_however_the_table_is_written(
+    change: Callable[[str], str], cohort: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inputs, "SETTLED_S", 0.0)
+    table = cohort / "clips.csv"
+    table.write_text(change(table.read_text()))
+    before = inputs.look_of(cohort, 0.0, True)
+    assert before is not None
+    for clip in sorted((cohort / "clips").iterdir()):
+        clip.write_bytes(clip.read_bytes())
+        after = inputs.look_of(cohort, 0.0, True)
+        assert after != before
+        before = after
+    clip.unlink()
+    assert inputs.look_of(cohort, 0.0, True) is None
 
 
 def test_other_inputs_leave_a_store_alone(
