@@ -124,9 +124,7 @@ class RoiPairDataModule(LightningDataModule):
         check_among("data.augment", augment, ("loader", "device"))
         check_sampler(sampler)
         if transform is not None and (augment == "device" or resident):
-            raise InputFault(
-                "data.transform is of your own: data.augment is loader, data.resident false"
-            )
+            raise InputFault("data.transform is of your own: it needs augment loader, resident false")
         if transform is not None:
             component_class(transform, Transform, "data.transform")
         self._on_device = BatchAugmentation(image_size)
