@@ -88,8 +88,8 @@ def _named(cohort: Path) -> set[str]:
 
 def _look(file: Path) -> tuple[int, int, int, int]:
     """Size, times of modification and of change, inode."""
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
 
 
 def same_inputs(store: Path, info: StoreInfo) -> str:

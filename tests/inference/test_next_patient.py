@@ -345,5 +345,7 @@ def test_a_store_without_grades_is_explained_beside_the_run(
     }
     images = pd.read_csv(out / "images.csv")
     assert images["patient_id"].unique().tolist() == ["NP001", "NP002"]
-    assert images["inside_ceus"].between(0, 1).all()
+    inside = images["inside_ceus"].dropna()  # a map that is empty everywhere has no share inside
+    assert len(inside) > 0
+    assert inside.between(0, 1).all()
     assert artifact_files(models.fits[0], "explain") == before
