@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -182,5 +183,14 @@ def recorded(trainer: Trainer) -> Iterator[None]:
                 isinstance(error, SystemExit) and trainer.interrupted
             )
             if stopped:
+                _let_go(error)
                 raise KeyboardInterrupt from None
             raise
+
+
+def _let_go(error: BaseException) -> None:
+    """Free what the interrupted calls hold: one in the middle of a commit keeps SQLite locked."""
+    one: BaseException | None = error
+    while one is not None:
+        traceback.clear_frames(one.__traceback__)
+        one = one.__context__
