@@ -144,13 +144,19 @@ def test_where_a_batch_is_made_does_not_change_it(phantom_store: Path, options: 
     assert alone["ceus"].shape[1:] == (3, 48, 48)
 
 
-def test_grey_crops_reach_the_network_as_rgb(phantom_store: Path, tmp_path: Path) -> None:
-    store = Path(shutil.copytree(phantom_store, tmp_path / "grey"))
-    shutil.rmtree(store / "cache", ignore_errors=True)
-    for file in (store / "crops").glob("*_bmode.png"):
+def grey_store(store: Path, copy: Path, crops: str) -> Path:
+    """A copy of a store, some crops of which are grey."""
+    shutil.copytree(store, copy)
+    shutil.rmtree(copy / "cache", ignore_errors=True)
+    for file in (copy / "crops").glob(crops):
         pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
         assert pixels is not None
         cv2.imwrite(str(file), pixels)
+    return copy
+
+
+def test_grey_crops_reach_the_network_as_rgb(phantom_store: Path, tmp_path: Path) -> None:
+    store = grey_store(phantom_store, tmp_path / "grey", "*_bmode.png")
     for options in ({}, {"augment": "device"}, {"resident": True}):
         data = datamodule(store, **options)
         assert data.store.cache("bmode", 48).channels == 1
@@ -190,12 +196,7 @@ def test_resident_crops_of_a_store_without_a_modality_are_zeros_there(
 def test_a_transform_of_ones_own_gets_rgb_of_grey_crops(
     phantom_store: Path, tmp_path: Path, own_blocks: ModuleType
 ) -> None:
-    store = Path(shutil.copytree(phantom_store, tmp_path / "grey"))
-    shutil.rmtree(store / "cache", ignore_errors=True)
-    for file in (store / "crops").glob("*.png"):
-        pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
-        assert pixels is not None
-        cv2.imwrite(str(file), pixels)
+    store = grey_store(phantom_store, tmp_path / "grey", "*.png")
     data = datamodule(store, transform="own_blocks.Shift")
     assert data.store.cache("ceus", 48).channels == 1
     assert next(iter(data.train_dataloader()))["ceus"].shape == (8, 3, 48, 48)
