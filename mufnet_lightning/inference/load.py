@@ -27,6 +27,7 @@ from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
+from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
@@ -253,12 +254,11 @@ def _is_recorded_here() -> bool:
 
 def _downloaded(reference: str) -> Path:
     """The folder of a logged or registered model."""
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     mlflow_client()  # the registry is the tracking store's
     try:
-        folder = Path(download_artifacts(artifact_uri=reference, tracking_uri=tracking_uri()))
+        folder = download(reference, tracking_uri())
     except (MlflowException, OSError) as error:
         raise InputFault(f"{reference}: {str(error).splitlines()[0]}") from None
     cards = sorted(folder.rglob(CARD))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.notes import NOTE, study_note
 from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
@@ -281,12 +282,10 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
             raise InputFault(f"{reference}: there is no such file")
         return path
     run = find_run(reference)
-    from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
     try:
-        uri = f"runs:/{run.id}/{artifact}"
-        return Path(download_artifacts(artifact_uri=uri, tracking_uri=tracking_uri()))
+        return download(f"runs:/{run.id}/{artifact}", tracking_uri())
     except (MlflowException, OSError):
         raise InputFault(
             f"{reference}: run {run.name} has no {artifact} (status {run.status})"
