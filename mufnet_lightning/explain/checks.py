@@ -11,7 +11,7 @@ from mufnet_lightning.evaluation.statistics.attention import energy_inside, hits
 from mufnet_lightning.explain.batches import MappedBatch, Signal, mapped_batches
 from mufnet_lightning.explain.faithfulness import deletion_insertion, random_maps
 from mufnet_lightning.explain.options import ExplainOptions
-from mufnet_lightning.explain.sanity import randomised_maps, rank_correlation
+from mufnet_lightning.explain.sanity import RankedMaps, randomised_maps
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.vocabulary import STAGES
@@ -53,8 +53,12 @@ def _faithfulness(
     own = batch.maps
     noise = random_maps(net.modalities, len(own.classes), own.grid, (size, size), seed)
     columns: Columns = {}
-    for word, maps in (("", own.maps), ("_random", noise)):
-        curves = deletion_insertion(net, batch.images, own.classes, maps, steps, seed)
+    ordered = {"": own.maps, "_random": noise}
+    for word, curves in zip(
+        ordered,
+        deletion_insertion(net, batch.images, own.classes, list(ordered.values()), steps, seed),
+        strict=True,
+    ):
         columns |= {f"{name}{word}": area for name, area in curves.areas().items()}
     return columns
 
@@ -68,6 +72,8 @@ def _against_random(
 ) -> Columns:
     own = batch.maps
     region = batch.signal(data, signal) if signal else None
+    device = batch.images[net.modalities[0]].device
+    ranked = {modality: RankedMaps(maps, device) for modality, maps in own.maps.items()}
     similar: dict[str, list[NDArray[np.float64]]] = {}
     pointed: Columns = {}
     for stage, others in randomised_maps(
@@ -75,7 +81,7 @@ def _against_random(
     ):
         for modality, maps in others.items():
             alike = similar.setdefault(f"similarity_{stage}_{modality}", [])
-            alike.append(rank_correlation(own.maps[modality], maps))
+            alike.append(ranked[modality].correlation(RankedMaps(maps, device)))
             if region is not None and stage == STAGES[-1]:
                 draw = len(alike) - 1
                 pointed[f"random_energy_{modality}_{draw}"] = energy_inside(maps, region)

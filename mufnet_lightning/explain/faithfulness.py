@@ -44,41 +44,58 @@ def deletion_insertion(
     net: MufNet,
     images: Mapping[str, Tensor],
     classes: NDArray[np.int64],
-    maps: Mapping[str, NDArray[np.float32]],
+    ordered: Sequence[Mapping[str, NDArray[np.float32]]],
     steps: int = 10,
     seed: int | Sequence[int] = 0,
-) -> Curves:
+) -> list[Curves]:
     """Delete and insert the pixels of all modalities together, in the order of their maps.
 
     Args:
         net: in evaluation mode meanwhile.
-        images: for each modality (N, 3, H, W), 0 to 255, on the network's device.
+        images: for each modality (N, 3, H, W), 0 to 255, on the network's device, where all is done.
         classes: (N,), the class whose probability is followed.
-        maps: for each modality (N, H, W), on one scale for all modalities.
+        ordered: one or more sets of maps; each for each modality (N, H, W), on one scale for all
+            modalities.
         steps: S, equal shares of the pixels.
         seed: of the order among equal values of a map.
+
+    Returns:
+        Of each set of maps; the ends of all curves are those of the whole and of the blurred images.
     """
-    count = len(classes)
-    ranks = _ranks(np.stack([maps[m] for m in net.modalities], axis=1), seed)
-    whole = torch.stack([images[m] for m in net.modalities], dim=1)
+    whole = torch.stack([images[m].float() for m in net.modalities], dim=1)
     blurred = torch.stack([_blurred(images[m]) for m in net.modalities], dim=1)
     chosen = torch.as_tensor(classes, device=whole.device)[:, None]
-    curves = np.empty((2, count, steps + 1))
+
+    def share(pixels: Tensor) -> NDArray[np.float32]:
+        logits = net(dict(zip(net.modalities, pixels.unbind(1), strict=True))).logits
+        of_class: NDArray[np.float32] = (
+            logits.float().softmax(dim=1).gather(1, chosen)[:, 0].cpu().numpy()
+        )
+        return of_class
+
     training = [module for module in net.modules() if module.training]
     net.eval()
     try:
         with torch.inference_mode():
-            for step in range(steps + 1):
-                gone = torch.from_numpy(ranks < step / steps).to(whole.device)[:, :, None]
-                for row, (below, above) in enumerate(((blurred, whole), (whole, blurred))):
-                    mixed = torch.where(gone, below, above)
-                    logits = net(dict(zip(net.modalities, mixed.unbind(1), strict=True))).logits
-                    share = logits.float().softmax(dim=1).gather(1, chosen)
-                    curves[row, :, step] = share[:, 0].cpu().numpy()
+            ends = share(whole), share(blurred)
+            found = []
+            for maps in ordered:
+                curves = np.empty((2, len(classes), steps + 1))
+                curves[0, :, 0], curves[0, :, steps] = ends
+                curves[1, :, 0], curves[1, :, steps] = ends[::-1]
+                places = _places(
+                    torch.stack([_on(whole, maps[m]) for m in net.modalities], dim=1), seed
+                )
+                pixels = places[0].numel()
+                for step in range(1, steps):
+                    gone = (places * steps < step * pixels)[:, :, None]
+                    curves[0, :, step] = share(torch.where(gone, blurred, whole))
+                    curves[1, :, step] = share(torch.where(gone, whole, blurred))
+                found.append(Curves(curves[0], curves[1]))
     finally:
         for module in training:
             module.training = True
-    return Curves(curves[0], curves[1])
+    return found
 
 
 def random_maps(
@@ -104,18 +121,28 @@ def random_maps(
     }
 
 
-def _ranks(maps: NDArray[np.float32], seed: int | Sequence[int]) -> NDArray[np.float64]:
-    """Share of an image's pixels, of all modalities, that come before each; same shape."""
-    flat = maps.reshape(len(maps), -1)
-    lots = np.random.default_rng(seed).random(flat.shape, np.float32)
-    order = np.stack([np.lexsort((lot, -row)) for lot, row in zip(lots, flat, strict=True)])
-    ranks = np.empty(flat.shape)
-    np.put_along_axis(ranks, order, np.arange(flat.shape[1]) / flat.shape[1], axis=1)
-    return ranks.reshape(maps.shape)
+def _places(maps: Tensor, seed: int | Sequence[int]) -> Tensor:
+    """How many of an image's pixels, of all modalities (N, M, H, W), come before each; same shape."""
+    flat = maps.flatten(1)
+    lots = _on(maps, np.random.default_rng(seed).random(tuple(flat.shape), np.float32))
+    drawn = lots.argsort(dim=1, stable=True)
+    order = drawn.gather(1, flat.gather(1, drawn).argsort(dim=1, descending=True, stable=True))
+    count = torch.arange(flat.shape[1], device=maps.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, count).reshape(maps.shape)
 
 
 def _blurred(images: Tensor) -> Tensor:
-    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
-    sigma = BLUR * max(pixels.shape[1:3])
-    soft = np.stack([cv2.GaussianBlur(image, (0, 0), sigma) for image in pixels])
-    return torch.from_numpy(soft).permute(0, 3, 1, 2).to(images)
+    """(N, 3, H, W), float32."""
+    sigma = BLUR * max(images.shape[-2:])
+    down, across = (_on(images, _blur(side, sigma)) for side in images.shape[-2:])
+    return down @ images.float() @ across.T
+
+
+def _blur(side: int, sigma: float) -> NDArray[np.float32]:
+    """What blurs a line of pixels, (side, side), with OpenCV's kernel and borders."""
+    lines = cv2.GaussianBlur(np.eye(side, dtype=np.float32), (1, 0), sigmaX=sigma, sigmaY=sigma)
+    return np.asarray(lines, np.float32)
+
+
+def _on(like: Tensor, values: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(values).to(like.device)

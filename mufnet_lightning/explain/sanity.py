@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from mufnet_lightning.explain.maps import activation_maps, layered
@@ -73,11 +72,40 @@ def rank_correlation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.fl
 
     NaN where the first is even, so that nothing can be said; 0 where only the second is.
     """
-    a, b = (rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second))
-    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
-    spread = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-    alike = np.divide((a * b).sum(axis=1), spread, out=np.zeros(len(a)), where=spread > 0)
-    return np.where(a.any(axis=1), alike, np.nan)
+    return RankedMaps(first).correlation(RankedMaps(second))
+
+
+class RankedMaps:
+    """The ranks of maps (N, H, W), image by image, to be held against those of others.
+
+    Args:
+        maps: finite.
+        device: where they are ranked and compared.
+    """
+
+    def __init__(self, maps: NDArray[Any], device: torch.device | str = "cpu") -> None:
+        values = torch.as_tensor(maps, device=device).flatten(1)
+        ordered, order = values.sort(dim=1)
+        places = torch.arange(values.shape[1], device=device).expand_as(order)
+        differs = ordered[:, 1:] != ordered[:, :-1]
+        edge = torch.ones_like(differs[:, :1])
+        # equal values share the mean of their places, which is halfway from their first to their last
+        firsts = torch.where(torch.cat([edge, differs], dim=1), places, 0).cummax(dim=1).values
+        lasts = torch.where(torch.cat([differs, edge], dim=1), places, values.shape[1])
+        lasts = lasts.flip(1).cummin(dim=1).values.flip(1)
+        # sums of integers: halves are avoided, and not every device has double precision
+        middle = firsts + lasts - (values.shape[1] - 1)
+        precise = torch.float32 if values.device.type == "mps" else torch.float64
+        ranks = torch.empty(values.shape, dtype=precise, device=device)
+        self._ranks = ranks.scatter_(1, order, middle.to(precise) / values.shape[1])
+
+    def correlation(self, other: RankedMaps) -> NDArray[np.float64]:
+        """See `rank_correlation`; of the same N and size, on the same device."""
+        a, b = self._ranks, other._ranks
+        spread = ((a**2).sum(dim=1) * (b**2).sum(dim=1)).sqrt()
+        alike = torch.where(spread > 0, (a * b).sum(dim=1) / spread, 0.0)
+        known = torch.where((a != 0).any(dim=1), alike, torch.nan)
+        return np.asarray(known.cpu().numpy(), np.float64)
 
 
 def _drawn_anew(net: MufNet, seed: int, draw: int) -> MufNet:

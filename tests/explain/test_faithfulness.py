@@ -39,7 +39,8 @@ def one_quadrant(modality: str) -> MufNet:
 
 
 def blur(image: Tensor) -> Tensor:
-    soft = cv2.GaussianBlur(image.permute(1, 2, 0).numpy(), (0, 0), 0.1 * image.shape[1])
+    pixels = image.permute(1, 2, 0).float().numpy()
+    soft = cv2.GaussianBlur(pixels, (0, 0), 0.1 * max(image.shape[1:]))
     return torch.from_numpy(soft).permute(2, 0, 1)
 
 
@@ -62,7 +63,7 @@ def test_the_perfect_map_is_better_than_chance_and_its_opposite_worse(modality: 
     opposite = {m: 1 - maps for m, maps in perfect.items()}
 
     def areas(maps: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return deletion_insertion(net, images, high, maps, steps=16).areas()
+        return deletion_insertion(net, images, high, [maps], steps=16)[0].areas()
 
     best, worst = areas(perfect), areas(opposite)
     for seed in range(5):
@@ -75,8 +76,8 @@ def test_the_perfect_map_is_better_than_chance_and_its_opposite_worse(modality: 
 
 @pytest.mark.parametrize("modality", BOTH)
 def test_pixels_of_both_modalities_go_in_one_order(modality: str) -> None:
-    curves = deletion_insertion(
-        one_quadrant(modality), striped(), np.array([1, 0]), quadrant(modality), steps=8
+    (curves,) = deletion_insertion(
+        one_quadrant(modality), striped(), np.array([1, 0]), [quadrant(modality)], steps=8
     )
     # the quadrant is an eighth of all pixels, so the first step takes it and the others nothing
     assert curves.deletion[0, 0] > 0.98
@@ -86,14 +87,14 @@ def test_pixels_of_both_modalities_go_in_one_order(modality: str) -> None:
     np.testing.assert_allclose(curves.deletion[0] + curves.deletion[1], 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("modalities", [BOTH, ("ceus",)])
+@pytest.mark.parametrize(("modalities", "size"), [(BOTH, (64, 64)), (("ceus",), (64, 48))])
 def test_curves_go_from_the_whole_image_to_the_blurred_one_and_back(
-    modalities: tuple[str, ...],
+    modalities: tuple[str, ...], size: tuple[int, int]
 ) -> None:
     torch.manual_seed(0)
     net = MufNet(modalities, "test_efficientnet", dropout=0.5)
     torch.nn.init.normal_(net.head.weight)
-    images = {m: torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8) for m in BOTH}
+    images = {m: torch.randint(0, 256, (3, 3, *size), dtype=torch.uint8) for m in BOTH}
     blurred = {m: torch.stack([blur(image) for image in images[m]]) for m in BOTH}
     classes = np.array([0, 1, 1])
     with torch.no_grad():
@@ -103,14 +104,38 @@ def test_curves_go_from_the_whole_image_to_the_blurred_one_and_back(
     net.train()
     net.encoders[0].eval()
     modes = [module.training for module in net.modules()]
-    maps = random_maps(modalities, 3, (2, 2), (64, 64))
-    curves = deletion_insertion(net, images, classes, maps, steps=4)
+    maps = random_maps(modalities, 3, (2, 2), size)
+    other = {m: 1 - of_modality for m, of_modality in maps.items()}
+    curves, opposite = deletion_insertion(net, images, classes, [maps, other], steps=4)
     assert [module.training for module in net.modules()] == modes
     assert curves.deletion.shape == curves.insertion.shape == (3, 5)
     np.testing.assert_allclose(curves.deletion[:, [0, -1]].T, [whole, soft], rtol=1e-5)
     np.testing.assert_allclose(curves.insertion[:, [0, -1]].T, [soft, whole], rtol=1e-5)
-    again = deletion_insertion(net, images, classes, maps, steps=4)
+    (again,) = deletion_insertion(net, images, classes, [maps], steps=4)
     np.testing.assert_array_equal(curves.deletion, again.deletion)
+    (alone,) = deletion_insertion(net, images, classes, [other], steps=4)
+    np.testing.assert_array_equal(opposite.insertion, alone.insertion)
+    assert not np.allclose(curves.insertion, opposite.insertion)
+
+
+def test_equal_values_of_a_map_go_by_lot_whatever_the_device_sorts_first() -> None:
+    rng = np.random.default_rng(3)
+    maps = {m: rng.integers(0, 4, (2, SIZE, SIZE)).astype(np.float32) for m in BOTH}
+    (curves,) = deletion_insertion(one_quadrant("ceus"), striped(), np.array([1, 1]), [maps], 5, [7, 1])
+    flat = np.stack([maps[m] for m in BOTH], axis=1).reshape(2, -1)
+    lots = np.random.default_rng([7, 1]).random(flat.shape, np.float32)
+    images = torch.stack([striped()[m] for m in BOTH], dim=1).float()
+    soft = torch.stack([blur(image) for image in images.flatten(0, 1)]).reshape(images.shape)
+    for row in range(2):
+        order = np.lexsort((lots[row], -flat[row]))
+        for step in range(6):
+            gone = np.zeros(flat.shape[1], bool)
+            gone[order[: -(-step * flat.shape[1] // 5)]] = True
+            taken = torch.from_numpy(gone.reshape(2, 1, SIZE, SIZE))
+            mixed = torch.where(taken, soft[row], images[row])
+            batch = {m: mixed[None, place] for place, m in enumerate(BOTH)}
+            share = one_quadrant("ceus")(batch).logits.softmax(1)[0, 1].item()
+            assert curves.deletion[row, step] == pytest.approx(share, rel=1e-4)
 
 
 def test_areas_are_those_of_a_step_and_of_a_slope() -> None:
