@@ -37,7 +37,7 @@ def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.nda
         wanted: frame numbers from 0, in any order.
 
     Yields:
-        (frame number, height × width × 3 uint8 RGB), in ascending order.
+        (frame number, height × width × 3 uint8 RGB), in ascending order; the frame may be a view.
 
     Raises:
         ClipFault: unreadable, cut off, or shorter than a wanted frame; says how many frames can be
@@ -72,7 +72,7 @@ def _iter_video(path: Path, numbers: list[int]) -> Iterator[tuple[int, np.ndarra
             if not grabbed:
                 raise ClipFault(path, too_short(number, promised))
             if image is not None:
-                yield number, cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+                yield number, image[..., ::-1]  # BGR, seen as RGB: nothing is copied
         # The last picture of a cut-off file decodes, half of it grey: is there one after it?
         read = numbers[-1] + 1
         if read < promised and not capture.grab():

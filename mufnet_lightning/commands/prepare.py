@@ -30,12 +30,14 @@ class Prepare:
     def run(self) -> None:
         """Write the store."""
         from mufnet_lightning.store.inputs import made_before, same_inputs
+        from mufnet_lightning.system.processes import start_early
 
         # told without pandas and OpenCV, which take longer to load than this to see
         made = made_before(self.cohort, self.store, self.margin, not self.without_grades)
         if made is not None:
             print(same_inputs(self.store, made))
             return
+        start_early(["mufnet_lightning.store.cut"])
         from mufnet_lightning.store.prepare import prepare_store
 
         prepare_store(self.cohort, self.store, self.margin, not self.without_grades)

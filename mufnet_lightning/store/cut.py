@@ -107,7 +107,8 @@ def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
 
 def _write_png(path: Path, rgb: np.ndarray) -> None:
     # Encoded in memory: cv2.imwrite would hide why a write fails.
-    path.write_bytes(cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes())
+    bgr = np.ascontiguousarray(rgb[..., ::-1])  # a copy of rows where `rgb` is BGR seen as RGB
+    path.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
 
 
 def _mark(finished: Path, crops: list[str]) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mufnet_lightning.system.log import console
@@ -35,7 +36,7 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], title: str)
     """
     if not jobs:
         return []
-    context = multiprocessing.get_context("spawn")  # a fork of threads (progress, torch) may hang
+    context = start_early([_module_of(work)])  # a fork of this process's threads might hang
     stop = context.Event()
     workers = min(cores(), len(jobs), MOST_WORKERS)
     pool = ProcessPoolExecutor(workers, context, _begin_worker, (stop,))
@@ -51,6 +52,21 @@ def in_processes(work: Callable[[Job], Result], jobs: Sequence[Job], title: str)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def start_early(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
+    """Begin to import what the workers of `in_processes` will need, while this process does other work.
+
+    Args:
+        preload: modules, see `warm_context`.
+    """
+    context = warm_context(preload)
+    if context.get_start_method() == "forkserver":
+        from multiprocessing.forkserver import ensure_running
+
+        with _interrupts_blocked():  # Ctrl-C is this process's to handle
+            ensure_running()
+    return context
 
 
 def warm_context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
@@ -87,6 +103,12 @@ def progress_bar(title: str, total: int) -> Iterator[Callable[[], object]]:
     with Progress(*columns, console=console(), transient=True, disable=hidden) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)
+
+
+def _module_of(work: Callable[..., object]) -> str:
+    while isinstance(work, partial):
+        work = work.func
+    return work.__module__
 
 
 @contextmanager
