@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from mufnet_lightning.models.components import component
 
@@ -45,7 +44,8 @@ def drop_modalities(count: int, modalities: int, share: float, device: torch.dev
     """
     loses = torch.rand(count, device=device) < share
     which = torch.randint(modalities, (count,), device=device)
-    return ~(functional.one_hot(which, modalities).bool() & loses[:, None])
+    lost = which[:, None] == torch.arange(modalities, device=device)
+    return ~(lost & loses[:, None])
 
 
 class AdaptiveWeightFusion(nn.Module):

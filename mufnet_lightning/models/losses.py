@@ -110,7 +110,9 @@ class ClassBalancedFocalLoss(nn.Module):
                 f"logits must be (N, {len(self.get_buffer('class_weights'))}), got {logits.shape}"
             )
         if self.activation == "sigmoid":
-            signs = F.one_hot(labels, logits.shape[1]).to(logits.dtype) * 2 - 1
+            # not F.one_hot: it waits for the device, to look at the labels
+            classes = torch.arange(logits.shape[1], device=logits.device)
+            signs = (labels[:, None] == classes).to(logits.dtype) * 2 - 1
             log_p = F.logsigmoid(signs * logits)
         else:
             log_p = logits.log_softmax(dim=1).gather(1, labels[:, None])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mufnet_lightning.cli import main
 from mufnet_lightning.tracking.runs import TrackedRun, find_runs, find_study
 
 SAME = "demo"
+OWN = Path(__file__).parents[1] / "own"
 
 
 def latest() -> TrackedRun:
@@ -45,3 +47,19 @@ def test_an_unknown_backend_is_refused_by_name(
     told = capsys.readouterr().err
     assert "model.compile is 'faster', expected true, false or one of" in told
     assert "inductor" in told
+
+
+@pytest.mark.parametrize("resident", ["true", "false"])
+def test_no_step_waits_for_the_device_to_read_a_number_from_it(
+    work: Path, tiny: list[str], resident: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(OWN))
+    operations = importlib.import_module("operations")
+    operations.COUNTS.clear()
+    on_device = ["--data.augment=device", f"--data.resident={resident}", "--data.batch_size=8"]
+    count = "--trainer.callbacks=operations.Counting"
+    assert main(["fit", *tiny, *on_device, count, "--model.modality_dropout=0.3"]) == 0
+    counts: dict[str, int] = operations.COUNTS
+    assert counts["aten::convolution"] > 20
+    waits = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal")
+    assert [name for name in waits if name in counts] == []
