@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 COUNTS: Counter[str] = Counter()
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the name of each operation."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -24,7 +24,7 @@ class Counting(Callback):
     """Counts from the second step of an epoch to its last."""
 
     def __init__(self) -> None:
-        self._mode = Operations()
+        self._mode = Operations()  # type: ignore[no-untyped-call]
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
