@@ -82,7 +82,9 @@ class Encoder(nn.Module):
             Feature maps; for efficientnet_b3 at 300×300, (N, 1536, 10, 10).
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
-        maps: Tensor = self.backbone.forward_features((images.to(mean.dtype) / 255 - mean) / std)
+        # (images / 255 - mean) / std in two passes over the pixels; the first reads bytes
+        normalised = (images * (1 / (255 * std))).sub_(mean / std)
+        maps: Tensor = self.backbone.forward_features(normalised)
         return maps
 
     def pool(self, maps: Tensor) -> Tensor:
