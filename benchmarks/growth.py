@@ -5,10 +5,10 @@
 For cohorts of as many annotated frames: `mufnet prepare` (clips of 24 frames of 160 × 80 pixels),
 `mufnet fit` (one epoch of the tiny encoder at 32 × 32 pixels, batches of 256, with evaluation, figures
 and Grad-CAM), `mufnet compare` of two arms (over images, with figures), and the patient-level bootstrap
-of both (2,000 resamples). Each is a process of its own. Prints its seconds, those that it takes more than
-with the smallest cohort, a pair, and the peak of its memory with that of its worker processes, without
-the pages of mapped files (Linux counts them as the cache of the disk). Exits with 1 where the largest
-takes over twice as long a pair as the one before it, or over 1 KB of memory more a pair.
+of both (2,000 resamples). Each is a process of its own. Prints its seconds, those that it takes more
+than with the smallest cohort, for each further pair, and the peak of its memory with that of its worker
+processes, without the pages of mapped files (they belong to the disk's cache). Exits with 1 where the
+largest takes over twice as long for a further pair as the one before it, or over 1 KB more memory.
 """
 
 from __future__ import annotations
