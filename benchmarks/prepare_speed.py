@@ -61,9 +61,8 @@ def compare(options: argparse.Namespace) -> int:
                 mufnet("prepare", "cohort", "store")
                 best[call] = min(best[call], time.perf_counter() - start)
     annotated = options.patients * options.frames
-    print(
-        f"{annotated:,} of {frames:,} frames, {cores()} cores\n\n| | s | times decoding |\n|---|---|---|"
-    )
+    print(f"{annotated:,} of {frames:,} frames, {cores()} cores\n")
+    print("| | s | times decoding |\n|---|---|---|")
     for name, seconds in best.items():
         print(f"| {name} | {seconds:.2f} | {seconds / best['decoding']:.2f} |")
     slow = best["first call"] > RATIO * best["decoding"] + options.start
