@@ -23,6 +23,8 @@ from mufnet_lightning.vocabulary import PAIRED_RATES
 
 RESAMPLES = 9999
 """Ways to turn signs that are drawn where there are more; up to that many, all are taken."""
+AT_ONCE = 1_000_000
+"""Turned signs that are in memory together."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ def _difference(scores: Scores, gains: Floats, within: Flags) -> RateDifference:
                 permutation_type="samples",
                 vectorized=True,
                 n_resamples=RESAMPLES,
+                batch=max(1, AT_ONCE // len(differing)),
                 rng=np.random.default_rng(0),
             ).pvalue
         )
