@@ -78,7 +78,7 @@ def deletion_insertion(
     try:
         with torch.inference_mode():
             ends = share(whole), share(blurred)
-            found = []
+            every: list[Curves] = []
             for maps in ordered:
                 curves = np.empty((2, len(classes), steps + 1))
                 curves[0, :, 0], curves[0, :, steps] = ends
@@ -91,11 +91,11 @@ def deletion_insertion(
                     gone = (places * steps < step * pixels)[:, :, None]
                     curves[0, :, step] = share(torch.where(gone, blurred, whole))
                     curves[1, :, step] = share(torch.where(gone, whole, blurred))
-                found.append(Curves(curves[0], curves[1]))
+                every.append(Curves(curves[0], curves[1]))
     finally:
         for module in training:
             module.training = True
-    return found
+    return every
 
 
 def random_maps(
