@@ -1,39 +1,35 @@
-"""Frames out of a clip: AVI and MP4 (DICOM: see `dicom`; images that are cropped already: `stills`).
+"""Frames out of a clip: a film (see `video`), DICOM (see `dicom`), or a still (see `stills`).
 
-Video is decoded in order from frame 0: seeking is not exact for every codec, and a box on the wrong
-frame shows other tissue.
+What a file is, its content says: DICOM begins with a mark, and scanners name it as they like.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-# A damaged file makes FFmpeg print lines of its own; the user gets one clear message from us
-# instead.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-
-import cv2
 import numpy as np
 
-from mufnet_lightning.cohort.dicom import iter_dicom
+from mufnet_lightning.cohort.dicom import is_dicom, iter_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
+from mufnet_lightning.cohort.stills import IMAGE_ENDINGS, read_image
+from mufnet_lightning.cohort.video import iter_video
 
-VIDEO_ENDINGS = (".avi", ".mp4")
-DICOM_ENDINGS = (".dcm", "")  # DICOM media name their files without an ending
-CLIP_ENDINGS = VIDEO_ENDINGS + DICOM_ENDINGS
+FILM_ENDINGS = (
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".ts", ".gif", ".webm"),
+    *(".asf", ".flv", ".ogv", ".3gp"),
+)
 
 
 def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Decode a clip once, as far as the last wanted frame.
 
     A frame that a damaged video lost in its middle cannot be noticed from outside; a video that is
-    cut off is noticed, even where the decoder fills the last picture up with grey.
+    cut off is noticed, even where the decoder fills the last picture up with grey (of containers that
+    say how many frames they have: AVI, MP4, MOV).
 
     Args:
-        path: AVI or MP4, else DICOM (one or many frames).
+        path: DICOM (one or many frames), a film, or a still, which is a clip of one frame.
         wanted: frame numbers from 0, in any order.
 
     Yields:
@@ -48,34 +44,14 @@ def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.nda
         return
     if numbers[0] < 0:
         raise ValueError(f"frames count from 0, got {numbers[0]}")
-    if path.suffix.lower() in VIDEO_ENDINGS:
-        yield from _iter_video(path, numbers)
-    else:
+    ending = path.suffix.lower()
+    if is_dicom(path):
         yield from iter_dicom(path, numbers)
-
-
-def _iter_video(path: Path, numbers: list[int]) -> Iterator[tuple[int, np.ndarray]]:
-    # The environment above came too late if somebody else has imported cv2.
-    cv2.utils.logging.setLogLevel(0)
-    # An absolute path never looks like one of FFmpeg's protocols ("a:b.avi").
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
-    try:
-        if not capture.isOpened():
-            raise ClipFault(path, "cannot be opened as video: damaged, cut off, or another format")
-        promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        wanted = set(numbers)
-        for number in range(numbers[-1] + 1):
-            grabbed = capture.grab()
-            image = None
-            if grabbed and number in wanted:
-                grabbed, image = capture.retrieve()
-            if not grabbed:
-                raise ClipFault(path, too_short(number, promised))
-            if image is not None:
-                yield number, image[..., ::-1]  # BGR, seen as RGB: nothing is copied
-        # The last picture of a cut-off file decodes, half of it grey: is there one after it?
-        read = numbers[-1] + 1
-        if read < promised and not capture.grab():
-            raise ClipFault(path, too_short(read, promised) + ", and the last may be incomplete")
-    finally:
-        capture.release()
+    elif ending in FILM_ENDINGS:
+        yield from iter_video(path, numbers)
+    elif ending in IMAGE_ENDINGS:
+        if numbers[-1] > 0:
+            raise ClipFault(path, too_short(1, 1))
+        yield 0, read_image(path)
+    else:  # old DICOM lacks the mark, and names without an ending, or that are numbers, are DICOM's
+        yield from iter_dicom(path, numbers)

@@ -9,22 +9,36 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mufnet_lightning.cohort.faults import ClipFault, too_short
+from mufnet_lightning.cohort.palette import NEEDED, coloured, in_own_order
+from mufnet_lightning.cohort.video import iter_video
 
-COLOURS = ("Red", "Green", "Blue")
+VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+"""Syntaxes whose pixel data are one film: MPEG-2, H.264, HEVC (PS3.5 10.7 to 10.18)."""
 Result = TypeVar("Result")
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file says that it is DICOM, whatever its name ends in."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
 def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-    """Decode frames of 8-bit ultrasound, uncompressed or of a syntax that pydicom can decode.
+    """Decode frames of 8-bit ultrasound, or of palette colours, in any syntax that is installed.
 
     Args:
-        path: a DICOM file with one frame or many.
+        path: a DICOM file with one frame or many; it may lack the preamble that files begin with.
         numbers: frame numbers from 0, ascending, at least one.
 
     Yields:
@@ -33,48 +47,104 @@ def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.nda
     Raises:
         ClipFault: unreadable, cut off, of another depth, or shorter than the last of `numbers`.
     """
-    from pydicom.pixels.processing import apply_color_lut
-    from pydicom.pixels.utils import iter_pixels
-
     header = _pixel_header(path)
-    promised = int(header.get("NumberOfFrames") or 1)
+    promised = _frames(path, header)
+    palette = header.PhotometricInterpretation == "PALETTE COLOR"
+    if header.get("BitsStored") != 8 and not palette:
+        raise ClipFault(path, f"has {header.get('BitsStored')}-bit pixels, expected 8-bit ultrasound")
+    if header.file_meta.TransferSyntaxUID in VIDEO:
+        with _film(path) as film:
+            yield from iter_video(film, numbers, path, promised)
+        return
     if promised <= numbers[-1]:
         raise ClipFault(path, too_short(promised, promised))
-    if header.get("BitsStored") != 8:
-        raise ClipFault(path, f"has {header.BitsStored}-bit pixels, expected 8-bit ultrasound")
-    frames = iter_pixels(path, indices=numbers)  # YBR becomes RGB in here
+    frames = _iter_pixels(path, header, numbers)  # YBR becomes RGB in here
     for number in numbers:
         try:
             pixels = _quietly(next, frames)
+            if palette:
+                pixels = _quietly(coloured, header, pixels)
         except Exception:  # pydicom and its plugins raise whatever they like for damaged pixels
             raise ClipFault(path, _undecodable(path, header, promised)) from None
-        if header.PhotometricInterpretation == "PALETTE COLOR":
-            pixels = _quietly(apply_color_lut, pixels, header)
-            pixels = pixels >> 8 if pixels.dtype == np.uint16 else pixels
-        elif header.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
+        if header.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
             pixels = 255 - pixels
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         yield number, np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
+def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iterator[Any]:
+    """pydicom's frames: read one by one, or all at once where it cannot do so with this file."""
+    from pydicom import dcmread
+    from pydicom.pixels.utils import iter_pixels
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    indices = None if numbers is None else list(numbers)
+    whole = not is_dicom(path) or header.file_meta.TransferSyntaxUID == DeflatedExplicitVRLittleEndian
+    if not whole:
+        try:
+            frames = iter_pixels(path, indices=indices)
+            first = _quietly(next, frames)
+        except Exception:  # of an odd table of offsets, say, which a dataset is read without
+            whole = True
+    if whole:
+        dataset = _quietly(dcmread, path, force=True)
+        dataset.file_meta = header.file_meta
+        yield from iter_pixels(dataset, indices=indices)
+    else:
+        yield first
+        yield from frames
+
+
+def _frames(path: Path, header: Any) -> int:
+    try:
+        return int(header.get("NumberOfFrames") or 1)
+    except ValueError:
+        raise ClipFault(path, "cannot be read as DICOM: its number of frames is none") from None
+
+
+@contextmanager
+def _film(path: Path) -> Iterator[Path]:
+    """The film in a file of MPEG-2, H.264 or HEVC, as a file of its own meanwhile."""
+    from pydicom import dcmread
+    from pydicom.encaps import generate_frames
+
+    with TemporaryDirectory(prefix="mufnet-") as folder:
+        film = Path(folder) / "film"
+        try:
+            dataset = _quietly(dcmread, path, specific_tags=["PixelData"])
+            film.write_bytes(b"".join(generate_frames(dataset.PixelData, number_of_frames=1)))
+        except Exception:  # as above
+            raise ClipFault(path, "cannot be decoded: the film in it is damaged") from None
+        yield film
+
+
 def _pixel_header(path: Path) -> Any:
     """The elements that describe the pixels, and no others: a header names the patient."""
     from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    palette = [f"{c}PaletteColorLookupTable{part}" for c in COLOURS for part in ("Data", "Descriptor")]
-    tags = ["NumberOfFrames", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"]
+    tags = ["NumberOfFrames", "PhotometricInterpretation", "BitsStored", "PixelRepresentation", "Rows"]
     try:
-        header = _quietly(dcmread, path, stop_before_pixels=True, specific_tags=tags + palette)
-        header.PhotometricInterpretation, header.file_meta.TransferSyntaxUID  # noqa: B018 - needed
+        header = _quietly(
+            dcmread, path, stop_before_pixels=True, specific_tags=[*tags, *NEEDED], force=True
+        )
+        header.PhotometricInterpretation, header.Rows  # noqa: B018 - needed
+        if "TransferSyntaxUID" not in header.file_meta:  # a file without the part that says it
+            implicit, little = header.original_encoding
+            explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+            header.file_meta = FileMetaDataset()
+            header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+        in_own_order(header)
     except Exception:
-        raise ClipFault(path, "cannot be read as DICOM: damaged, or another format") from None
+        other = "it holds no picture" if is_dicom(path) else "damaged, or another format"
+        raise ClipFault(path, f"cannot be read as DICOM: {other}") from None
     return header
 
 
 def _undecodable(path: Path, header: Any, promised: int) -> str:
     from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.pixels.utils import iter_pixels
 
     syntax = header.file_meta.TransferSyntaxUID
     try:
@@ -83,8 +153,9 @@ def _undecodable(path: Path, header: Any, promised: int) -> str:
         missing = True
     if missing:
         return f"is compressed as {syntax.name}, for which no pydicom decoder is installed"
-    read, frames = 0, iter_pixels(path)
+    read = 0
     try:
+        frames = _iter_pixels(path, header, None)
         while read < promised:
             _quietly(next, frames)
             read += 1

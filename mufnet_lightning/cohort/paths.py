@@ -13,11 +13,14 @@ def check_paths(
     name: str,
     table: pd.DataFrame,
     columns: list[str],
-    endings: tuple[str, ...],
+    endings: tuple[str, ...] | None,
     folder: Path,
     report: Report,
 ) -> None:
-    """Every path leads to a file inside the folder, and no file belongs to two patients."""
+    """Every path leads to a file inside the folder, and no file belongs to two patients.
+
+    Files of other `endings` are faults; None asks the content, when it is read.
+    """
     root = folder.resolve()
     owners: dict[Path, tuple[str, int]] = {}
     for column in columns:
@@ -37,7 +40,7 @@ def check_paths(
                 )
 
 
-def _path_problem(root: Path, path: str, endings: tuple[str, ...]) -> str:
+def _path_problem(root: Path, path: str, endings: tuple[str, ...] | None) -> str:
     if "\\" in path:
         return "has a backslash, expected folders separated by /"
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
@@ -54,7 +57,7 @@ def _path_problem(root: Path, path: str, endings: tuple[str, ...]) -> str:
             return "is a folder, expected a file"
     except OSError as error:  # a name too long, a loop of links
         return f"cannot be read: {error.strerror}"
-    if file.suffix.lower() not in endings:
+    if endings is not None and file.suffix.lower() not in endings:
         known = ", ".join(ending for ending in endings if ending)
         return f"has an ending that is not supported, expected one of {known}"
     return ""

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning.cohort.clips import CLIP_ENDINGS
 from mufnet_lightning.cohort.csv_text import read_texts
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
@@ -129,7 +128,7 @@ def _check_clips(
     table = validate("clips.csv", text, clips_schema(known), report)
     if table is None:
         return None
-    check_paths("clips.csv", table, ["path"], CLIP_ENDINGS, folder, report)
+    check_paths("clips.csv", table, ["path"], None, folder, report)
     for modality in MODALITIES:
         panes = [_pane(text) for text in table[f"{modality}_pane"]]
         table[f"{modality}_pane"] = pd.Series(panes, index=table.index, dtype=object)

@@ -1,0 +1,70 @@
+"""Frames out of a film, in whatever container and codec FFmpeg knows.
+
+A film is decoded in order from frame 0: seeking is not exact for every codec, and a box on the wrong
+frame shows other tissue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+# A damaged file makes FFmpeg print lines of its own; the user gets one clear message from us
+# instead.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+import cv2
+import numpy as np
+
+from mufnet_lightning.cohort.faults import ClipFault, too_short
+
+COUNTED = (".avi", ".mp4", ".m4v", ".mov")
+"""Containers that say how many frames they have; of others FFmpeg takes a guess."""
+
+
+def iter_video(
+    path: Path, numbers: Sequence[int], named: Path | None = None, promised: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode a film as far as the last wanted frame.
+
+    Args:
+        path: of the film.
+        numbers: frame numbers from 0, ascending, at least one.
+        named: the file that a fault names; the film itself unless given.
+        promised: how many frames there should be, where somebody else says so.
+
+    Yields:
+        (frame number, height × width × 3 uint8 RGB); the frame is a view.
+
+    Raises:
+        ClipFault: unreadable, cut off, or shorter than the last of `numbers`.
+    """
+    named = named or path
+    # The environment above came too late if somebody else has imported cv2.
+    cv2.utils.logging.setLogLevel(0)
+    # An absolute path never looks like one of FFmpeg's protocols ("a:b.avi").
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise ClipFault(named, "cannot be opened as video: damaged, cut off, or another format")
+        if promised is None:
+            counted = path.suffix.lower() in COUNTED
+            promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if counted else 0
+        wanted = set(numbers)
+        for number in range(numbers[-1] + 1):
+            grabbed = capture.grab()
+            image = None
+            if grabbed and number in wanted:
+                grabbed, image = capture.retrieve()
+            if not grabbed:
+                raise ClipFault(named, too_short(number, promised))
+            if image is not None:
+                yield number, image[..., ::-1]  # BGR, seen as RGB: nothing is copied
+        # The last picture of a cut-off file decodes, half of it grey: is there one after it?
+        read = numbers[-1] + 1
+        if read < promised and not capture.grab():
+            raise ClipFault(named, too_short(read, promised) + ", and the last may be incomplete")
+    finally:
+        capture.release()
