@@ -31,6 +31,9 @@ from mufnet_lightning.cohort.schemas import (
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
 from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
+CORNERS = 5
+"""Different places that boxes must have before they can be taken for two corners."""
+
 
 @dataclass(frozen=True)
 class Cohort:
@@ -160,6 +163,7 @@ def _check_boxes(
     table = table.assign(
         frame=_integers(numbers(table["frame"])), **{side: numbers(table[side]) for side in sides}
     )
+    _check_units(table, report)
     _place_on_panes(table, clips, report)
     seen: dict[tuple[str, int, str], int] = {}
     for row, clip, frame, pane in table[["clip_id", "frame", "pane"]].itertuples():
@@ -172,6 +176,25 @@ def _check_boxes(
                 "expected one box a frame and pane",
             )
     return table.astype(dict.fromkeys(sides, "int64"))
+
+
+def _check_units(boxes: pd.DataFrame, report: Report) -> None:
+    """Boxes in shares of the frame would be cut as single pixels."""
+    sides = boxes[["x", "y", "width", "height"]]
+    if len(boxes) and bool((sides <= 1).all(axis=None)) and bool((sides % 1 != 0).any(axis=None)):
+        report.add(
+            "boxes.csv",
+            None,
+            "has boxes in shares of the frame (0 to 1), expected pixels: multiply x and width by the "
+            "width of the frame, y and height by its height",
+        )
+
+
+def _are_corners(boxes: pd.DataFrame) -> bool:
+    """Whether all boxes could be two corners, x1, y1, x2, y2; boxes with a size hardly ever could."""
+    wider = (boxes["width"] > boxes["x"]) & (boxes["height"] > boxes["y"])
+    moved = len(boxes[["x", "y"]].drop_duplicates()) >= CORNERS
+    return moved and bool(wider.all()) and bool((boxes[["x", "y"]] > 0).all(axis=None))
 
 
 def _place_on_panes(boxes: pd.DataFrame, clips: pd.DataFrame, report: Report) -> None:
@@ -242,7 +265,13 @@ def _warnings(
     if clips is not None and boxes is not None:
         without = clips.loc[~clips["clip_id"].isin(boxes["clip_id"]), "clip_id"]
         left_out.append(("clips.csv", "clip", "clips", "box", without))
-    return tuple(
+    doubts = []
+    if boxes is not None and _are_corners(boxes):
+        doubts.append(
+            "boxes.csv: in every row width is above x and height above y, as if they were the other "
+            "corner; expected the size of the box"
+        )
+    return *doubts, *(
         f"{table}: {len(ids):,} {one if len(ids) == 1 else many} without any {part}, left out: "
         + ", ".join(ids[:5])
         + (", ..." if len(ids) > 5 else "")

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from mufnet_lightning.cohort.clips import iter_frames
-from mufnet_lightning.cohort.faults import ClipFault
+from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.geometry import Box, Pane, crop
 from mufnet_lightning.cohort.stills import read_image
+from mufnet_lightning.store.looks import look
 from mufnet_lightning.system.files import write_atomic
 
 
@@ -37,7 +38,7 @@ class ClipJob:
     source: Path
     panes: dict[str, Pane]
     cuts: tuple[Cut, ...]
-    finished: Path  # written when all crops are; a clip that has it is not decoded again
+    finished: Path  # written when all crops are, with how odd ones look; then it is not decoded again
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def cut_clip(job: ClipJob) -> list[str]:
     cuts: dict[int, list[Cut]] = {}
     for cut in job.cuts:
         cuts.setdefault(cut.frame, []).append(cut)
+    looks: dict[str, str] = {}
     try:
         for number, frame in iter_frames(job.source, list(cuts)):
             outside = _panes_outside(job, frame)
@@ -67,11 +69,16 @@ def cut_clip(job: ClipJob) -> list[str]:
                 return outside
             for cut in cuts[number]:
                 for modality, box in cut.boxes.items():
-                    _write_png(cut.crops[modality], crop(frame, box))
+                    pixels = crop(frame, box)
+                    looks[cut.crops[modality].name] = look(pixels)
+                    _write_png(cut.crops[modality], pixels)
     except ClipFault as fault:
         last = max(job.cuts, key=lambda cut: cut.frame)
-        return [f"{job.where} {fault.reason} (boxes.csv row {last.row} needs frame {last.frame})"]
-    _mark(job.finished, [path.name for cut in job.cuts for path in cut.crops.values()])
+        needs = f"boxes.csv row {last.row} needs frame {last.frame}"
+        if min(cuts) > 0 and fault.reason == too_short(last.frame, last.frame):
+            needs += ", counted from 0; does the table count from 1?"
+        return [f"{job.where} {fault.reason} ({needs})"]
+    _mark(job.finished, looks)
     return []
 
 
@@ -84,14 +91,17 @@ def copy_images(job: ImageJob) -> list[str]:
     Raises:
         OSError: the crops cannot be written.
     """
-    faults = []
+    faults, looks = [], {}
     for where, source, target in job.images:
         try:
-            _write_png(target, read_image(source))
+            pixels = read_image(source)
         except ClipFault as fault:
             faults.append(f"{where} {fault.reason}")
+        else:
+            looks[target.name] = look(pixels)
+            _write_png(target, pixels)
     if not faults:
-        _mark(job.finished, [target.name for _, _, target in job.images])
+        _mark(job.finished, looks)
     return faults
 
 
@@ -111,5 +121,5 @@ def _write_png(path: Path, rgb: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
 
 
-def _mark(finished: Path, crops: list[str]) -> None:
-    write_atomic(finished, "".join(f"{name}\n" for name in crops))
+def _mark(finished: Path, looks: dict[str, str]) -> None:
+    write_atomic(finished, "".join(f"{name} {word}".rstrip() + "\n" for name, word in looks.items()))

@@ -21,6 +21,8 @@ from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
 
 SEEN = "inputs.look"
 """In a store: the number. It names no file, since names may tell of people."""
+ODD = "odd_crops.csv"
+"""In a store: the crops that are odd (see `looks`), where there are any."""
 SETTLED_S = 2.0
 """Seconds after which a file's times tell a later change: some file systems count in whole ones."""
 TABLES = ("patients.csv", "clips.csv", "boxes.csv", "pairs.csv")
@@ -94,4 +96,7 @@ def _look(file: Path) -> tuple[int, int, int, int]:
 
 def same_inputs(store: Path, info: StoreInfo) -> str:
     """What is said where there is nothing to do."""
-    return f"{store} is made of these inputs already, nothing to do: {info}"
+    odd = store / ODD
+    lines = odd.read_text(encoding="utf-8").splitlines()[1:] if odd.is_file() else []
+    doubt = f"; odd crops, named in {odd}: {len(lines):,}" if lines else ""
+    return f"{store} is made of these inputs already, nothing to do: {info}{doubt}"

@@ -25,6 +25,7 @@ from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
 from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
+from mufnet_lightning.store.looks import judgement, keep_odd, odd_crops
 from mufnet_lightning.store.plan import plan_crops
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.files import move_into_place
@@ -212,6 +213,14 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
     if faults:
         shutil.rmtree(partial)
         return faults
+    odd = odd_crops(job.finished for job in jobs)
+    warnings, faults = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
+    if faults:
+        shutil.rmtree(partial)
+        return faults
+    for warning in warnings:
+        _warn(warning)
+    keep_odd(partial, odd)
     finish_store(
         partial,
         rows,
@@ -229,7 +238,8 @@ def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
     """Whether its part is written and its crops are really there (a power cut may lose them)."""
     if not job.finished.is_file():
         return False
-    paths = [crops / name for name in job.finished.read_text(encoding="utf-8").split()]
+    lines = job.finished.read_text(encoding="utf-8").splitlines()
+    paths = [crops / line.split()[0] for line in lines]
     return all(path.is_file() and path.stat().st_size > 0 for path in paths)
 
 

@@ -423,7 +423,8 @@ def unknown_phase(folder: Path, files: ModuleType) -> None:
 
 
 @broken(
-    "clips.csv row 3: clips/C2.avi has 12 frames that can be read (boxes.csv row 7 needs frame 12)",
+    "clips.csv row 3: clips/C2.avi has 12 frames that can be read (boxes.csv row 7 needs frame 12, "
+    "counted from 0; does the table count from 1?)",
     "clips.csv row 5: clips/C4.avi has 12 frames that can be read (boxes.csv row 13 needs frame 99)",
 )
 def clips_shorter_than_their_boxes(folder: Path, files: ModuleType) -> None:
