@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def plan_crops(
 def _plan_clips(
     tables: Cohort, margin: float, partial: Path
 ) -> tuple[list[dict[str, Any]], list[ClipJob]]:
-    """The manifest's rows (patients' order, clips' order, frame, pane), and a job for each clip."""
+    """The manifest's rows (patients' order, clips' order, frame), and a job for each clip."""
     assert tables.clips is not None
     assert tables.boxes is not None
     boxes = _by(tables.boxes.sort_values(["frame", "pane"], kind="stable"), "clip_id")
@@ -40,19 +41,18 @@ def _plan_clips(
         given = {name: clip[f"{name}_pane"] for name in MODALITIES}
         panes: dict[str, Pane] = {name: pane for name, pane in given.items() if pane is not None}
         cuts = []
-        for line_of_box, row in boxes[clip["clip_id"]]:
-            drawn = Box(row["x"], row["y"], row["width"], row["height"])
-            source = panes[row["pane"]]
-            wanted = expand(drawn, margin, source)
+        for of_frame in _by_frame(boxes[clip["clip_id"]]):
+            line_of_box, row = of_frame[0]
+            drawn = {box["pane"]: _box(box) for _, box in of_frame}
             manifest_row = _manifest_row(len(rows), patient, panes)
             manifest_row |= {
                 "clip_id": clip["clip_id"],
                 "frame": row["frame"],
-                "phase": row["phase"],
-                "box_x": drawn.x,
-                "box_y": drawn.y,
-                "box_width": drawn.width,
-                "box_height": drawn.height,
+                "phase": next((box["phase"] for _, box in of_frame if box["phase"]), ""),
+                "box_x": row["x"],
+                "box_y": row["y"],
+                "box_width": row["width"],
+                "box_height": row["height"],
                 "box_pane": row["pane"],
             }
             rows.append(manifest_row)
@@ -60,7 +60,7 @@ def _plan_clips(
                 Cut(
                     frame=row["frame"],
                     row=line_of_box,
-                    boxes={name: carry(wanted, source, pane) for name, pane in panes.items()},
+                    boxes=_wanted(drawn, row["pane"], panes, margin),
                     crops={name: partial / manifest_row[f"{name}_path"] for name in panes},
                 )
             )
@@ -74,6 +74,28 @@ def _plan_clips(
             )
         )
     return rows, jobs
+
+
+def _by_frame(
+    boxes: list[tuple[int, dict[str, Any]]],
+) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """The boxes of each frame, one or one a pane: those of both panes are one pair."""
+    for _, of_frame in groupby(boxes, key=lambda box: box[1]["frame"]):
+        yield list(of_frame)
+
+
+def _box(row: dict[str, Any]) -> Box:
+    return Box(row["x"], row["y"], row["width"], row["height"])
+
+
+def _wanted(drawn: dict[str, Box], first: str, panes: dict[str, Pane], margin: float) -> dict[str, Box]:
+    """What is cut of each pane: its own box if one was drawn there, else the first, carried over."""
+    wanted = {}
+    for name, pane in panes.items():
+        source = name if name in drawn else first
+        wide = expand(drawn[source], margin, panes[source])
+        wanted[name] = carry(wide, panes[source], pane)
+    return wanted
 
 
 def _plan_images(tables: Cohort, partial: Path) -> tuple[list[dict[str, Any]], list[ImageJob]]:

@@ -170,6 +170,8 @@ def _digest(tables: Cohort, settings: _Settings) -> tuple[str, list[str]]:
                 "same file, byte for byte"
             )
     inputs = {"format_version": FORMAT_VERSION, **asdict(settings), "files": sums}
+    if tables.boxes is not None and tables.boxes.duplicated(["clip_id", "frame"]).any():
+        inputs["boxes of both panes"] = "one pair"  # earlier versions made two of them
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(), twins
 
 

@@ -47,6 +47,21 @@ def rows_of(store: CropStore) -> list[Any]:
 # What a store holds.
 
 
+def test_boxes_on_both_panes_of_a_frame_are_one_pair(files: ModuleType, tmp_path: Path) -> None:
+    ceus = {"clip_id": "C1", "frame": 7, "x": 90, "y": 14, "width": 20, "height": 16, "pane": "ceus"}
+    bmode = {**ceus, "x": 12, "y": 20, "width": 18, "height": 14, "pane": "bmode"}
+    single = [{**ceus, "clip_id": f"C{clip}", "frame": 2} for clip in (1, 2, 3, 4)]
+    tables = {**files.cohort_tables(), "boxes": [ceus, bmode, *single]}
+    store = prepare_store(files.write_cohort(tmp_path / "cohort", tables), tmp_path / "store")
+    assert len(store.manifest) == 5
+    (row,) = (row for row in rows_of(store) if row.frame == 7)
+    frame = files.clip_frame(7, 1)
+    for modality, box in (("ceus", ceus), ("bmode", bmode)):
+        own = Box(*(int(str(box[side])) for side in ("x", "y", "width", "height")))
+        pixels = files.read_rgb(store.root / getattr(row, f"{modality}_path"))
+        np.testing.assert_array_equal(pixels, crop(frame, own))
+
+
 def test_every_crop_shows_its_frame_and_place_and_both_panes_the_same_tissue(
     whole_store: Path, files: ModuleType
 ) -> None:
