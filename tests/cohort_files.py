@@ -46,7 +46,10 @@ def pane_pixels(number: int, modality: str, clip: int = 0) -> np.ndarray:
     rows, columns = np.mgrid[:PANE_HEIGHT, :PANE_WIDTH]
     red = np.full_like(rows, number * 9 + clip)
     blue = rows * 2 + (100 if modality == "ceus" else 0)
-    return np.stack([red, columns * 3, blue], axis=-1).astype(np.uint8)
+    # a texture of its own for each clip, or all would be one scan
+    coarse = np.random.default_rng(clip).integers(0, 60, (PANE_HEIGHT // 4, PANE_WIDTH // 4))
+    texture = coarse.repeat(4, axis=0).repeat(4, axis=1)
+    return np.stack([red, columns * 3 // 2 + 2 * texture, blue], axis=-1).astype(np.uint8)
 
 
 def write_clip(path: Path, frames: Sequence[np.ndarray], codec: str = "FFV1") -> None:
@@ -143,7 +146,7 @@ def write_pairs_cohort(folder: Path) -> Path:
         row: Row = {"patient_id": f"P{number % 2 + 1}", "clip_id": f"C{number}", "frame": number}
         for modality in ("bmode", "ceus"):
             path = f"images/{number} {modality}.png"
-            pixels = pane_pixels(number, modality)[: 20 + number]
+            pixels = pane_pixels(number, modality, number)[: 20 + number]
             cv2.imwrite(str(folder / path), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
             row[f"{modality}_path"] = path
         rows.append(row)

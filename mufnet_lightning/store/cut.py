@@ -16,8 +16,7 @@ from mufnet_lightning.cohort.clips import iter_frames
 from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.geometry import Box, Pane, crop
 from mufnet_lightning.cohort.stills import read_image
-from mufnet_lightning.store.looks import look
-from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.store.notes import CropNote, write_notes
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class ClipJob:
     source: Path
     panes: dict[str, Pane]
     cuts: tuple[Cut, ...]
-    finished: Path  # written when all crops are, with how odd ones look; then it is not decoded again
+    finished: Path  # written when all crops are, with a note of each; then it is not decoded again
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def cut_clip(job: ClipJob) -> list[str]:
     cuts: dict[int, list[Cut]] = {}
     for cut in job.cuts:
         cuts.setdefault(cut.frame, []).append(cut)
-    looks: dict[str, str] = {}
+    notes: list[CropNote] = []
     try:
         for number, frame in iter_frames(job.source, list(cuts)):
             outside = _panes_outside(job, frame)
@@ -70,7 +69,7 @@ def cut_clip(job: ClipJob) -> list[str]:
             for cut in cuts[number]:
                 for modality, box in cut.boxes.items():
                     pixels = crop(frame, box)
-                    looks[cut.crops[modality].name] = look(pixels)
+                    notes.append(CropNote.of(cut.crops[modality].name, pixels))
                     _write_png(cut.crops[modality], pixels)
     except ClipFault as fault:
         last = max(job.cuts, key=lambda cut: cut.frame)
@@ -78,7 +77,7 @@ def cut_clip(job: ClipJob) -> list[str]:
         if min(cuts) > 0 and fault.reason == too_short(last.frame, last.frame):
             needs += ", counted from 0; does the table count from 1?"
         return [f"{job.where} {fault.reason} ({needs})"]
-    _mark(job.finished, looks)
+    write_notes(job.finished, notes)
     return []
 
 
@@ -91,17 +90,17 @@ def copy_images(job: ImageJob) -> list[str]:
     Raises:
         OSError: the crops cannot be written.
     """
-    faults, looks = [], {}
+    faults, notes = [], []
     for where, source, target in job.images:
         try:
             pixels = read_image(source)
         except ClipFault as fault:
             faults.append(f"{where} {fault.reason}")
         else:
-            looks[target.name] = look(pixels)
+            notes.append(CropNote.of(target.name, pixels))
             _write_png(target, pixels)
     if not faults:
-        _mark(job.finished, looks)
+        write_notes(job.finished, notes)
     return faults
 
 
@@ -119,7 +118,3 @@ def _write_png(path: Path, rgb: np.ndarray) -> None:
     # Encoded in memory: cv2.imwrite would hide why a write fails.
     bgr = np.ascontiguousarray(rgb[..., ::-1])  # a copy of rows where `rgb` is BGR seen as RGB
     path.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
-
-
-def _mark(finished: Path, looks: dict[str, str]) -> None:
-    write_atomic(finished, "".join(f"{name} {word}".rstrip() + "\n" for name, word in looks.items()))

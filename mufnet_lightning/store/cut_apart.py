@@ -13,7 +13,8 @@ from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
-from mufnet_lightning.store.looks import judgement, odd_crops
+from mufnet_lightning.store.looks import judgement
+from mufnet_lightning.store.notes import read_notes
 from mufnet_lightning.store.plan import plan_crops
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.processes import in_processes
@@ -62,7 +63,8 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
     # starting processes for one clip takes longer than the clip
     faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting")
-    odd = odd_crops(job.finished for job in jobs if job.finished.is_file())
+    notes = [note for job in jobs if job.finished.is_file() for note in read_notes(job.finished)]
+    odd = {note.name: note.looks for note in notes if note.looks}
     warnings, mostly = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
     for warning in (*warnings, *mostly):
         log.warning("warning: %s", warning)

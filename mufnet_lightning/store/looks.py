@@ -41,12 +41,6 @@ def look(rgb: np.ndarray) -> str:
     return "flat" if levels.std() < SPREAD else ""
 
 
-def odd_crops(notes: Iterable[Path]) -> dict[str, str]:
-    """The odd crops of finished jobs, and how each looks, by file name."""
-    lines = [line.split() for note in notes for line in note.read_text(encoding="utf-8").splitlines()]
-    return {line[0]: line[1] for line in lines if len(line) == 2}
-
-
 def keep_odd(store: Path, odd: Mapping[str, str]) -> None:
     """Write down in a store which crops are odd; nothing where none is."""
     if odd:

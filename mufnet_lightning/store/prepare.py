@@ -25,9 +25,11 @@ from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
 from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
-from mufnet_lightning.store.looks import judgement, keep_odd, odd_crops
+from mufnet_lightning.store.looks import judgement, keep_odd
+from mufnet_lightning.store.notes import read_notes
 from mufnet_lightning.store.plan import plan_crops
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
@@ -215,14 +217,18 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
     if faults:
         shutil.rmtree(partial)
         return faults
-    odd = odd_crops(job.finished for job in jobs)
+    notes = [note for job in jobs for note in read_notes(job.finished)]
+    odd = {note.name: note.looks for note in notes if note.looks}
     warnings, faults = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
+    twins = find_twins(partial, rows, {note.name: note.fingerprint for note in notes}, odd)
+    faults += [f"{pair}; one is of low and one of high grade" for pair in twins if pair.contradict]
     if faults:
         shutil.rmtree(partial)
         return faults
-    for warning in warnings:
+    for warning in (*warnings, *twin_warnings(twins)):
         _warn(warning)
     keep_odd(partial, odd)
+    keep_twins(partial, twins)
     finish_store(
         partial,
         rows,
@@ -240,8 +246,10 @@ def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
     """Whether its part is written and its crops are really there (a power cut may lose them)."""
     if not job.finished.is_file():
         return False
-    lines = job.finished.read_text(encoding="utf-8").splitlines()
-    paths = [crops / line.split()[0] for line in lines]
+    try:
+        paths = [crops / note.name for note in read_notes(job.finished)]
+    except ValueError:  # of an earlier version
+        return False
     return all(path.is_file() and path.stat().st_size > 0 for path in paths)
 
 

@@ -26,6 +26,7 @@ from mufnet_lightning.cohort.geometry import Box, crop
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store import inputs
 from mufnet_lightning.store.inputs import SEEN, SETTLED_S, made_before
+from mufnet_lightning.store.notes import read_notes
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
 
@@ -159,7 +160,7 @@ def test_pairs_keep_their_pixels_and_a_missing_image_stays_missing(
             name = getattr(row, f"{modality}_path")
             if name:
                 pixels = files.read_rgb(store.root / name)
-                expected = files.pane_pixels(row.frame, modality)[: 20 + row.frame]
+                expected = files.pane_pixels(row.frame, modality, row.frame)[: 20 + row.frame]
                 np.testing.assert_array_equal(pixels, expected)
     assert not store.cache("bmode", 16)[3].any()
     assert store.cache("ceus", 16)[3].any()
@@ -206,11 +207,15 @@ def test_one_clip_under_two_names_and_patients_is_warned_of(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(cohort / "clips/C1.avi", cohort / "clips/C2.avi")
+    table = cohort / "patients.csv"
+    table.write_text(table.read_text().replace("P2,3", "P2,1"))
     assert main(["prepare", str(cohort), str(tmp_path / "store")]) == 0
-    assert capsys.readouterr().err == (
+    same, alike = capsys.readouterr().err.splitlines()
+    assert same == (
         "mufnet: warning: clips/C1.avi of patient 'P1' and clips/C2.avi of patient 'P2' are the same "
-        "file, byte for byte\n"
+        "file, byte for byte"
     )
+    assert alike.startswith("mufnet: warning: patients 'P1' and 'P2' look alike (1.00): p000000_bmode")
 
 
 # What names the cohort.
@@ -229,7 +234,7 @@ def test_a_store_knows_its_cohort_however_it_grows_or_is_cut(
     assert prepare_store(cohort, tmp_path / "wider", margin=0.2).cohort == first.cohort
     elsewhere = Path(shutil.copytree(cohort, tmp_path / "elsewhere"))
     with open(elsewhere / "patients.csv", "a") as file:
-        file.write("P4,4,south\n")
+        file.write("P4,2,south\n")
     with open(elsewhere / "clips.csv", "a") as file:
         file.write('C5,P4,clips/C4.avi,"0,8,64,48","80,8,64,48"\n')
     (elsewhere / "clips.csv").write_text(
@@ -485,11 +490,12 @@ def long_cohort(tmp_path_factory: pytest.TempPathFactory, files: ModuleType) -> 
     ]
     for name, rows in tables.items():
         files.write_table(folder / f"{name}.csv", rows)
-    frames = [cv2.resize(files.clip_frame(n % 20), (480, 192)) for n in range(120)]
-    files.write_clip(folder / "0.avi", frames, "MJPG")
-    whole = (folder / "0.avi").read_bytes()
-    for n in numbers[1:]:
-        (folder / f"{n}.avi").write_bytes(whole + bytes(n))
+    for patient in range(3):
+        own = np.random.default_rng(patient).integers(0, 80, (192, 480, 3), np.uint8)
+        frames = [cv2.resize(files.clip_frame(n % 20), (480, 192)) // 2 + own for n in range(120)]
+        files.write_clip(folder / f"{patient}.avi", frames, "MJPG")
+    for n in numbers[3:]:
+        (folder / f"{n}.avi").write_bytes((folder / f"{n % 3}.avi").read_bytes() + bytes(n))
     return folder
 
 
@@ -547,9 +553,9 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_stopped(
     done = sorted((partial / "parts").glob("[0-9]*.csv"))
     assert 3 <= len(done) < LONG
     written = {
-        name: (partial / "crops" / name).stat().st_mtime_ns
+        note.name: (partial / "crops" / note.name).stat().st_mtime_ns
         for part in done
-        for name in part.read_text().split()
+        for note in read_notes(part)
     }
 
     assert main(["prepare", str(long_cohort), str(store)]) == 0

@@ -1,0 +1,101 @@
+"""Patients who look alike are found, whatever was done to the picture, and strangers are not."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.phantom.generate import write_phantom
+from mufnet_lightning.phantom.options import PhantomOptions
+from mufnet_lightning.store.prepare import prepare_store
+from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.store.twins import TWINS, find_twins, fingerprint, read_twins
+
+PATIENTS = 40
+
+
+def changed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same tissue as somebody else might have kept it: shifted, rescaled, brighter, re-encoded."""
+    height, width = crop.shape[:2]
+    moved = cv2.getRotationMatrix2D((width / 2, height / 2), 0, rng.uniform(0.94, 1.06))
+    moved[:, 2] = moved[:, 2] + rng.uniform(-0.04, 0.04, 2) * (width, height)
+    shown = cv2.warpAffine(crop, moved, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    scale = rng.uniform(0.6, 1.4)
+    size = (round(width * scale), round(height * scale))
+    shown = cv2.resize(shown, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    shown = np.clip(255 * (shown / 255.0) ** rng.uniform(0.9, 1.15), 0, 255).astype(np.uint8)
+    jpeg = cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(50, 90))])[1]
+    decoded = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return decoded.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> CropStore:
+    folder = tmp_path_factory.mktemp("phantom")
+    options = PhantomOptions(patients=PATIENTS, high_share=0.5, frames=2, clip_length=4, pane_size=224)
+    write_phantom(folder / "cohort", options)
+    return prepare_store(folder / "cohort", folder / "store")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("modality", ["bmode", "ceus"])
+def test_of_single_stills_95_in_100_twins_are_found_and_no_strangers(
+    modality: str, phantom: CropStore, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(5)
+    (tmp_path / "crops").mkdir()
+    rows, prints = [], {}
+    for row in phantom.manifest.drop_duplicates("patient_id").itertuples():
+        crop = cv2.imread(str(phantom.root / str(getattr(row, f"{modality}_path"))))
+        assert crop is not None
+        for copy, pixels in enumerate((crop.astype(np.uint8), changed(crop.astype(np.uint8), rng))):
+            name = f"{row.patient_id}_{copy}.png"
+            cv2.imwrite(str(tmp_path / "crops" / name), pixels)
+            prints[name] = fingerprint(pixels[..., ::-1])
+            paths = {"bmode_path": "", "ceus_path": "", f"{modality}_path": f"crops/{name}"}
+            who = {"patient_id": f"{row.patient_id}_{copy}", "clip_id": "", "label": row.label}
+            rows.append({**who, **paths})
+    pairs = {pair.patients for pair in find_twins(tmp_path, rows, prints, ())}
+    wanted = {(f"{p}_0", f"{p}_1") for p in phantom.manifest["patient_id"].unique()}
+    assert len(wanted) == PATIENTS
+    assert len(wanted & pairs) >= 0.95 * PATIENTS
+    strangers = len(list(combinations(rows, 2))) - PATIENTS
+    assert len(pairs - wanted) <= 0.01 * strangers
+
+
+def test_no_patients_of_a_phantom_look_alike(phantom: CropStore) -> None:
+    assert read_twins(phantom.root) == []
+    assert not (phantom.root / TWINS).exists()
+
+
+@pytest.mark.parametrize("grade", ["2", "4"])
+def test_a_clip_that_was_encoded_anew_is_another_patients_or_a_fault(
+    grade: str, files: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cohort = files.write_cohort(tmp_path / "cohort")
+    patients = cohort / "patients.csv"
+    patients.write_text(patients.read_text().replace("P2,3", f"P2,{grade}"))
+    frames = [files.clip_frame(number, 1) for number in range(files.CLIP_LENGTH)]  # that of P1, grade 2
+    files.write_clip(cohort / "clips" / "C2.avi", frames, "MJPG")
+    if grade == "4":
+        with pytest.raises(
+            InputFault, match=r"'P1' and 'P2' look alike .*one is of low and one of high"
+        ):
+            prepare_store(cohort, tmp_path / "store")
+        return
+    store = prepare_store(cohort, tmp_path / "store")
+    assert read_twins(store.root) == [("P1", "P2")]
+    assert "patients 'P1' and 'P2' look alike" in caplog.text
+    (line,) = (store.root / TWINS).read_text().splitlines()[1:]
+    patient, twin, crop, other, similarity = line.split(",")
+    assert (patient, twin) == ("P1", "P2")
+    assert float(similarity) > 0.97
+    owners = store.manifest.set_index("bmode_path")["patient_id"]
+    assert (owners[crop], owners[other]) == ("P1", "P2")
