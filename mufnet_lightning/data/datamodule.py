@@ -18,10 +18,11 @@ from torch.utils.data import DataLoader, Sampler
 from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.dataset import RoiPairDataset
 from mufnet_lightning.data.device_augmentation import BatchAugmentation, drawn_tensors
-from mufnet_lightning.data.folds import FoldTable, check_folds_fit, make_folds, read_folds
+from mufnet_lightning.data.folds import FoldTable, check_folds_fit, folds_file, make_folds
 from mufnet_lightning.data.resident import ResidentCrops
 from mufnet_lightning.data.sampler import Draw, check_sampler, make_sampler
 from mufnet_lightning.data.transforms import PairTransform, Transform
+from mufnet_lightning.data.twin_patients import one_side, warn_of_twins
 from mufnet_lightning.errors import InputFault, check_among, check_least
 from mufnet_lightning.models.components import component, component_class
 from mufnet_lightning.store.cache import CropCache
@@ -60,6 +61,7 @@ class RoiPairDataModule(LightningDataModule):
             a checkpoint the paper's way, or to measure what that gains; such a run is tagged.
         complete_pairs: use only pairs that have every modality of the store, also for a single arm:
             arms that are to be compared must be scored on the same images.
+        group_duplicates: keep patients who look alike (the store's twins.csv) on one side of the split.
 
     Batches are dictionaries: for each modality (N, 3, size, size) uint8 RGB, `label` (N,) and `row`
     (N,), the row of the store's manifest. So a Trainer hands them on; out of a loader itself pictures
@@ -87,6 +89,7 @@ class RoiPairDataModule(LightningDataModule):
         seed: int = 0,
         watch_test: bool = False,
         complete_pairs: bool = False,
+        group_duplicates: bool = False,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
@@ -111,6 +114,7 @@ class RoiPairDataModule(LightningDataModule):
         self.seed = seed
         self.watch_test = watch_test
         self.complete_pairs = complete_pairs
+        self.group_duplicates = group_duplicates
         self.given_folds: FoldTable | None = None
         """The split to take, set by whoever has one: that of a checkpoint, or of an MLflow run."""
         self.missing_allowed = False
@@ -157,6 +161,7 @@ class RoiPairDataModule(LightningDataModule):
                     f"{self.store_path}: the {part} part of fold {self.fold} has no image of "
                     f"{' and '.join(missing)} grade; both classes are needed"
                 )
+        warn_of_twins(self.folds, self.fold, self.store.root)
         training = len(self.part_rows("train"))
         if stage == "fit" and self.batch_size > training:
             raise InputFault(
@@ -194,15 +199,10 @@ class RoiPairDataModule(LightningDataModule):
         patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
         given = self.given_folds
         if given is None and self.folds_from is None:
-            return make_folds(patients, self.protocol, n_folds=self.n_folds, seed=self.split_seed)
-        if given is None:
-            file = Path(str(self.folds_from))
-            if not file.is_file():
-                raise InputFault(
-                    f"data.folds_from is {file}, but there is no such file; the split of an MLflow run "
-                    "is given as given_folds"
-                )
-            given = FoldTable(read_folds(file), str(file))
+            together = one_side(self.store.root, self.group_duplicates)
+            split = partial(make_folds, seed=self.split_seed, leaders=together)
+            return split(patients, self.protocol, self.n_folds)
+        given = given or folds_file(Path(str(self.folds_from)))
         check_folds_fit(given, patients, self.store_path)
         return given.table
 

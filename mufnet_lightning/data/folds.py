@@ -6,6 +6,7 @@ part`), is saved with every run, and can be read back, edited, or made by anothe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
@@ -39,6 +40,7 @@ def make_folds(
     test_share: float = 0.2,
     val_share: float = 0.2,
     seed: int = 0,
+    leaders: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Split patients into train, val and test for every fold of a protocol, stratified by label.
 
@@ -56,6 +58,8 @@ def make_folds(
             `kfold`: `n_folds` test parts, so that every patient is tested once, and all others
             train: nobody validates, so that nothing can be chosen on validation patients.
         seed: the same seed and patients (in any order) give the same table.
+        leaders: of patients who belong together (see `store.twins.leaders`), one of them, whose part
+            all of them share; the others are not counted when parts are filled.
 
     Returns:
         Columns `fold` (int, from 0), `patient_id`, `label`, `part`; patients × folds rows. With
@@ -66,7 +70,9 @@ def make_folds(
     """
     if protocol not in get_args(Protocol):
         raise InputFault(f"there is no protocol {protocol!r}; choose one of {get_args(Protocol)}")
-    cohort = patients.sort_values("patient_id").reset_index(drop=True)
+    everybody = patients.sort_values("patient_id").reset_index(drop=True)
+    leader = everybody["patient_id"].map(lambda patient: (leaders or {}).get(patient, patient))
+    cohort = everybody[everybody["patient_id"] == leader].reset_index(drop=True)
     _check_classes(cohort, protocol, n_folds)
     rng = np.random.default_rng(seed)
     if protocol == "paper":
@@ -77,14 +83,28 @@ def make_folds(
         splits = _nested(cohort["label"].to_numpy(), n_folds, val_share, rng)
     else:
         splits = _leave_one_center_out(cohort, val_share, rng)
-    return pd.concat(
-        [
-            cohort.iloc[np.sort(rows)][["patient_id", "label"]].assign(fold=fold, part=part)
-            for fold, parts in enumerate(splits)
-            for part, rows in zip(PARTS, parts, strict=True)
-        ],
-        ignore_index=True,
-    )[["fold", "patient_id", "label", "part"]]
+    led = everybody[["patient_id", "label"]].assign(leader=leader)
+    parts_of = [
+        pd.DataFrame({"leader": cohort["patient_id"].iloc[np.sort(rows)], "fold": fold, "part": part})
+        for fold, parts in enumerate(splits)
+        for part, rows in zip(PARTS, parts, strict=True)
+    ]
+    table = pd.concat(parts_of, ignore_index=True).merge(led, on="leader")
+    return table[["fold", "patient_id", "label", "part"]]
+
+
+def folds_file(path: Path) -> FoldTable:
+    """The split of a folds.csv.
+
+    Raises:
+        InputFault: there is no such file, or it is no split.
+    """
+    if not path.is_file():
+        raise InputFault(
+            f"data.folds_from is {path}, but there is no such file; the split of an MLflow run is "
+            "given as given_folds"
+        )
+    return FoldTable(read_folds(path), str(path))
 
 
 def read_folds(file: Path | TextIO, name: str | None = None) -> pd.DataFrame:

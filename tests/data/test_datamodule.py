@@ -24,6 +24,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import resized
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.store.twins import TWINS
 from mufnet_lightning.system.configs import find_config
 
 
@@ -379,3 +380,23 @@ def test_the_defaults_are_the_papers() -> None:
     augmentation = config.pop("augmentation")
     assert {name: data.hparams[name] for name in config} == config
     assert {name: data.hparams["augmentation"][name] for name in augmentation} == augmentation
+
+
+def test_patients_who_look_alike_are_told_of_and_kept_together_on_request(
+    phantom_store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "store"))
+    data = datamodule(store)
+    assert "look alike" not in caplog.text
+    here = data.folds[data.folds["fold"] == 0]
+    (train, test) = (here.loc[here["part"] == part, "patient_id"].iloc[0] for part in ("train", "test"))
+    twins = f"patient_id,twin_id,crop,twin_crop,similarity\n{train},{test},a.png,b.png,0.99\n"
+    (store / TWINS).write_text(twins)
+    datamodule(store)
+    assert "look alike, of whom one trains and one is scored: 1" in caplog.text
+    caplog.clear()
+    grouped = datamodule(store, group_duplicates=True)
+    assert caplog.text == ""
+    for _, fold in grouped.folds.groupby("fold"):
+        part = fold.set_index("patient_id")["part"]
+        assert part[train] == part[test]

@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from mufnet_lightning.data.folds import make_folds, read_folds
+from mufnet_lightning.data.twin_patients import split_twins
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.twins import leaders
 from mufnet_lightning.vocabulary import PARTS, Protocol
 
 PAIR: tuple[Protocol, Protocol] = ("nested", "kfold")
@@ -153,3 +155,29 @@ def test_center_needs_two_centres() -> None:
         make_folds(patients, "center")
     with pytest.raises(InputFault, match="a centre for every patient"):
         make_folds(patients.assign(center=None), "center")
+
+
+@pytest.mark.parametrize("protocol", ["paper", "nested", "kfold"])
+def test_patients_who_belong_together_are_on_one_side(protocol: Protocol) -> None:
+    names = [f"P{number:03d}" for number in range(60)]
+    patients = pd.DataFrame({"patient_id": names, "label": [0, 0, 1] * 20})
+    together = leaders([("P000", "P003"), ("P003", "P030"), ("P002", "P059"), ("P010", "P013")])
+    folds = make_folds(patients, protocol, leaders=together)
+    for _, fold in folds.groupby("fold"):
+        assert sorted(fold["patient_id"]) == names
+        part = fold.set_index("patient_id")["part"]
+        assert all(part[follower] == part[leader] for follower, leader in together.items())
+        shares = fold.groupby("part")["label"].mean()
+        assert ((shares - 1 / 3).abs() < 0.15).all()
+    alone = make_folds(patients, protocol)
+    apart = alone.pivot(index="patient_id", columns="fold", values="part")
+    assert any((apart.loc[one] != apart.loc[other]).any() for one, other in together.items())
+    assert make_folds(patients, protocol, leaders={}).equals(alone)
+
+
+def test_twins_on_both_sides_are_counted() -> None:
+    parts = {"a": "train", "b": "test", "c": "train", "d": "val"}
+    folds = pd.DataFrame({"fold": 0, "patient_id": list(parts), "part": list(parts.values())})
+    twins = [("a", "b"), ("a", "c"), ("c", "d"), ("b", "d"), ("a", "who was left out")]
+    assert split_twins(folds, 0, twins) == 2
+    assert split_twins(folds, 1, twins) == 0
