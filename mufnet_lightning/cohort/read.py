@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mufnet_lightning.cohort.alike_ids import alike
 from mufnet_lightning.cohort.csv_text import read_texts
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
@@ -265,7 +266,9 @@ def _warnings(
     if clips is not None and boxes is not None:
         without = clips.loc[~clips["clip_id"].isin(boxes["clip_id"]), "clip_id"]
         left_out.append(("clips.csv", "clip", "clips", "box", without))
-    doubts = []
+    doubts = alike("patients.csv", "patient_id", patients["patient_id"])
+    if clips is not None:
+        doubts += alike("clips.csv", "clip_id", clips["clip_id"])
     if boxes is not None and _are_corners(boxes):
         doubts.append(
             "boxes.csv: in every row width is above x and height above y, as if they were the other "

@@ -9,29 +9,56 @@ import numpy as np
 
 from mufnet_lightning.cohort.faults import ClipFault
 
+TIFF = (b"II*\0", b"MM\0*")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+
+HALF = 1 << 15
 
 
 def read_image(path: Path) -> np.ndarray:
     """A still image as height × width × 3 uint8 RGB.
 
     Raises:
-        ClipFault: it cannot be decoded.
+        ClipFault: it cannot be decoded, has several pages, or more than 8 bits of which nobody knows
+            how many count.
     """
     try:
-        image = decoded(path.read_bytes())
+        content = path.read_bytes()
+        image = decoded(content)
     except OSError:
         image = None
+    except ValueError as error:
+        raise ClipFault(path, str(error)) from None
     if image is None:
         raise ClipFault(path, "cannot be decoded, expected a whole image file")
+    if content[:4] in TIFF and (pages := cv2.imcount(str(path))) > 1:
+        raise ClipFault(path, f"has {pages} pages, expected one picture")
     return image
 
 
 def decoded(content: bytes) -> np.ndarray | None:
-    """An image file's content as height × width × 3 uint8 RGB; None where it cannot be decoded."""
+    """An image file's content as height × width × 3 uint8 RGB; None where it cannot be decoded.
+
+    Of 16 bits the upper 8 are taken where the picture uses them all.
+
+    Raises:
+        ValueError: it has more than 8 bits and may use fewer than all of them: nobody can tell how
+            bright it is.
+    """
     cv2.utils.logging.setLogLevel(0)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
     except cv2.error:
         return None
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if image is None:
+        return None
+    if image.dtype != np.uint8:
+        if image.dtype != np.uint16 or image.max() < HALF:
+            raise ValueError(
+                f"has pixels of {8 * image.dtype.itemsize} bits, of which it does not use all: "
+                "expected 8 bits, or 16 from black to white"
+            )
+        image = (image.astype(np.uint16) >> 8).astype(np.uint8)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

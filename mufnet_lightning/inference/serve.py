@@ -133,7 +133,10 @@ def read_picture(cell: object) -> NDArray[np.uint8] | None:
             content = base64.b64decode(b"".join(content.split()), validate=True)
     if not content.startswith(_BEGINNINGS):
         raise InputFault(f"is no PNG or JPEG file, nor the base64 text of one ({len(content)} bytes)")
-    picture = decoded(content)
+    try:
+        picture = decoded(content)
+    except ValueError as error:
+        raise InputFault(str(error)) from None
     if picture is None:
         raise InputFault("cannot be decoded, expected a whole PNG or JPEG file")
     return picture

@@ -219,3 +219,21 @@ def test_an_image_that_is_cut_off_is_a_fault(ending: str, share: float, tmp_path
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(ClipFault, match="cannot be decoded"):
         read_image(path)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_12_bits_in_16_are_refused_rather_than_dark(ending: str, tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 4096, (30, 40, 3), np.uint16)
+    path = tmp_path / f"image.{ending}"
+    cv2.imwrite(str(path), deep)
+    with pytest.raises(ClipFault, match="has pixels of 16 bits, of which it does not use all"):
+        read_image(path)
+    cv2.imwrite(str(path), deep * 16)
+    np.testing.assert_array_equal(read_image(path), (deep >> 4)[..., ::-1].astype(np.uint8))
+
+
+def test_a_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
+    pages = list(np.random.default_rng(0).integers(0, 256, (3, 30, 40, 3), np.uint8))
+    cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
+    with pytest.raises(ClipFault, match="has 3 pages, expected one picture"):
+        read_image(tmp_path / "pages.tif")

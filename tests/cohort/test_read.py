@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from mufnet_lightning.cohort.alike_ids import alike
 from mufnet_lightning.cohort.geometry import Pane
 from mufnet_lightning.cohort.read import read_cohort
 from mufnet_lightning.errors import InputFault
@@ -126,3 +127,28 @@ def test_pairs(files: ModuleType, tmp_path: Path) -> None:
     assert cohort.pairs is not None
     assert cohort.pairs["bmode_path"].tolist()[-1] == ""
     assert cohort.pairs["frame"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("P1", "p1", True),
+        ("P1", "P01", True),
+        ("P-1", "P 1", True),
+        ("P1", "P1\u200b", True),
+        ("P1", "\uff301", True),  # a wide P
+        ("P1", "P10", False),
+        ("P10", "P100", False),
+        ("P101", "P1001", False),
+        ("A1", "B1", False),
+    ],
+)
+def test_ids_that_the_eye_takes_for_one_another_are_named(one: str, other: str, same: bool) -> None:
+    warnings = alike("patients.csv", "patient_id", [one, other, "Q9"])
+    assert len(warnings) == same
+    assert not same or (repr(one) in warnings[0] and repr(other) in warnings[0])
+
+
+def test_a_cohort_with_such_ids_is_read_with_a_warning(cohort: Path) -> None:
+    write(cohort, "patients.csv", "patient_id,grade\nP1,2\nP2,3\nP3,1\np01,1\n")
+    assert any("'P1' and 'p01'" in warning for warning in read_cohort(cohort).warnings)
