@@ -21,8 +21,8 @@ from scipy.sparse.csgraph import connected_components
 
 TWINS = "twins.csv"
 """In a store: pairs of patients who look alike, where there are any."""
-ALIKE = 0.84
-"""Correlation from which two crops are taken for one scan; strangers of a phantom reach 0.77."""
+ALIKE = 0.88
+"""Correlation from which two crops are taken for one scan; 1 of 79,800 pairs of strangers had 0.86."""
 SURE = 0.97
 """Correlation from which two crops are one scan, whatever was done to the file."""
 NEAR = 22

@@ -17,7 +17,7 @@ from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.store.twins import TWINS, find_twins, fingerprint, read_twins
 
-PATIENTS = 40
+PATIENTS = 60
 
 
 def changed(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
