@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from mufnet_lightning.store.inputs import ODD
@@ -32,13 +33,18 @@ def look(rgb: np.ndarray) -> str:
     """
     if min(rgb.shape[:2]) < TINY:
         return "tiny"
-    levels = np.asarray(rgb).mean(axis=2)
-    low, high = np.percentile(levels, (1, 99))
+    grey = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY)
+    count = np.bincount(grey.ravel(), minlength=256)
+    below = np.cumsum(count) / grey.size
+    low, high = np.searchsorted(below, (0.01, 0.99))
     if high <= DARK:
         return "black"
     if low >= BRIGHT:
         return "saturated"
-    return "flat" if levels.std() < SPREAD else ""
+    levels = np.arange(256)
+    mean = (count * levels).sum() / grey.size
+    variance = (count * (levels - mean) ** 2).sum() / grey.size
+    return "flat" if variance < SPREAD**2 else ""
 
 
 def keep_odd(store: Path, odd: Mapping[str, str]) -> None:
