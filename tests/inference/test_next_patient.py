@@ -345,7 +345,10 @@ def test_a_store_without_grades_is_explained_beside_the_run(
     }
     images = pd.read_csv(out / "images.csv")
     assert images["patient_id"].unique().tolist() == ["NP001", "NP002"]
-    inside = images["inside_ceus"].dropna()  # a map that is empty everywhere has no share inside
-    assert len(inside) > 0
-    assert inside.between(0, 1).all()
+    empty = images["area_ceus"].isna()  # only a map of zeros has no area above half of its maximum
+    assert not empty.all()
+    assert images["inside_ceus"].isna().equals(empty)
+    assert images.loc[~empty, "inside_ceus"].between(0, 1).all()
+    lacking = images["weight_ceus"] == 0
+    assert empty[lacking].all()
     assert artifact_files(models.fits[0], "explain") == before
