@@ -20,7 +20,9 @@ from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.palette import NEEDED, coloured, in_own_order
 from mufnet_lightning.cohort.video import iter_video
 
-VIDEO = tuple(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109))
+VIDEO = tuple(
+    f"1.2.840.10008.1.2.4.{number}{fragments}" for number in range(100, 109) for fragments in ("", ".1")
+)
 """Syntaxes whose pixel data are one film: MPEG-2, H.264, HEVC (PS3.5 10.7 to 10.18)."""
 Result = TypeVar("Result")
 
@@ -99,7 +101,7 @@ def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iter
 def _frames(path: Path, header: Any) -> int:
     try:
         return int(header.get("NumberOfFrames") or 1)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ClipFault(path, "cannot be read as DICOM: its number of frames is none") from None
 
 

@@ -73,6 +73,15 @@ def make_folds(
     everybody = patients.sort_values("patient_id").reset_index(drop=True)
     leader = everybody["patient_id"].map(lambda patient: (leaders or {}).get(patient, patient))
     cohort = everybody[everybody["patient_id"] == leader].reset_index(drop=True)
+    if protocol == "center" and "center" in everybody:
+        own = dict(zip(everybody["patient_id"], everybody["center"], strict=True))
+        if any(
+            own[patient] != own.get(first)
+            for patient, first in zip(everybody["patient_id"], leader, strict=True)
+        ):
+            raise InputFault(
+                "patients of two centres look alike: protocol center cannot keep them together"
+            )
     _check_classes(cohort, protocol, n_folds)
     rng = np.random.default_rng(seed)
     if protocol == "paper":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from mufnet_lightning.store.twins import TWINS, leaders, read_twins
+from mufnet_lightning.store.inputs import TWINS
+from mufnet_lightning.store.twins import leaders, read_twins
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ def one_side(root: Path, grouped: bool) -> dict[str, str]:
 
 
 def split_twins(folds: pd.DataFrame, fold: int, twins: Iterable[tuple[str, str]]) -> int:
-    """How many pairs of patients who look alike have one in training and one who is scored.
+    """How many pairs of patients who look alike stand in different parts.
 
     Args:
         folds: columns `fold, patient_id, part`.
@@ -29,15 +30,15 @@ def split_twins(folds: pd.DataFrame, fold: int, twins: Iterable[tuple[str, str]]
     here = folds[folds["fold"] == fold]
     part = dict(zip(here["patient_id"], here["part"], strict=True))
     both = [{part.get(one, ""), part.get(other, "")} for one, other in twins]
-    return sum("train" in parts and bool(parts & {"val", "test"}) for parts in both)
+    return sum(len(parts - {""}) > 1 for parts in both)
 
 
 def warn_of_twins(folds: pd.DataFrame, fold: int, root: Path) -> None:
     """Say so where patients of a store who look alike stand on both sides of a fold's split."""
     if pairs := split_twins(folds, fold, read_twins(root)):
         log.warning(
-            "pairs of patients who look alike, of whom one trains and one is scored: %s (%s); "
-            "data.group_duplicates keeps them together",
+            "pairs of patients who look alike and stand in different parts of the split: %s (%s); "
+            "a split made with data.group_duplicates keeps them together",
             pairs,
             root / TWINS,
         )

@@ -83,7 +83,8 @@ class Encoder(nn.Module):
         """
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         # (images / 255 - mean) / std in two passes over the pixels; the first reads bytes
-        normalised = (images * (1 / (255 * std))).sub_(mean / std)
+        pixels = images.to(mean.dtype) if images.is_floating_point() else images
+        normalised = (pixels * (1 / (255 * std))).sub_(mean / std)
         maps: Tensor = self.backbone.forward_features(normalised)
         return maps
 

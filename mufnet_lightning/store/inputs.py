@@ -23,6 +23,10 @@ SEEN = "inputs.look"
 """In a store: the number. It names no file, since names may tell of people."""
 ODD = "odd_crops.csv"
 """In a store: the crops that are odd (see `looks`), where there are any."""
+CUT_RULES = 2
+"""Raised when the same inputs give other crops; 2: boxes on both panes are one pair."""
+TWINS = "twins.csv"
+"""In a store: pairs of patients who look alike (see `twins`), where there are any."""
 SETTLED_S = 2.0
 """Seconds after which a file's times tell a later change: some file systems count in whole ones."""
 TABLES = ("patients.csv", "clips.csv", "boxes.csv", "pairs.csv")
@@ -47,7 +51,7 @@ def look_of(cohort: Path, margin: float, with_grades: bool) -> str | None:
     latest = max((max(look[1:3]) for _, look in seen), default=0)
     if latest > time.time_ns() - SETTLED_S * 1e9:
         return None
-    made_of = [str(cohort.resolve()), FORMAT_VERSION, float(margin), with_grades, seen]
+    made_of = [str(cohort.resolve()), FORMAT_VERSION, CUT_RULES, float(margin), with_grades, seen]
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
@@ -96,7 +100,10 @@ def _look(file: Path) -> tuple[int, int, int, int]:
 
 def same_inputs(store: Path, info: StoreInfo) -> str:
     """What is said where there is nothing to do."""
-    odd = store / ODD
-    lines = odd.read_text(encoding="utf-8").splitlines()[1:] if odd.is_file() else []
-    doubt = f"; odd crops, named in {odd}: {len(lines):,}" if lines else ""
-    return f"{store} is made of these inputs already, nothing to do: {info}{doubt}"
+    doubts = [
+        f"; {what}, named in {store / file}: {len(lines):,}"
+        for file, what in ((ODD, "odd crops"), (TWINS, "pairs of patients who look alike"))
+        if (store / file).is_file()
+        for lines in [(store / file).read_text(encoding="utf-8").splitlines()[1:]]
+    ]
+    return f"{store} is made of these inputs already, nothing to do: {info}{''.join(doubts)}"

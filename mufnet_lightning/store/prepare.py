@@ -221,7 +221,6 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
     odd = {note.name: note.looks for note in notes if note.looks}
     warnings, faults = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
     twins = find_twins(partial, rows, {note.name: note.fingerprint for note in notes}, odd)
-    faults += [f"{pair}; one is of low and one of high grade" for pair in twins if pair.contradict]
     if faults:
         shutil.rmtree(partial)
         return faults

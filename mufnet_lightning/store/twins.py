@@ -9,8 +9,10 @@ that were drawn apart: the highest correlation over shifts of an eighth of the s
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -19,12 +21,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-TWINS = "twins.csv"
-"""In a store: pairs of patients who look alike, where there are any."""
+from mufnet_lightning.store.inputs import TWINS
+
+log = logging.getLogger(__name__)
 ALIKE = 0.88
 """Correlation from which two crops are taken for one scan; 1 of 79,800 pairs of strangers had 0.86."""
-SURE = 0.97
-"""Correlation from which two crops are one scan, whatever was done to the file."""
 NEAR = 22
 """Of 63 signs: more that differ, and crops are not looked at; some 1% of strangers' crops are."""
 MOST_LOOKS = 200_000
@@ -36,6 +37,8 @@ _HASHED, _SIGNS = 32, 8
 _LOOKED, _PLAY = 64, 8
 _ROWS = 512
 _HOPE = 0.2
+_EVEN = 3.0
+_PICTURES = 4096
 
 
 @dataclass(frozen=True)
@@ -54,16 +57,13 @@ class Twins:
     similarity: float
     labels: tuple[int | None, int | None] = (None, None)
 
-    @property
-    def contradict(self) -> bool:
-        """Whether they are surely one scan, and yet of two grades."""
-        known = None not in self.labels
-        return known and self.labels[0] != self.labels[1] and self.similarity >= SURE
-
     def __str__(self) -> str:
         (one, other), (first, second) = self.patients, self.crops
+        grades = "" if self.labels[0] == self.labels[1] else ", one of low and one of high grade"
+        known = grades if None not in self.labels else ""
         return (
-            f"patients {one!r} and {other!r} look alike ({self.similarity:.2f}): {first} and {second}"
+            f"patients {one!r} and {other!r}{known} look alike ({self.similarity:.2f}): {first} and "
+            f"{second}"
         )
 
 
@@ -98,12 +98,12 @@ def find_twins(
             for row in _sparse(rows)
             if row[column] and Path(str(row[column])).name not in left_out
         ]
-        pictures = _Pictures(root)
+        picture = lru_cache(_PICTURES)(_picture)
         codes = np.array([fingerprints[Path(path).name] for _, path, _ in chosen], np.uint64)
         names = np.unique([patient for patient, _, _ in chosen], return_inverse=True)[1]
         for one, other in _near(codes, names):
             (a, first, label), (b, second, its_label) = chosen[one], chosen[other]
-            alike = similarity(pictures[first], pictures[second])
+            alike = similarity(picture(root / first), picture(root / second))
             key = (a, b) if a < b else (b, a)
             if alike >= ALIKE and (key not in best or alike > best[key].similarity):
                 crops, labels = (
@@ -118,6 +118,8 @@ def find_twins(
 def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """The highest correlation of two pictures (64 × 64 grey levels) over shifts, -1 to 1."""
     inside = slice(_PLAY, -_PLAY)
+    if min(float(picture[inside, inside].std()) for picture in (one, other)) < _EVEN:
+        return -1.0  # OpenCV takes an even picture for like any other
     highest = -1.0
     for whole, part in ((one, other), (other, one)):
         everywhere = cv2.matchTemplate(whole, part[inside, inside], cv2.TM_CCOEFF_NORMED)
@@ -172,20 +174,12 @@ def leaders(twins: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: first.setdefault(int(group[place[name]]), name) for name in names}
 
 
-class _Pictures:
-    """Small grey pictures of crops, read when they are looked at."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._known: dict[str, NDArray[np.float32]] = {}
-
-    def __getitem__(self, path: str) -> NDArray[np.float32]:
-        if path not in self._known:
-            grey = cv2.imread(str(self._root / path), cv2.IMREAD_GRAYSCALE)
-            assert grey is not None, path
-            small = cv2.resize(grey, (_LOOKED, _LOOKED), interpolation=cv2.INTER_AREA)
-            self._known[path] = small.astype(np.float32)
-        return self._known[path]
+def _picture(path: Path) -> NDArray[np.float32]:
+    """A crop as a small grey picture."""
+    grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert grey is not None, path
+    small = cv2.resize(grey, (_LOOKED, _LOOKED), interpolation=cv2.INTER_AREA)
+    return small.astype(np.float32)
 
 
 def _sparse(rows: Sequence[Mapping[str, object]]) -> Iterator[Mapping[str, object]]:
@@ -199,21 +193,34 @@ def _sparse(rows: Sequence[Mapping[str, object]]) -> Iterator[Mapping[str, objec
 
 
 def _near(codes: NDArray[np.uint64], names: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Pairs of crops of two patients whose hashes are near, the nearest first."""
-    ones, others, distances = [], [], []
-    for start in range(0, len(codes), _ROWS):
-        block = slice(start, start + _ROWS)
-        apart = np.bitwise_count(codes[block, None] ^ codes[None, start:])
-        near = (apart <= NEAR) & (names[block, None] != names[None, start:])
-        row, column = np.nonzero(np.triu(near, 1))
-        ones.append(row + start)
-        others.append(column + start)
-        distances.append(apart[row, column])
-    if not ones:
-        return []
-    order = np.argsort(np.concatenate(distances), kind="stable")[:MOST_LOOKS]
-    first, second = np.concatenate(ones)[order], np.concatenate(others)[order]
-    return list(zip(first.tolist(), second.tolist(), strict=True))
+    """Pairs of crops of two patients whose hashes are near, the nearest first, `MOST_LOOKS` at most."""
+
+    def blocks() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        for start in range(0, len(codes), _ROWS):
+            block = slice(start, start + _ROWS)
+            apart = np.bitwise_count(codes[block, None] ^ codes[None, start:])
+            strangers = np.triu(names[block, None] != names[None, start:], 1)
+            yield start, np.where(strangers, apart, 64).astype(np.uint8)
+
+    counts = np.zeros(65, np.int64)
+    for _, apart in blocks():
+        counts += np.bincount(apart.ravel(), minlength=65)
+    within = np.cumsum(counts[: NEAR + 1])
+    left_out = int(within[-1]) - MOST_LOOKS
+    if left_out > 0:
+        log.warning(
+            "warning: of the pairs of crops that may be alike, %s were not looked at",
+            f"{left_out:,}",
+        )
+    farthest = min(NEAR, int(np.searchsorted(within, MOST_LOOKS)))
+    pairs: list[list[tuple[int, int]]] = [[] for _ in range(farthest + 1)]
+    room = MOST_LOOKS - (int(within[farthest - 1]) if farthest else 0)
+    for start, apart in blocks():
+        for row, column in np.argwhere(apart <= farthest).tolist():
+            distance = int(apart[row, column])
+            if distance < farthest or len(pairs[farthest]) < room:
+                pairs[distance].append((row + start, column + start))
+    return [pair for of_distance in pairs for pair in of_distance]
 
 
 def _label(value: object) -> int | None:

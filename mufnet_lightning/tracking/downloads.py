@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from multiprocessing.util import Finalize
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 
@@ -27,4 +28,6 @@ def download(uri: str, store: str) -> Path:
 
 @cache
 def _scratch() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="mufnet-")
+    scratch: TemporaryDirectory[str] = TemporaryDirectory(prefix="mufnet-")
+    Finalize(None, scratch.cleanup, exitpriority=1)  # a worker process ends without atexit
+    return scratch

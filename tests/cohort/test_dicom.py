@@ -156,6 +156,11 @@ def test_real_files_of_each_syntax_show_a_picture(syntax: str, names: tuple[str,
 FILMS = {  # syntax: FFmpeg's encoder and container
     "MPEG2 Main Profile / Main Level": ("1.2.840.10008.1.2.4.100", "mpeg2video", "mpegts"),
     "MPEG-4 AVC/H.264 High Profile / Level 4.1": ("1.2.840.10008.1.2.4.102", "libx264", "mp4"),
+    "Fragmentable MPEG-4 AVC/H.264 High Profile / Level 4.1": (
+        "1.2.840.10008.1.2.4.102.1",
+        "libx264",
+        "mp4",
+    ),
     "HEVC/H.265 Main Profile / Level 5.1": ("1.2.840.10008.1.2.4.107", "libx265", "mpegts"),
 }
 
@@ -284,7 +289,12 @@ def test_dicom_without_a_picture_says_so(name: str) -> None:
         frame(real(name))
 
 
-def test_a_header_with_an_odd_number_of_frames_is_one_fault() -> None:
+def test_a_header_with_an_odd_number_of_frames_is_one_fault(files: ModuleType, tmp_path: Path) -> None:
+    dataset = files.write_dicom(tmp_path / "two.dcm", films(1)[0])
+    dataset.NumberOfFrames = [10, 1]
+    dataset.save_as(tmp_path / "two.dcm", enforce_file_format=True)
+    with pytest.raises(ClipFault, match="its number of frames is none"):
+        frame(tmp_path / "two.dcm")
     with pytest.raises(ClipFault, match="its number of frames is none"):
         frame(real("badVR.dcm"))
 

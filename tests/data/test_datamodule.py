@@ -22,9 +22,9 @@ from mufnet_lightning.data.folds import FoldTable
 from mufnet_lightning.data.sampler import ClassBalancedSampler, Draw
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import resized
+from mufnet_lightning.store.inputs import TWINS
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.store.twins import TWINS
 from mufnet_lightning.system.configs import find_config
 
 
@@ -393,7 +393,7 @@ def test_patients_who_look_alike_are_told_of_and_kept_together_on_request(
     twins = f"patient_id,twin_id,crop,twin_crop,similarity\n{train},{test},a.png,b.png,0.99\n"
     (store / TWINS).write_text(twins)
     datamodule(store)
-    assert "look alike, of whom one trains and one is scored: 1" in caplog.text
+    assert "look alike and stand in different parts of the split: 1" in caplog.text
     caplog.clear()
     grouped = datamodule(store, group_duplicates=True)
     assert caplog.text == ""

@@ -179,5 +179,16 @@ def test_twins_on_both_sides_are_counted() -> None:
     parts = {"a": "train", "b": "test", "c": "train", "d": "val"}
     folds = pd.DataFrame({"fold": 0, "patient_id": list(parts), "part": list(parts.values())})
     twins = [("a", "b"), ("a", "c"), ("c", "d"), ("b", "d"), ("a", "who was left out")]
-    assert split_twins(folds, 0, twins) == 2
+    assert split_twins(folds, 0, twins) == 3  # of a and b, c and d, b and d
     assert split_twins(folds, 1, twins) == 0
+
+
+def test_leaving_a_centre_out_does_not_take_twins_to_another_centre() -> None:
+    names = [f"P{number:03d}" for number in range(40)]
+    patients = pd.DataFrame(
+        {"patient_id": names, "label": [0, 1] * 20, "center": ["a"] * 20 + ["b"] * 20}
+    )
+    with pytest.raises(InputFault, match="patients of two centres look alike"):
+        make_folds(patients, "center", leaders=leaders([("P000", "P030")]))
+    inside = make_folds(patients, "center", leaders=leaders([("P000", "P010")]))
+    assert set(inside.loc[inside["part"] == "test"].groupby("fold").size()) == {20}

@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mufnet_lightning.errors import InputFault
 from mufnet_lightning.phantom.generate import write_phantom
 from mufnet_lightning.phantom.options import PhantomOptions
+from mufnet_lightning.store import twins
+from mufnet_lightning.store.inputs import TWINS
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.store.twins import TWINS, find_twins, fingerprint, read_twins
+from mufnet_lightning.store.twins import find_twins, fingerprint, read_twins, similarity
 
 PATIENTS = 60
 
@@ -76,26 +77,48 @@ def test_no_patients_of_a_phantom_look_alike(phantom: CropStore) -> None:
 
 
 @pytest.mark.parametrize("grade", ["2", "4"])
-def test_a_clip_that_was_encoded_anew_is_another_patients_or_a_fault(
-    grade: str, files: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_a_clip_that_was_encoded_anew_under_another_id_is_named(
+    grade: str,
+    files: ModuleType,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     cohort = files.write_cohort(tmp_path / "cohort")
     patients = cohort / "patients.csv"
     patients.write_text(patients.read_text().replace("P2,3", f"P2,{grade}"))
     frames = [files.clip_frame(number, 1) for number in range(files.CLIP_LENGTH)]  # that of P1, grade 2
     files.write_clip(cohort / "clips" / "C2.avi", frames, "MJPG")
-    if grade == "4":
-        with pytest.raises(
-            InputFault, match=r"'P1' and 'P2' look alike .*one is of low and one of high"
-        ):
-            prepare_store(cohort, tmp_path / "store")
-        return
     store = prepare_store(cohort, tmp_path / "store")
     assert read_twins(store.root) == [("P1", "P2")]
-    assert "patients 'P1' and 'P2' look alike" in caplog.text
+    grades = ", one of low and one of high grade" if grade == "4" else ""
+    assert f"patients 'P1' and 'P2'{grades} look alike" in caplog.text
+    prepare_store(cohort, tmp_path / "store")
+    assert f"named in {tmp_path / 'store' / TWINS}: 1" in capsys.readouterr().out
     (line,) = (store.root / TWINS).read_text().splitlines()[1:]
     patient, twin, crop, other, similarity = line.split(",")
     assert (patient, twin) == ("P1", "P2")
     assert float(similarity) > 0.97
     owners = store.manifest.set_index("bmode_path")["patient_id"]
     assert (owners[crop], owners[other]) == ("P1", "P2")
+
+
+def test_an_even_picture_is_like_none() -> None:
+    noise = np.random.default_rng(0).uniform(0, 255, (64, 64)).astype(np.float32)
+    rim = np.zeros((64, 64), np.float32)
+    rim[:4] = 200
+    assert similarity(noise, rim) == similarity(rim, noise) == similarity(rim, rim) == -1
+    assert similarity(noise, noise) > 0.99
+
+
+def test_the_nearest_crops_are_looked_at_and_the_rest_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(twins, "MOST_LOOKS", 5)
+    names = np.arange(40)
+    codes = np.random.default_rng(0).integers(0, 1 << 6, 40).astype(np.uint64)
+    near = twins._near(codes, names)
+    assert len(near) == 5
+    apart = {(a, b): int(codes[a] ^ codes[b]).bit_count() for a in range(40) for b in range(a + 1, 40)}
+    assert sorted(apart[pair] for pair in near) == sorted(apart.values())[:5]
+    assert "775 were not looked at" in caplog.text

@@ -43,3 +43,28 @@ def test_each_reading_is_of_its_own_time(work: Path) -> None:
     mlflow_client().log_text(run, "second", "words.txt")
     second = resolve_artifact(run, "words.txt")
     assert (first.read_text(), second.read_text()) == ("first", "second")
+
+
+def test_copies_go_with_a_worker_process_too(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(
+        "import sys\n"
+        "from mufnet_lightning.system.processes import warm_context\n"
+        "def work():\n"
+        "    from mufnet_lightning.tracking import downloads\n"
+        "    print(downloads._scratch().name)\n"
+        "if __name__ == '__main__':\n"
+        "    process = warm_context([]).Process(target=work)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+    )
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    made = subprocess.run(
+        [sys.executable, "worker.py"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        capture_output=True,
+        text=True,
+    )
+    assert str(scratch) in made.stdout
+    assert [path for path in scratch.iterdir() if path.name.startswith("mufnet-")] == []
