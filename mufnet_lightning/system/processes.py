@@ -64,8 +64,11 @@ def start_early(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
     if context.get_start_method() == "forkserver":
         from multiprocessing.forkserver import ensure_running
 
-        with _interrupts_blocked():  # Ctrl-C is this process's to handle
-            ensure_running()
+        try:
+            with _interrupts_blocked():  # Ctrl-C is this process's to handle
+                ensure_running()
+        except OSError:  # of a temporary folder whose name is too long for its socket, say
+            return multiprocessing.get_context("spawn")
     return context
 
 

@@ -121,3 +121,19 @@ def test_a_warm_process_has_its_modules_and_a_state_of_its_own(jobs: Path) -> No
 def test_where_there_is_no_fork_each_process_starts_cold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn"])  # as on Windows
     assert warm_context(["json"]).get_start_method() == "spawn"
+
+
+def test_a_long_name_of_the_temporary_folder_stops_nothing(
+    jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = jobs / ("t" * 120)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    done = run(
+        jobs,
+        "from jobs_of_a_test import double\n"
+        "from mufnet_lightning.system.processes import in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    print([number for number, _ in in_processes(double, [3], 'doubling')])\n",
+    )
+    assert (done.stdout, done.stderr) == ("[6]\n", "")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pandas as pd
@@ -57,8 +59,7 @@ def test_copies_go_with_a_worker_process_too(tmp_path: Path) -> None:
         "    process.start()\n"
         "    process.join()\n"
     )
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
+    scratch = Path(mkdtemp())  # a short name: the worker's socket lies in there
     made = subprocess.run(
         [sys.executable, "worker.py"],
         cwd=tmp_path,
@@ -68,3 +69,4 @@ def test_copies_go_with_a_worker_process_too(tmp_path: Path) -> None:
     )
     assert str(scratch) in made.stdout
     assert [path for path in scratch.iterdir() if path.name.startswith("mufnet-")] == []
+    shutil.rmtree(scratch)
