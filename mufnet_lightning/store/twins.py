@@ -18,8 +18,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from mufnet_lightning.store.inputs import TWINS
 
@@ -162,6 +160,9 @@ def leaders(twins: Iterable[tuple[str, str]]) -> dict[str, str]:
     >>> leaders([("b", "a"), ("b", "c"), ("x", "y")])
     {'a': 'a', 'b': 'a', 'c': 'a', 'x': 'x', 'y': 'x'}
     """
+    from scipy.sparse import coo_array  # workers that cut crops need none of it
+    from scipy.sparse.csgraph import connected_components
+
     pairs = list(twins)
     names = sorted({name for pair in pairs for name in pair})
     if not names:
