@@ -161,9 +161,9 @@ class RoiPairDataModule(LightningDataModule):
                     f"{self.store_path}: the {part} part of fold {self.fold} has no image of "
                     f"{' and '.join(missing)} grade; both classes are needed"
                 )
-        warn_of_twins(self.folds, self.fold, self.store.root)
-        training = len(self.part_rows("train"))
-        if stage == "fit" and self.batch_size > training:
+        if stage == "fit":  # scored again, it is the same split
+            warn_of_twins(self.folds, self.fold, self.store.root)
+        if stage == "fit" and self.batch_size > (training := len(self.part_rows("train"))):
             raise InputFault(
                 f"data.batch_size is {self.batch_size}, but fold {self.fold} has only {training} "
                 "training images"

@@ -58,7 +58,7 @@ def judgement(odd: Mapping[str, str], crops: Iterable[str]) -> tuple[list[str], 
     """(warnings, faults) about the odd ones among crops, a sentence each.
 
     Args:
-        odd: see `odd_crops`.
+        odd: how each odd crop looks, by the name of its file.
         crops: the names of all files.
     """
     names = list(crops)

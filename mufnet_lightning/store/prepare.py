@@ -220,10 +220,10 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
     notes = [note for job in jobs for note in read_notes(job.finished)]
     odd = {note.name: note.looks for note in notes if note.looks}
     warnings, faults = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
-    twins = find_twins(partial, rows, {note.name: note.fingerprint for note in notes}, odd)
     if faults:
         shutil.rmtree(partial)
         return faults
+    twins = find_twins(partial, rows, {note.name: note.fingerprint for note in notes}, odd)
     for warning in (*warnings, *twin_warnings(twins)):
         _warn(warning)
     keep_odd(partial, odd)

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ALIKE = 0.88
 """Correlation from which two crops are taken for one scan; 1 of 79,800 pairs of strangers had 0.86."""
 NEAR = 22
-"""Of 63 signs: more that differ, and crops are not looked at; some 1% of strangers' crops are."""
+"""Of 63 signs: more that differ, and crops are not looked at; 2 to 3% of a phantom's strangers are."""
 MOST_LOOKS = 200_000
 """Pairs of crops that are looked at, those with the nearest hashes first."""
 SHOWN = 5
