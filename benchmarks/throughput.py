@@ -3,13 +3,16 @@
     python benchmarks/throughput.py [--encoder test_efficientnet] [--size 96] [--batch 32] [--pairs 960]
         [--precision 32-true] [--epochs 3] [--workers 0] [--device cpu] [--only PART ...]
     python benchmarks/throughput.py --encoder efficientnet_b3 --size 300 --batch 64 --workers 8
-        --precision bf16-mixed --compile --channels-last
+        --precision bf16-mixed --compile --channels-last --fused [--cudnn-benchmark] [--json FILE]
+    python benchmarks/throughput.py ... --profile    what a step's time goes to, kernel by kernel
 
 Same network, batch and precision in each part; each runs in a process of its own, on a phantom's store
 that is made first:
 
     limit            forward, backward and step on one batch that is on the device: plain PyTorch, as
-                     asked for; `eager fp32` beside it, on a GPU
+                     asked for
+    eager fp32       the same without any of it, every sum in 32 bits; PyTorch's own default on a GPU
+                     is `eager tf32`: factors of convolutions rounded to 10 bits
     loader           the loader alone, augmenting
     device           the loader without pictures changed, and the augmentation on the device alone
     resident         crops on the device, drawn and augmented there, alone
@@ -20,8 +23,8 @@ that is made first:
     fit, device      the same with data.augment: device
     fit, resident    the same with data.resident: true
 
-Prints pairs/s (the best of some rounds), the ratios to the limit and to the bare loop, and peak memory
-of the process and of the GPU.
+Prints pairs/s (the best of some rounds), the ratios to the limit and to the bare loop, peak memory of
+the process and of the GPU, and of `mufnet fit` the seconds of an epoch, validation included.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ import itertools
 import json
 import os
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,6 +64,12 @@ class Steady(Callback):
 
     def __init__(self) -> None:
         self._pairs, self._seconds = 0, 0.0
+        self._epochs: list[float] = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here to the next one is an epoch, with its validation."""
+        _wait(pl_module.device)
+        self._epochs.append(time.perf_counter())
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -86,7 +96,9 @@ class Steady(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leaves what it counted in the working folder."""
         memory = torch.cuda.max_memory_allocated() if pl_module.device.type == "cuda" else 0
+        epochs = [b - a for a, b in itertools.pairwise([*self._epochs, time.perf_counter()])]
         found = {"pairs": self._pairs, "seconds": self._seconds, "gpu": memory}
+        found["epoch"] = statistics.median(epochs[1:] or epochs)
         Path(STEADY).write_text(json.dumps(found))
 
 
@@ -101,28 +113,52 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3, help="of all parts; the best of each is told")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile in the limit and in fit")
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        help="torch.compile in the limit and in fit; a mode of it",
+    )
     parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--fused", action="store_true", help="the optimizer as one kernel")
+    parser.add_argument("--cudnn-benchmark", action="store_true", help="trainer.benchmark of Lightning")
+    parser.add_argument("--json", type=Path, help="all numbers")
+    parser.add_argument("--profile", action="store_true", help="kernels of the limit's step, instead")
     parser.add_argument("--only", nargs="+", help="these parts alone")
     parser.add_argument("--work", type=Path, help="keep the store here")
     parser.add_argument("--part", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
+        torch.backends.cudnn.benchmark = options.cudnn_benchmark
+        if options.part == "profile":
+            print(profiled(options))
+            return 0
         pairs, seconds, gpu = PARTS[options.part](options)
         host = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"rate": pairs / seconds, "host": host, "gpu": gpu / 1e6}))
+        numbers = {"rate": pairs / seconds, "host": host, "gpu": gpu / 1e6}
+        if options.part.startswith("fit"):
+            numbers["epoch"] = json.loads(Path(STEADY).read_text())["epoch"]
+        print(json.dumps(numbers))
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        return compare_parts(options, options.work or Path(folder))
+        work = options.work or Path(folder)
+        make_store(options, work)
+        if options.profile:
+            command = [sys.executable, str(HERE), *sys.argv[1:], "--part", "profile"]
+            return subprocess.run(command, cwd=work).returncode
+        return compare_parts(options, work)
 
 
-def compare_parts(options: argparse.Namespace, work: Path) -> int:
+def make_store(options: argparse.Namespace, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     patients = max(20, options.pairs // 6)
     if not (work / "store").is_dir():
         words = ["--patients", str(patients), "--frames", "6", "--clip-length", "12"]
         mufnet(work, "phantom", "cohort", *words, "--pane-size", "224", "--high-share", "0.4")
         mufnet(work, "prepare", "cohort", "store")
+
+
+def compare_parts(options: argparse.Namespace, work: Path) -> int:
     device = (
         torch.cuda.get_device_name() if options.device == "cuda" else f"CPU, {os.cpu_count()} cores"
     )
@@ -146,24 +182,50 @@ def compare_parts(options: argparse.Namespace, work: Path) -> int:
         print(f"{part}: {found['rate']:.0f} pairs/s", file=sys.stderr, flush=True)
         if found["rate"] > best.get(part, {"rate": 0.0})["rate"]:
             best[part] = found
-    print("| part | pairs/s | of the limit | of bare | host MB | GPU MB |\n|---|---|---|---|---|---|")
+    if options.json:
+        options.json.write_text(
+            json.dumps({"device": device, "best": best, "not run": refused}, indent=1)
+        )
+    columns = ["part", "pairs/s", "of the limit", "of bare", "host MB", "GPU MB", "s an epoch"]
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for part in parts:
         if part not in best:
-            print(f"| {part} | not run: {refused[part]} | | | | |")
+            print(f"| {part} | not run: {refused[part]} | | | | | |")
             continue
         found = best[part]
         shares = [
             f"{found['rate'] / best[of]['rate']:.2f}" if of in best else "" for of in ("limit", "bare")
         ]
         numbers = [f"{found['rate']:.0f}", *shares, f"{found['host']:.0f}", f"{found['gpu']:.0f}"]
+        numbers.append(f"{found['epoch']:.1f}" if "epoch" in found else "")
         print(f"| {part} | {' | '.join(numbers)} |")
     return 0
 
 
-def limit(options: argparse.Namespace, eager: bool = False) -> tuple[int, float, float]:
+def limit(
+    options: argparse.Namespace, eager: bool = False, tf32: bool = True
+) -> tuple[int, float, float]:
+    torch.backends.cudnn.allow_tf32 = tf32
     batch = next(made_whole(options, {}))
     step = training_step(options, eager)
     return timed(options, lambda: step(batch))
+
+
+def profiled(options: argparse.Namespace) -> str:
+    """What five steps of the limit take, by kernel."""
+    from torch.profiler import ProfilerActivity, profile
+
+    batch, step = next(made_whole(options, {})), training_step(options)
+    timed(options, lambda: step(batch))
+    activities = [ProfilerActivity.CPU]
+    if options.device == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as made:
+        for _ in range(5):
+            step(batch)
+        _wait(torch.device(options.device))
+    first = "self_cuda_time_total" if options.device == "cuda" else "self_cpu_time_total"
+    return str(made.key_averages().table(sort_by=first, row_limit=25, max_name_column_width=80))
 
 
 def bare(options: argparse.Namespace) -> tuple[int, float, float]:
@@ -196,7 +258,10 @@ def fit(options: argparse.Namespace, **settings: Any) -> tuple[int, float, float
     words += ["--trainer.accelerator=" + ("gpu" if options.device == "cuda" else "cpu")]
     words += ["--trainer.callbacks=throughput.Steady", "--tracking.figures=false"]
     words += ["--trainer.deterministic=false"] if options.device == "cuda" else []
-    words += ["--model.compile=true"] if options.compile else []
+    words += [f"--model.compile={options.compile}"] if options.compile else []
+    words += ["--optimizer.class_path=torch.optim.SGD"] if options.fused else []
+    words += ["--optimizer.init_args.fused=true"] if options.fused else []
+    words += ["--trainer.benchmark=true"] if options.cudnn_benchmark else []
     words += ["--model.channels_last=true"] if options.channels_last else []
     words += [f"--data.{name}={str(value).lower()}" for name, value in settings.items()]
     if command(["fit", *words]):
@@ -296,7 +361,7 @@ def training_step(
 ) -> Callable[[dict[str, Tensor]], object]:
     """Forward, backward and step in plain PyTorch; `bare`, on a CPU, as repeatable as `mufnet fit`."""
     torch.manual_seed(0)
-    if options.part != "limit" and options.device == "cpu":
+    if options.part not in ("limit", "profile") and options.device == "cpu":
         torch.utils.deterministic.fill_uninitialized_memory = False
         torch.use_deterministic_algorithms(True, warn_only=True)
     net = MufNet(encoder=options.encoder, dropout=0.0).to(options.device).train()
@@ -304,8 +369,9 @@ def training_step(
     mixed = options.precision == "bf16-mixed" and not eager
     if options.channels_last and not eager:
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward = torch.compile(net) if options.compile and not eager else net
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9)
+    forward = torch.compile(net, mode=options.compile) if options.compile and not eager else net
+    fused = True if options.fused and not eager else None  # unless asked, PyTorch's own choice
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.005, momentum=0.9, fused=fused)
 
     def step(batch: dict[str, Tensor]) -> None:
         optimizer.zero_grad(set_to_none=True)
@@ -352,7 +418,8 @@ def _wait(device: torch.device) -> None:
 
 PARTS: dict[str, Callable[..., tuple[int, float, float]]] = {
     "limit": limit,
-    "eager fp32": lambda options: limit(options, eager=True),
+    "eager fp32": lambda options: limit(options, eager=True, tf32=False),
+    "eager tf32": lambda options: limit(options, eager=True),
     "loader": loader,
     "device": augmented,
     "resident": lambda options: loader(options, augment="device", resident=True),

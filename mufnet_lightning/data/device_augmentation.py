@@ -75,6 +75,7 @@ class BatchAugmentation:
     def __init__(self, image_size: int) -> None:
         self._size = image_size
         self._grid = grid_of(image_size)
+        self._nodes: dict[torch.device, Tensor] = {}
         self._banks: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, batch: Mapping[str, Tensor], modalities: Sequence[str]) -> dict[str, Tensor]:
@@ -105,9 +106,11 @@ class BatchAugmentation:
 
     def _places(self, matrix: Tensor, displacement: Tensor) -> Tensor:
         """Where each pixel is taken from, (N, H, H, 2), -1 to 1 from the first to the last pixel."""
-        nodes = torch.from_numpy(self._grid.places).to(matrix.device) + displacement
-        taken = torch.einsum("nrcx,nyx->nyrc", nodes, matrix[:, :, :2])
-        taken = taken + matrix[:, :, 2, None, None]
+        nodes = self._nodes_on(matrix.device) + displacement
+        # not einsum: where a GPU may multiply matrices in TF32, 300 pixels are rounded to 0.15
+        x, y = (nodes[:, None, :, :, axis] for axis in (0, 1))
+        over_x, over_y, shift = (matrix[:, :, column, None, None] for column in (0, 1, 2))
+        taken = over_x * x + over_y * y + shift
         side = self._grid.nodes * self._grid.cell
         fine = functional.interpolate(taken, (side, side), mode="bilinear", align_corners=False)
         first, size = self._grid.cell, self._size
@@ -135,6 +138,11 @@ class BatchAugmentation:
         windows = bank[:, rows, columns].transpose(0, 1).float()
         there = (places[:, 0] >= 0).view(-1, 1, 1, 1)
         return torch.where(there, windows, float(none))
+
+    def _nodes_on(self, device: torch.device) -> Tensor:
+        if device not in self._nodes:  # copied in each step, the host would wait there for the GPU
+            self._nodes[device] = torch.from_numpy(self._grid.places).to(device)
+        return self._nodes[device]
 
     def _of_device(self, device: torch.device, channels: int) -> tuple[Tensor, Tensor]:
         key = device, channels

@@ -55,7 +55,8 @@ class MufNetModule(LightningModule):
         channels_last: keep weights and maps with the channels last in memory, which GPUs with tensor
             cores are faster with.
         compile: let torch.compile make the network's training step; `true`, or the name of one of its
-            backends. Scores are made by the network as it is.
+            modes (`reduce-overhead` records CUDA graphs) or backends. An epoch's last batch, where it
+            is smaller, and scores are made by the network as it is.
         init_from: checkpoint file or MLflow run to take the weights from; a head that was made for
             other classes is not taken. Outside the command, set `initial` to what it holds.
         classes: names of the two classes, the positive one last.
@@ -149,13 +150,7 @@ class MufNetModule(LightningModule):
             if self.hparams["channels_last"]:
                 self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             if asked := self.hparams["compile"]:
-                backend = asked if isinstance(asked, str) else "inductor"
-                if backend not in torch.compiler.list_backends(()):
-                    usual = ", ".join(torch.compiler.list_backends())
-                    raise InputFault(
-                        f"model.compile is {backend!r}, expected true, false or one of {usual}"
-                    )
-                self._compiled = torch.compile(self.net.__call__, backend=backend)
+                self._compiled = _compiled(self.net, asked)
 
     def forward(self, batch: dict[str, Tensor]) -> MufNetOutput:
         """Logits (N, 2) and weights (N, M) of a batch, see `MufNet`."""
@@ -168,9 +163,13 @@ class MufNetModule(LightningModule):
             share, modalities = self.hparams["modality_dropout"], self.net.modalities
             drawn = drop_modalities(len(batch["label"]), len(modalities), share, self.device)
             batch = {**batch, "present": drawn}
-        output = self(batch) if self._compiled is None else self._compiled(self._pictures(batch))
-        loss: Tensor = self.loss(output.logits.float(), batch["label"], reduction="mean")
         size = len(batch["label"])
+        compiled = self._compiled
+        if compiled is not None and size == self.trainer.datamodule.batch_size:  # type: ignore[attr-defined]
+            output = compiled(self._pictures(batch))
+        else:  # a graph for an epoch's smaller last batch takes longer to make than it can save
+            output = self(batch)
+        loss: Tensor = self.loss(output.logits.float(), batch["label"], reduction="mean")
         self.log("train/loss", loss, on_epoch=True, on_step=False, prog_bar=True, batch_size=size)
         return loss
 
@@ -322,6 +321,18 @@ class MufNetModule(LightningModule):
 
 
 _PREFIXES = ("val", "test", "test_watched")
+_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+
+def _compiled(net: MufNet, asked: str | bool) -> Callable[[dict[str, Tensor]], MufNetOutput]:
+    if asked is not True and asked not in (*_MODES, *torch.compiler.list_backends(())):
+        usual = ", ".join([*_MODES, *torch.compiler.list_backends()])
+        raise InputFault(f"model.compile is {asked!r}, expected true, false or one of {usual}")
+    settings: dict[str, Any] = {"mode": "default"} if asked is True else {"backend": asked}
+    if asked in _MODES:
+        settings = {"mode": asked}
+    made: Callable[[dict[str, Tensor]], MufNetOutput] = torch.compile(net.__call__, **settings)
+    return made
 
 
 def _score(output: MufNetOutput) -> Tensor:

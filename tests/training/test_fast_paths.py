@@ -46,6 +46,7 @@ def test_an_unknown_backend_is_refused_by_name(
     assert main(["fit", *tiny, "--model.compile=faster"]) == 2
     told = capsys.readouterr().err
     assert "model.compile is 'faster', expected true, false or one of" in told
+    assert "reduce-overhead" in told
     assert "inductor" in told
 
 
