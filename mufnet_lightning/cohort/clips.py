@@ -12,6 +12,7 @@ import numpy as np
 
 from mufnet_lightning.cohort.dicom import is_dicom, iter_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
+from mufnet_lightning.cohort.series import iter_series
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS, read_image
 from mufnet_lightning.cohort.video import iter_video
 
@@ -29,7 +30,8 @@ def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.nda
     say how many frames they have: AVI, MP4, MOV).
 
     Args:
-        path: DICOM (one or many frames), a film, or a still, which is a clip of one frame.
+        path: DICOM (one or many frames), a film, a still, which is a clip of one frame, or a folder of
+            single frames (see `series`).
         wanted: frame numbers from 0, in any order.
 
     Yields:
@@ -45,7 +47,9 @@ def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.nda
     if numbers[0] < 0:
         raise ValueError(f"frames count from 0, got {numbers[0]}")
     ending = path.suffix.lower()
-    if is_dicom(path):
+    if path.is_dir():
+        yield from iter_series(path, numbers)
+    elif is_dicom(path):
         yield from iter_dicom(path, numbers)
     elif ending in FILM_ENDINGS:
         yield from iter_video(path, numbers)

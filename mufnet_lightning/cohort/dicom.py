@@ -10,6 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -34,6 +35,46 @@ def is_dicom(path: Path) -> bool:
             return file.read(132)[128:] == b"DICM"
     except OSError:
         return False
+
+
+@dataclass(frozen=True)
+class FramePlace:
+    """Where a file stands among the files of a series.
+
+    Attributes:
+        series: its UID; empty where the file names none.
+        number: Instance Number; None where the file gives none.
+        frames: how many it holds.
+    """
+
+    series: str
+    number: int | None
+    frames: int
+
+
+def frame_place(path: Path) -> FramePlace:
+    """Where a DICOM file stands in its series.
+
+    Raises:
+        ClipFault: it is none, or holds no picture.
+    """
+    from pydicom import dcmread
+
+    frames = _frames(path, _pixel_header(path))
+    try:
+        header = _quietly(
+            dcmread,
+            path,
+            stop_before_pixels=True,
+            specific_tags=["SeriesInstanceUID", "InstanceNumber"],
+            force=True,
+        )
+        number = header.get("InstanceNumber")
+        return FramePlace(
+            str(header.get("SeriesInstanceUID") or ""), None if number is None else int(number), frames
+        )
+    except Exception:  # as below
+        raise ClipFault(path, "cannot be read as DICOM: its place in its series is damaged") from None
 
 
 def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mufnet_lightning.cohort.faults import Report, quoted
+
+if TYPE_CHECKING:  # whoever asks for a place alone needs no tables
+    import pandas as pd
 
 
 def check_paths(
@@ -14,23 +17,23 @@ def check_paths(
     table: pd.DataFrame,
     columns: list[str],
     endings: tuple[str, ...] | None,
-    folder: Path,
+    roots: Sequence[Path],
     report: Report,
 ) -> None:
-    """Every path leads to a file inside the folder, and no file belongs to two patients.
+    """Every path leads to a file inside one of the folders `roots`, and none belongs to two patients.
 
-    Files of other `endings` are faults; None asks the content, when it is read.
+    Files of other `endings` are faults; None asks the content, when it is read, and takes a folder of
+    frames too.
     """
-    root = folder.resolve()
     owners: dict[Path, tuple[str, int]] = {}
     for column in columns:
         for row, patient, path in table[["patient_id", column]].itertuples():
             if not path:
                 continue
-            if problem := _path_problem(root, path, endings):
+            if problem := _path_problem(roots, path, endings):
                 report.add(name, row, f"{column} {quoted(path)} {problem}")
                 continue
-            owner, first = owners.setdefault((root / path).resolve(), (patient, row))
+            owner, first = owners.setdefault(located(roots, path).resolve(), (patient, row))
             if owner != patient:
                 report.add(
                     name,
@@ -40,21 +43,29 @@ def check_paths(
                 )
 
 
-def _path_problem(root: Path, path: str, endings: tuple[str, ...] | None) -> str:
+def located(roots: Sequence[Path], path: str) -> Path:
+    """The file that a table names: in the first of the folders that has it, else in the first."""
+    places = [root / path for root in roots]
+    return next((place for place in places if place.exists()), places[0])
+
+
+def _path_problem(roots: Sequence[Path], path: str, endings: tuple[str, ...] | None) -> str:
     if "\\" in path:
         return "has a backslash, expected folders separated by /"
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive:
-        return "is absolute, expected a path relative to the cohort folder"
+        return "is absolute, expected a path relative to the cohort folder, or to --root"
     if ".." in PurePosixPath(path).parts:
         return "climbs with .., expected a path inside the cohort folder"
-    file = root / path
     try:
-        if not file.resolve().is_relative_to(root):
-            return "is a link that leads out of the cohort folder"
+        file = located(roots, path)
+        real = file.resolve()
+        if not any(real.is_relative_to(root.resolve()) for root in roots):
+            allowed = " and --root" if len(roots) > 1 else "; --root DIR allows those into DIR"
+            return f"is a link that leads out of the cohort folder{allowed}"
         if not file.exists():
             return "does not exist"
         if file.is_dir():
-            return "is a folder, expected a file"
+            return "" if endings is None else "is a folder, expected a file"
     except OSError as error:  # a name too long, a loop of links
         return f"cannot be read: {error.strerror}"
     if endings is not None and file.suffix.lower() not in endings:

@@ -6,7 +6,7 @@ it, with its line in the file. All faults of all tables come out together, in on
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,10 +16,11 @@ import pandas as pd
 
 from mufnet_lightning.cohort.alike_ids import alike
 from mufnet_lightning.cohort.csv_text import read_texts
+from mufnet_lightning.cohort.exams import check_exams, exam_doubts
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
 from mufnet_lightning.cohort.identity import read_id
-from mufnet_lightning.cohort.paths import check_paths
+from mufnet_lightning.cohort.paths import check_paths, located
 from mufnet_lightning.cohort.schemas import (
     Cells,
     boxes_schema,
@@ -30,6 +31,7 @@ from mufnet_lightning.cohort.schemas import (
     validate,
 )
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 CORNERS = 5
@@ -41,16 +43,18 @@ class Cohort:
     """A checked cohort folder. The index of each table is the row's line in its file.
 
     Attributes:
-        folder: where the tables are; the paths inside them start here.
+        folder: where the tables are.
         patients: patient_id, grade and label (Int64, empty without grades), center, and the
             clinical columns as text.
-        clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None), scanner.
+        clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None), scanner, exam_id
+            (see `exams`).
         boxes: clip_id, frame, x, y, width, height (whole pixels, rounded outward), pane (`bmode` or
-            `ceus`, never empty), phase (may be empty).
+            `ceus`, never empty), phase and lesion_id (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
         id: what names the cohort (see `identity`); None where the folder has none yet.
         warnings: one sentence each about what is odd, but no fault.
+        root: where paths in the tables start, before `folder`; None: in `folder` alone.
     """
 
     folder: Path
@@ -60,21 +64,29 @@ class Cohort:
     pairs: pd.DataFrame | None = None
     id: str | None = None
     warnings: tuple[str, ...] = ()
+    root: Path | None = None
+
+    def file(self, path: str) -> Path:
+        """The file, or folder of frames, that a table names."""
+        return located(_roots(self.folder, self.root), path)
 
 
-def read_cohort(folder: Path, with_grades: bool = True) -> Cohort:
+def read_cohort(folder: Path, with_grades: bool = True, root: Path | None = None) -> Cohort:
     """Read and check patients.csv with either clips.csv and boxes.csv, or pairs.csv.
 
     Args:
         folder: the cohort folder.
         with_grades: every patient needs a grade or a label; without, both may be absent or empty.
+        root: another folder in which the files may be, and into which links may lead.
 
     Raises:
         InputFault: with every fault of every table, a sentence each.
     """
     folder = Path(folder)
     report = Report()
-    return check_cohort(read_texts(folder, report), folder, with_grades, report)
+    if root is not None and not Path(root).is_dir():
+        raise InputFault(f"--root {root}: there is no such folder")
+    return check_cohort(read_texts(folder, report), folder, with_grades, report, root)
 
 
 def check_cohort(
@@ -82,6 +94,7 @@ def check_cohort(
     folder: Path,
     with_grades: bool = True,
     report: Report | None = None,
+    root: Path | None = None,
 ) -> Cohort:
     """Check the tables of a cohort, wherever their text is from.
 
@@ -91,23 +104,29 @@ def check_cohort(
         folder: where the paths in the tables start.
         with_grades: see `read_cohort`.
         report: with what was wrong already.
+        root: see `read_cohort`.
 
     Raises:
         InputFault: with every fault of every table, a sentence each.
     """
     report = report or Report()
+    roots = _roots(folder, root)
     patients = _check_patients(texts["patients.csv"], with_grades, report)
     clips = boxes = pairs = None
     if "pairs.csv" in texts:
-        pairs = _check_pairs(texts["pairs.csv"], patients, folder, report)
+        pairs = _check_pairs(texts["pairs.csv"], patients, roots, report)
     else:
-        clips = _check_clips(texts["clips.csv"], patients, folder, report)
+        clips = _check_clips(texts["clips.csv"], patients, roots, report)
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
     cohort_id = read_id(folder, report)
     report.raise_faults()
     assert patients is not None  # a table that could not be read is a fault
     warnings = _warnings(patients, clips, boxes, pairs)
-    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings)
+    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings, root)
+
+
+def _roots(folder: Path, root: Path | None) -> tuple[Path, ...]:
+    return (folder,) if root is None else (root, folder)
 
 
 def _check_patients(
@@ -126,13 +145,16 @@ def _check_patients(
 
 
 def _check_clips(
-    text: pd.DataFrame | None, patients: pd.DataFrame | None, folder: Path, report: Report
+    text: pd.DataFrame | None,
+    patients: pd.DataFrame | None,
+    roots: Sequence[Path],
+    report: Report,
 ) -> pd.DataFrame | None:
     known = report.ids("patients.csv", patients, "patient_id")
     table = validate("clips.csv", text, clips_schema(known), report)
     if table is None:
         return None
-    check_paths("clips.csv", table, ["path"], None, folder, report)
+    check_paths("clips.csv", table, ["path"], None, roots, report)
     for modality in MODALITIES:
         panes = [_pane(text) for text in table[f"{modality}_pane"]]
         table[f"{modality}_pane"] = pd.Series(panes, index=table.index, dtype=object)
@@ -149,6 +171,7 @@ def _check_clips(
                     f"{first} {one} and {second} {other} differ in shape, expected one ratio of "
                     "width to height, as both show the same tissue",
                 )
+    check_exams(table, report)
     return table
 
 
@@ -166,15 +189,15 @@ def _check_boxes(
     )
     _check_units(table, report)
     _place_on_panes(table, clips, report)
-    seen: dict[tuple[str, int, str], int] = {}
-    for row, clip, frame, pane in table[["clip_id", "frame", "pane"]].itertuples():
-        first = seen.setdefault((clip, frame, pane), row)
+    seen: dict[tuple[str, int, str, str], int] = {}
+    for row, clip, frame, pane, lesion in table[["clip_id", "frame", "pane", "lesion_id"]].itertuples():
+        first = seen.setdefault((clip, frame, pane, lesion), row)
         if pane and first != row:
             report.add(
                 "boxes.csv",
                 row,
                 f"clip {quoted(clip)} frame {frame} has its {pane} box in row {first} already, "
-                "expected one box a frame and pane",
+                "expected one box a frame and pane, or a lesion_id for each tumour",
             )
     return table.astype(dict.fromkeys(sides, "int64"))
 
@@ -236,13 +259,16 @@ def _place(box: Box, panes: Mapping[str, Pane], drawn_on: str) -> tuple[str, str
 
 
 def _check_pairs(
-    text: pd.DataFrame | None, patients: pd.DataFrame | None, folder: Path, report: Report
+    text: pd.DataFrame | None,
+    patients: pd.DataFrame | None,
+    roots: Sequence[Path],
+    report: Report,
 ) -> pd.DataFrame | None:
     known = report.ids("patients.csv", patients, "patient_id")
     table = validate("pairs.csv", text, pairs_schema(known), report)
     if table is None:
         return None
-    check_paths("pairs.csv", table, list(PATHS), IMAGE_ENDINGS, folder, report)
+    check_paths("pairs.csv", table, list(PATHS), IMAGE_ENDINGS, roots, report)
     seen: dict[tuple[str, ...], int] = {}
     for row, *images in table[list(PATHS)].itertuples():
         first = seen.setdefault(tuple(images), row)
@@ -269,6 +295,7 @@ def _warnings(
     doubts = alike("patients.csv", "patient_id", patients["patient_id"])
     if clips is not None:
         doubts += alike("clips.csv", "clip_id", clips["clip_id"])
+        doubts += exam_doubts(clips)
     if boxes is not None and _are_corners(boxes):
         doubts.append(
             "boxes.csv: in every row width is above x and height above y, as if they were the other "

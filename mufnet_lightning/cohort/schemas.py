@@ -26,8 +26,8 @@ NEEDED = {
 }
 OPTIONAL = {
     "patients.csv": ("grade", "label", "center"),
-    "clips.csv": (*PANES, "scanner"),
-    "boxes.csv": ("pane", "phase"),
+    "clips.csv": (*PANES, "scanner", "exam_id"),
+    "boxes.csv": ("pane", "phase", "lesion_id"),
     "pairs.csv": (*PATHS, "clip_id", "frame", "phase"),
 }
 CHOICES = {  # of these columns the file must have at least one

@@ -45,6 +45,7 @@ class Predict:
         ceus_pane: the same
         patient: id of the clip's patient; as clips.csv says, else the clip's name
         cohort: folder with the tables; grades need not be known
+        root: another folder in which the cohort's clips may be, and into which links may lead
         store: that prepare wrote
         margin: of the crops, where the model does not know its own
         device: cpu, cuda, or auto
@@ -58,6 +59,7 @@ class Predict:
     ceus_pane: Annotated[str | None, option("X,Y,WIDTH,HEIGHT")] = None
     patient: Annotated[str | None, option("ID")] = None
     cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
+    root: Annotated[Path | None, option("DIR", there="folder")] = None
     store: Annotated[Path | None, option("DIR")] = None
     margin: Annotated[float | None, option("SHARE")] = None
     device: str = "auto"
@@ -72,6 +74,8 @@ class Predict:
         strange = [name for name in of_clip if getattr(self, name) is not None]
         if strange and self.clip is None:
             raise InputFault(f"--{strange[0].replace('_', '-')} goes with --clip alone")
+        if self.root is not None and self.cohort is None:
+            raise InputFault("--root goes with --cohort alone")
         if self.margin is not None and not (0 <= self.margin < float("inf")):
             raise InputFault(f"--margin is {self.margin}, expected 0 or more")
         if self.margin is not None and self.store is not None:
@@ -121,7 +125,7 @@ class Predict:
                 )
         else:
             assert self.cohort is not None
-            tables = read_cohort(self.cohort, with_grades=False)
+            tables = read_cohort(self.cohort, with_grades=False, root=self.root)
             for warning in tables.warnings:
                 log.warning("warning: %s", warning)
         # pictures that came cropped are not cut

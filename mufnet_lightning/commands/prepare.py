@@ -19,12 +19,14 @@ class Prepare:
         cohort: folder with the tables
         store: folder to write
         margin: context around each box, as a share of its side
+        root: another folder in which the clips may be, and into which links may lead
         without_grades: patients.csv has no grade or label: a store for `mufnet predict` only
     """
 
     cohort: Annotated[Path, word("COHORT", there="cohort folder")]
     store: Annotated[Path, word("STORE")]
     margin: Annotated[float, option("SHARE")] = 0.0
+    root: Annotated[Path | None, option("DIR", there="folder")] = None
     without_grades: bool = False
 
     def run(self) -> None:
@@ -33,11 +35,11 @@ class Prepare:
         from mufnet_lightning.system.processes import start_early
 
         # told without pandas and OpenCV, which take longer to load than this to see
-        made = made_before(self.cohort, self.store, self.margin, not self.without_grades)
+        made = made_before(self.cohort, self.store, self.margin, not self.without_grades, self.root)
         if made is not None:
             print(same_inputs(self.store, made))
             return
         start_early(["mufnet_lightning.store.cut"])
         from mufnet_lightning.store.prepare import prepare_store
 
-        prepare_store(self.cohort, self.store, self.margin, not self.without_grades)
+        prepare_store(self.cohort, self.store, self.margin, not self.without_grades, self.root)

@@ -18,34 +18,58 @@ from mufnet_lightning.cohort.geometry import Box, Pane, crop
 from mufnet_lightning.cohort.stills import read_image
 from mufnet_lightning.store.notes import CropNote, write_notes
 
+NOTES = "notes"
+
+
+class CropUnwritten(OSError):
+    """A crop could not be written; what cannot be read is a fault of its clip."""
+
 
 @dataclass(frozen=True)
 class Cut:
-    """What is wanted of one annotated frame: for each modality a box and the crop file to write."""
+    """What is wanted of one annotated frame: for each modality a box, and the name of a crop file."""
 
     frame: int
     row: int  # of boxes.csv
     boxes: dict[str, Box]
-    crops: dict[str, Path]
+    crops: dict[str, str]
 
 
 @dataclass(frozen=True)
 class ClipJob:
-    """All cuts of one clip."""
+    """All cuts of one clip.
 
-    where: str  # "clips.csv row 2: clips/a.avi", to start a message with
+    Attributes:
+        where: "clips.csv row 2: clips/a.avi", to start a message with.
+        source: of the frames.
+        panes: by modality.
+        cuts: what is wanted.
+        folder: of the crops, the job's own.
+    """
+
+    where: str
     source: Path
     panes: dict[str, Pane]
     cuts: tuple[Cut, ...]
-    finished: Path  # written when all crops are, with a note of each; then it is not decoded again
+    folder: Path
+
+    @property
+    def finished(self) -> Path:
+        """Written when all crops are, with a note of each; then the clip is not decoded again."""
+        return self.folder / NOTES
 
 
 @dataclass(frozen=True)
 class ImageJob:
-    """Images that are crops already: (where, source, crop file to write) each."""
+    """Images that are crops already: (where, source, crop file to write) each; else see `ClipJob`."""
 
     images: tuple[tuple[str, Path, Path], ...]
-    finished: Path
+    folder: Path
+
+    @property
+    def finished(self) -> Path:
+        """See `ClipJob`."""
+        return self.folder / NOTES
 
 
 def cut_clip(job: ClipJob) -> list[str]:
@@ -55,12 +79,13 @@ def cut_clip(job: ClipJob) -> list[str]:
         The clip's faults, each one sentence; empty when all went well.
 
     Raises:
-        OSError: the crops cannot be written.
+        CropUnwritten: the crops cannot be written.
     """
     cuts: dict[int, list[Cut]] = {}
     for cut in job.cuts:
         cuts.setdefault(cut.frame, []).append(cut)
     notes: list[CropNote] = []
+    _make(job.folder)
     try:
         for number, frame in iter_frames(job.source, list(cuts)):
             outside = _panes_outside(job, frame)
@@ -69,14 +94,18 @@ def cut_clip(job: ClipJob) -> list[str]:
             for cut in cuts[number]:
                 for modality, box in cut.boxes.items():
                     pixels = crop(frame, box)
-                    notes.append(CropNote.of(cut.crops[modality].name, pixels))
-                    _write_png(cut.crops[modality], pixels)
+                    notes.append(CropNote.of(cut.crops[modality], pixels))
+                    _write_png(job.folder / cut.crops[modality], pixels)
     except ClipFault as fault:
         last = max(job.cuts, key=lambda cut: cut.frame)
         needs = f"boxes.csv row {last.row} needs frame {last.frame}"
         if min(cuts) > 0 and fault.reason == too_short(last.frame, last.frame):
             needs += ", counted from 0; does the table count from 1?"
         return [f"{job.where} {fault.reason} ({needs})"]
+    except CropUnwritten:
+        raise
+    except Exception as error:
+        return [_unexpected(job.where, error)]
     write_notes(job.finished, notes)
     return []
 
@@ -88,14 +117,17 @@ def copy_images(job: ImageJob) -> list[str]:
         The images' faults, each one sentence; empty when all went well.
 
     Raises:
-        OSError: the crops cannot be written.
+        CropUnwritten: the crops cannot be written.
     """
     faults, notes = [], []
+    _make(job.folder)
     for where, source, target in job.images:
         try:
             pixels = read_image(source)
         except ClipFault as fault:
             faults.append(f"{where} {fault.reason}")
+        except Exception as error:
+            faults.append(_unexpected(where, error))
         else:
             notes.append(CropNote.of(target.name, pixels))
             _write_png(target, pixels)
@@ -114,7 +146,24 @@ def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
     ]
 
 
+def _unexpected(where: str, error: Exception) -> str:
+    """What a decoder raised that none should; its text may quote a header, so it is left out."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{where} cannot be read: {reason or type(error).__name__}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CropUnwritten(error.errno, error.strerror, str(folder)) from error
+
+
 def _write_png(path: Path, rgb: np.ndarray) -> None:
     # Encoded in memory: cv2.imwrite would hide why a write fails.
     bgr = np.ascontiguousarray(rgb[..., ::-1])  # a copy of rows where `rgb` is BGR seen as RGB
-    path.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
+    content = cv2.imencode(".png", bgr)[1].tobytes()
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise CropUnwritten(error.errno, error.strerror, str(path)) from error

@@ -14,7 +14,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
 from mufnet_lightning.store.looks import judgement
-from mufnet_lightning.store.notes import read_notes
+from mufnet_lightning.store.parts import notes_of, place_crops
 from mufnet_lightning.store.plan import plan_crops
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.processes import in_processes
@@ -56,15 +56,14 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     Raises:
         InputFault: nothing can be read; with every reason.
     """
-    (folder / "crops").mkdir(parents=True)
-    (folder / "parts").mkdir()
     left_out = _without_pairs(tables)
-    rows, jobs = plan_crops(tables, margin, folder)
+    plan = plan_crops(tables, margin, folder)
+    rows, jobs = plan.rows, plan.jobs
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
     # starting processes for one clip takes longer than the clip
     faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting")
-    notes = [note for job in jobs if job.finished.is_file() for note in read_notes(job.finished)]
-    odd = {note.name: note.looks for note in notes if note.looks}
+    notes = notes_of(plan)
+    odd = {name: note.looks for name, note in notes.items() if note.looks}
     warnings, mostly = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
     for warning in (*warnings, *mostly):
         log.warning("warning: %s", warning)
@@ -74,7 +73,7 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
         lost |= _lost(job, of_job)
     kept = []
     for row in rows:
-        crops = [folder / row[f"{name}_path"] for name in MODALITIES if row[f"{name}_path"]]
+        crops = [plan.crops[row[f"{name}_path"]] for name in MODALITIES if row[f"{name}_path"]]
         reasons = [lost[crop] for crop in crops if crop in lost]
         if reasons:
             left_out.append(LeftOut(str(row["patient_id"]), 1, reasons[0]))
@@ -83,6 +82,7 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     together = _together(left_out)
     if not kept:
         raise InputFault([str(one) for one in together] or f"{tables.folder}: no pair in it")
+    place_crops(plan, kept, folder)
     finish_store(
         folder, kept, digest=uuid4().hex * 2, cohort=tables.id, margin=margin, with_grades=False
     )
@@ -94,7 +94,7 @@ def _lost(job: ClipJob | ImageJob, faults: Sequence[str]) -> dict[Path, str]:
     if not faults:
         return {}
     if isinstance(job, ClipJob):
-        return {path: faults[0] for cut in job.cuts for path in cut.crops.values()}
+        return {job.folder / name: faults[0] for cut in job.cuts for name in cut.crops.values()}
     reasons = {}
     for where, _, target in job.images:
         own = [fault for fault in faults if fault.startswith(f"{where} ")]

@@ -13,9 +13,11 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from mufnet_lightning.cohort.paths import located
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
 
@@ -39,23 +41,28 @@ def keep_look(store: Path, look: str | None) -> None:
             (store / SEEN).write_text(look, encoding="utf-8")
 
 
-def look_of(cohort: Path, margin: float, with_grades: bool) -> str | None:
+def look_of(cohort: Path, margin: float, with_grades: bool, root: Path | None = None) -> str | None:
     """How a cohort folder looks from outside; None where that cannot be told, or not yet."""
     if os.name == "nt":  # it keeps no time of change
         return None
     try:
         seen = [(name, _look(cohort / name)) for name in TABLES if (cohort / name).exists()]
-        seen += [(name, _look(cohort / name)) for name in sorted(_named(cohort))]
+        roots = [cohort] if root is None else [root, cohort]
+        seen += [(name, look) for name in sorted(_named(cohort)) for look in _looks(roots, name)]
     except (OSError, ValueError, csv.Error):
         return None
     latest = max((max(look[1:3]) for _, look in seen), default=0)
     if latest > time.time_ns() - SETTLED_S * 1e9:
         return None
     made_of = [str(cohort.resolve()), FORMAT_VERSION, CUT_RULES, float(margin), with_grades, seen]
+    if root is not None:
+        made_of.append(str(root.resolve()))
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
-def made_before(cohort: Path, store: Path, margin: float, with_grades: bool) -> StoreInfo | None:
+def made_before(
+    cohort: Path, store: Path, margin: float, with_grades: bool, root: Path | None = None
+) -> StoreInfo | None:
     """What the whole store of these very inputs says of itself, if the store is there.
 
     None says nothing: there is no such store, or it takes reading to tell.
@@ -67,7 +74,7 @@ def made_before(cohort: Path, store: Path, margin: float, with_grades: bool) -> 
     except (InputFault, OSError, ValueError):
         return None
     whole = crops >= info.crops
-    return info if whole and kept == look_of(cohort, margin, with_grades) else None
+    return info if whole and kept == look_of(cohort, margin, with_grades, root) else None
 
 
 def _named(cohort: Path) -> set[str]:
@@ -90,6 +97,13 @@ def _named(cohort: Path) -> set[str]:
             raise ValueError(f"{table} names no file")
         names |= named
     return names
+
+
+def _looks(roots: Sequence[Path], name: str) -> list[tuple[int, int, int, int]]:
+    """Of the file that a table names, or of a folder of frames and all that is in it."""
+    path = located(roots, name)
+    inside = sorted(path.iterdir()) if path.is_dir() else []
+    return [_look(one) for one in (path, *inside)]
 
 
 def _look(file: Path) -> tuple[int, int, int, int]:

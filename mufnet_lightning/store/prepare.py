@@ -1,7 +1,8 @@
 """A cohort folder becomes a crop store.
 
 The store is made in a `.partial` folder beside it and renamed when it is whole. A clip's crops are
-followed by a note that they are finished, so a run that was killed goes on where it stopped.
+followed by a note that they are finished, so a run that was killed, or that another clip stopped, goes
+on where it was.
 """
 
 from __future__ import annotations
@@ -11,23 +12,24 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mufnet_lightning.cohort.exams import partners
 from mufnet_lightning.cohort.faults import raise_faults
 from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.read import Cohort, read_cohort
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
+from mufnet_lightning.store.cut import copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
 from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
 from mufnet_lightning.store.looks import judgement, keep_odd
-from mufnet_lightning.store.notes import read_notes
-from mufnet_lightning.store.plan import plan_crops
+from mufnet_lightning.store.parts import is_finished, notes_of, place_crops, readable
+from mufnet_lightning.store.plan import PARTS, plan_crops
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
 from mufnet_lightning.system.files import move_into_place
@@ -47,11 +49,17 @@ class _Settings:
 
 
 def prepare_store(
-    cohort: Path, store: Path, margin: float = 0.0, with_grades: bool = True
+    cohort: Path,
+    store: Path,
+    margin: float = 0.0,
+    with_grades: bool = True,
+    root: Path | None = None,
 ) -> CropStore:
     """Check a cohort folder, cut its paired crops and write them as a store.
 
-    A run that was killed is taken up where it stopped; a store of the same inputs is left as it is.
+    A run that was killed, or that a clip stopped, is taken up where it was: what has been cut is cut
+    again only where its clip, box or pane is another by then. A store of the same inputs is left as it
+    is.
     A cohort folder without cohort.json is given one: the id in it goes into the store and from there
     into what is trained, so that the patients who were in a training are known again when the cohort
     has grown or is cut with another margin. Keep the file with the tables.
@@ -63,6 +71,7 @@ def prepare_store(
         store: folder to write; it must not exist, be empty, or be a store of the same inputs.
         margin: context on each side of a box, as a share of its side.
         with_grades: refuse patients without a grade or label.
+        root: another folder in which the clips may be, and into which links may lead.
 
     Raises:
         InputFault: every fault of the tables, or else every clip that could not be read, in one go;
@@ -85,18 +94,19 @@ def prepare_store(
     if not (0 <= margin < float("inf")):
         raise InputFault(f"--margin is {margin}, expected 0 or more")
     cohort, target = Path(cohort), Path(store).resolve()
-    if made_before(cohort, target, margin, with_grades) is not None:
+    if made_before(cohort, target, margin, with_grades, root) is not None:
         same = CropStore.open(target)
         print(same_inputs(store, same.info))
         return same
     existing = _existing(target, store)
-    look = look_of(cohort, margin, with_grades)
-    tables = read_cohort(cohort, with_grades)
+    look = look_of(cohort, margin, with_grades, root)
+    tables = read_cohort(cohort, with_grades, root)
     for warning in tables.warnings:
         _warn(warning)
     settings = _Settings(float(margin), with_grades)
     try:
-        digest, twins = _digest(tables, settings)
+        sums, unread = _sums(tables)
+        digest, twins = _digest(tables, settings, sums)
         for twin in twins:
             _warn(twin)
         if tables.warnings or twins:
@@ -107,7 +117,7 @@ def prepare_store(
             with alone(lock, busy, remove=True):
                 existing = _existing(target, store)  # made by somebody else in the meantime
                 if existing is None:
-                    raise_faults(_write(target, tables, digest, settings))
+                    raise_faults(_write(target, tables, digest, settings, sums, unread))
                     keep_look(target, look)
                     made = CropStore.open(target)
                     print(f"{made.info} → {store}")
@@ -144,27 +154,48 @@ def _existing(target: Path, named: Path) -> CropStore | None:
     return store
 
 
-def _digest(tables: Cohort, settings: _Settings) -> tuple[str, list[str]]:
+def _sums(tables: Cohort) -> tuple[dict[str, str], dict[str, str]]:
+    """SHA-256 of every table, and file or folder that they name; and why some cannot be read."""
+    names = ["patients.csv"] + (["clips.csv", "boxes.csv"] if tables.pairs is None else ["pairs.csv"])
+    files = [tables.folder / name for name in names]
+    owned = sorted(_owners(tables))
+    names += owned
+    files += [tables.file(name) for name in owned]
+    sums: dict[str, str] = {}
+    unread: dict[str, str] = {}
+    with ThreadPoolExecutor(cores()) as pool, progress_bar("reading", len(names)) as advance:
+        for name, digest in zip(names, pool.map(_sha256, files), strict=True):
+            if isinstance(digest, OSError):
+                unread[name] = f"{digest.filename} cannot be read: {digest.strerror}"
+            else:
+                sums[name] = digest
+            advance()
+    return sums, unread
+
+
+def _sha256(path: Path) -> str | OSError:
+    """Of a file, or of the files in a folder and their names."""
+    try:
+        if not path.is_dir():
+            with open(path, "rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        inside = sorted(file for file in path.iterdir() if file.is_file())
+        sums = [_sha256(file) for file in inside]
+    except OSError as error:
+        return error
+    for digest in sums:
+        if isinstance(digest, OSError):
+            return digest
+    named = [[file.name, digest] for file, digest in zip(inside, sums, strict=True)]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def _digest(tables: Cohort, settings: _Settings, sums: Mapping[str, str]) -> tuple[str, list[str]]:
     """SHA-256 over everything that decides what a store holds, and a warning of each pair of twins."""
     owners = _owners(tables)
-    names = ["patients.csv"] + (["clips.csv", "boxes.csv"] if tables.pairs is None else ["pairs.csv"])
-    names += sorted(owners)
-    sums: dict[str, str] = {}
-
-    def sha256(name: str) -> str:
-        with open(tables.folder / name, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-
-    try:
-        with ThreadPoolExecutor(cores()) as pool, progress_bar("reading", len(names)) as advance:
-            for name, digest in zip(names, pool.map(sha256, names), strict=True):
-                sums[name] = digest
-                advance()
-    except OSError as error:
-        raise InputFault(f"{error.filename} cannot be read: {error.strerror}") from None
     first: dict[str, str] = {}
     twins: list[str] = []
-    for file in sorted(owners):
+    for file in sorted(set(owners) & set(sums)):
         twin = first.setdefault(sums[file], file)
         if owners[twin] != owners[file]:
             twins.append(
@@ -174,6 +205,8 @@ def _digest(tables: Cohort, settings: _Settings) -> tuple[str, list[str]]:
     inputs = {"format_version": FORMAT_VERSION, **asdict(settings), "files": sums}
     if tables.boxes is not None and tables.boxes.duplicated(["clip_id", "frame"]).any():
         inputs["boxes of both panes"] = "one pair"  # earlier versions made two of them
+    if tables.clips is not None and partners(tables.clips):
+        inputs["clips of an exam"] = "pairs"
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(), twins
 
 
@@ -192,38 +225,45 @@ def _owners(tables: Cohort) -> dict[str, str]:
     }
 
 
-def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Sequence[str]:
-    """Make the store in a partial folder, then rename it; return the clips' faults, if any."""
-    partial = target.with_name(f".{target.name}.partial")
-    parts = partial / "parts"
-    made_of = parts / "digest"
-    if partial.exists() and not (made_of.is_file() and made_of.read_text() == digest):
-        shutil.rmtree(partial)  # of other inputs, or killed before it began
-    for folder in (parts, partial / "crops"):
-        folder.mkdir(parents=True, exist_ok=True)
-    made_of.write_text(digest)
+def _write(
+    target: Path,
+    tables: Cohort,
+    digest: str,
+    settings: _Settings,
+    sums: Mapping[str, str],
+    unread: Mapping[str, str],
+) -> Sequence[str]:
+    """Make the store in a partial folder, then rename it; return the clips' faults, if any.
 
-    rows, jobs = plan_crops(tables, settings.margin, partial)
-    left = [job for job in jobs if not _finished(job, partial / "crops")]
+    What was cut stays in the partial folder for the next call, whatever is wrong with the rest.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    plan = plan_crops(tables, settings.margin, partial, {**sums, **dict.fromkeys(unread, "")})
+    jobs = readable(plan.jobs, {tables.file(name) for name in unread})
+    left = [job for job in jobs if not is_finished(job)]
+    parts = "clips" if tables.clips is not None else "parts"
     if len(left) < len(jobs):
-        log.info(
-            "going on with a run that stopped: %s of %s %s are done",
-            f"{len(jobs) - len(left):,}",
-            f"{len(jobs):,}",
-            "clips" if tables.clips is not None else "parts",
-        )
+        done = f"{len(jobs) - len(left):,} of {len(plan.jobs):,} {parts} are done"
+        log.info("going on with a run that stopped: %s", done)
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
     faults = [fault for of_job in in_processes(work, left, "cutting") for fault in of_job]
-    if faults:
-        shutil.rmtree(partial)
-        return faults
-    notes = [note for job in jobs for note in read_notes(job.finished)]
-    odd = {note.name: note.looks for note in notes if note.looks}
+    if faults or unread:
+        cut = sum(map(is_finished, plan.jobs))
+        if not cut:
+            shutil.rmtree(partial)
+        else:
+            kept = f"{cut:,} of {len(plan.jobs):,} {parts}"
+            log.info("%s are cut, and kept in %s for the next call", kept, partial.name)
+        return [*unread.values(), *faults]
+    rows = plan.rows
+    notes = notes_of(plan)
+    odd = {name: note.looks for name, note in notes.items() if note.looks}
     warnings, faults = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
     if faults:
-        shutil.rmtree(partial)
         return faults
-    twins = find_twins(partial, rows, {note.name: note.fingerprint for note in notes}, odd)
+    place_crops(plan, rows, partial)
+    twins = find_twins(partial, rows, {name: note.fingerprint for name, note in notes.items()}, odd)
     for warning in (*warnings, *twin_warnings(twins)):
         _warn(warning)
     keep_odd(partial, odd)
@@ -236,20 +276,9 @@ def _write(target: Path, tables: Cohort, digest: str, settings: _Settings) -> Se
         margin=settings.margin,
         with_grades=settings.with_grades,
     )
-    shutil.rmtree(parts)
+    shutil.rmtree(partial / PARTS)
     move_into_place(partial, target)
     return []
-
-
-def _finished(job: ClipJob | ImageJob, crops: Path) -> bool:
-    """Whether its part is written and its crops are really there (a power cut may lose them)."""
-    if not job.finished.is_file():
-        return False
-    try:
-        paths = [crops / note.name for note in read_notes(job.finished)]
-    except ValueError:  # of an earlier version
-        return False
-    return all(path.is_file() and path.stat().st_size > 0 for path in paths)
 
 
 def _warn(message: str) -> None:

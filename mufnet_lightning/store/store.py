@@ -36,8 +36,13 @@ COLUMNS = {
     "box_width": "Int64",
     "box_height": "Int64",
     "box_pane": "str",
+    "lesion_id": "str",
+    "partner_clip_id": "str",
+    "partner_frame": "Int64",
     **dict.fromkeys(PATHS, "str"),
 }
+LATER = ("lesion_id", "partner_clip_id", "partner_frame")
+"""Columns that stores of earlier versions lack: they are empty there."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,10 @@ class CropStore:
         """One row a pair, in the order of the caches' rows; ids are text, numbers Int64.
 
         Columns: pair_id, patient_id, clip_id, frame, phase, center, grade, label, box_x, box_y,
-        box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one that was drawn,
-        before the margin. Text that is missing is "", so is the path of a missing crop.
+        box_width, box_height, box_pane, lesion_id, partner_clip_id, partner_frame, bmode_path,
+        ceus_path. The box is the one that was drawn, before the margin; the partner is the frame that
+        the other modality is from where it is a clip of its own. Text that is missing is "", so is the
+        path of a missing crop.
         """
         path = self.root / "manifest.csv"
         blanks = {name: [""] for name, kind in COLUMNS.items() if kind == "Int64"}
@@ -96,6 +103,11 @@ class CropStore:
             table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=blanks)
         except (OSError, ValueError) as error:
             raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
+        for name in LATER:
+            if name not in table and COLUMNS[name] == "str":
+                table[name] = ""
+            elif name not in table:
+                table[name] = pd.Series(pd.NA, table.index, dtype="Int64")
         lacking = [name for name in COLUMNS if name not in table]
         if lacking:
             raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")

@@ -22,6 +22,7 @@ import pytest
 
 from mufnet_lightning import __version__
 from mufnet_lightning.cli import main
+from mufnet_lightning.cohort import clips
 from mufnet_lightning.cohort.geometry import Box, crop
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store import inputs
@@ -521,7 +522,7 @@ def wait_until_gone(group: int) -> None:
 
 def wait_for_a_part(partial: Path, process: subprocess.Popen[str], parts: int) -> None:
     deadline = time.monotonic() + 30
-    while len(list((partial / "parts").glob("[0-9]*.csv"))) < parts:
+    while len(list((partial / "parts").glob("*/notes"))) < parts:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -550,18 +551,16 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_stopped(
         assert len(err.splitlines()) == 1
     wait_until_gone(process.pid)
     assert not store.exists()
-    done = sorted((partial / "parts").glob("[0-9]*.csv"))
+    done = sorted((partial / "parts").glob("*/notes"))
     assert 3 <= len(done) < LONG
-    written = {
-        note.name: (partial / "crops" / note.name).stat().st_mtime_ns
-        for part in done
-        for note in read_notes(part)
-    }
+    written = sorted(
+        (part.parent / note.name).stat().st_mtime_ns for part in done for note in read_notes(part)
+    )
 
     assert main(["prepare", str(long_cohort), str(store)]) == 0
     assert f"{len(done)} of {LONG} clips are done" in capsys.readouterr().err
-    for name, when in written.items():
-        assert (store / "crops" / name).stat().st_mtime_ns == when, "cut a second time"
+    times = {crop.stat().st_mtime_ns for crop in (store / "crops").iterdir()}
+    assert times >= set(written), "cut a second time"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["store"]
     assert contents(store) == contents(long_store)
 
@@ -570,9 +569,11 @@ def test_a_partial_folder_of_other_inputs_is_not_taken_up(
     cohort: Path, whole_store: Path, tmp_path: Path
 ) -> None:
     partial = tmp_path / ".store.partial"
-    (partial / "parts").mkdir(parents=True)
-    (partial / "parts/digest").write_text("0" * 64)
-    (partial / "parts/000000.csv").write_text("")
+    other = partial / "parts" / ("0" * 32)
+    other.mkdir(parents=True)
+    (other / "000000_ceus.png").write_bytes(b"of somebody else")
+    (other / "notes").write_text("000000_ceus.png - 0000000000000000\n")
+    (partial / "parts/digest").write_text("0" * 64)  # of earlier versions
     (partial / "crops").mkdir()
     (partial / "crops/p000000_ceus.png").write_bytes(b"of somebody else")
     assert contents(prepare_store(cohort, tmp_path / "store").root) == contents(whole_store)
@@ -581,13 +582,95 @@ def test_a_partial_folder_of_other_inputs_is_not_taken_up(
 def test_a_finished_clip_whose_crops_got_lost_is_cut_again(
     cohort: Path, whole_store: Path, tmp_path: Path
 ) -> None:
-    partial = tmp_path / ".store.partial"
-    shutil.copytree(whole_store / "crops", partial / "crops")
-    (partial / "parts").mkdir()
-    (partial / "parts/digest").write_text(CropStore.open(whole_store).digest)
-    (partial / "parts/000000.csv").write_text("p000000_ceus.png\np000000_bmode.png\n")
-    (partial / "crops/p000000_ceus.png").write_bytes(b"")
+    partial = stopped_by_one_clip(cohort, tmp_path / "store")
+    lost, *_, gone = sorted((partial / "parts").glob("*/*_ceus.png"))
+    lost.write_bytes(b"")
+    gone.unlink()
     assert contents(prepare_store(cohort, tmp_path / "store").root) == contents(whole_store)
+
+
+def stopped_by_one_clip(cohort: Path, store: Path) -> Path:
+    """The partial folder of a call that one clip stopped; the clip is mended afterwards."""
+    whole = (cohort / "clips/C2.avi").read_bytes()
+    (cohort / "clips/C2.avi").write_bytes(whole[:3000])
+    with pytest.raises(InputFault, match=r"C2\.avi"):
+        prepare_store(cohort, store)
+    (cohort / "clips/C2.avi").write_bytes(whole)
+    return store.with_name(f".{store.name}.partial")
+
+
+def test_one_bad_clip_costs_no_crop_of_another(
+    cohort: Path, whole_store: Path, files: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    partial = stopped_by_one_clip(cohort, tmp_path / "store")
+    cut = {path: path.stat().st_mtime_ns for path in (partial / "parts").glob("*/*.png")}
+    assert len(cut) >= 3 * 3 * 2, "three of four clips were cut"
+    caplog.clear()
+    store = prepare_store(cohort, tmp_path / "store").root
+    assert "3 of 4 clips are done" in caplog.text
+    assert contents(store) == contents(whole_store)
+    times = {crop.stat().st_mtime_ns for crop in (store / "crops").iterdir()}
+    assert times >= set(cut.values()), "cut a second time"
+
+    # a table that changes for one clip, and moves the rows of all others, costs that clip alone
+    tables = files.cohort_tables()
+    for table in tables.values():
+        table.reverse()
+    tables["boxes"][0]["x"] += 3
+    files.write_cohort(cohort, tables)
+    (cohort / "clips/C2.avi").write_bytes(b"cut off")
+    with pytest.raises(InputFault):
+        prepare_store(cohort, tmp_path / "other")
+    files.write_cohort(cohort, files.cohort_tables())
+    caplog.clear()
+    prepare_store(cohort, tmp_path / "other")
+    assert "2 of 4 clips are done" in caplog.text
+    assert contents(tmp_path / "other") == contents(whole_store)
+
+
+def test_no_bad_file_hides_the_fault_of_another(
+    cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cohort / "clips/C1.avi").write_bytes(b"no film")
+    monkeypatch.setattr(
+        "mufnet_lightning.store.cut.iter_frames", raises_for("C3.avi", RuntimeError("Geheim"))
+    )
+    monkeypatch.setattr("mufnet_lightning.store.prepare.in_processes", one_by_one)
+    monkeypatch.setattr("mufnet_lightning.store.prepare.open", unreadable("C2.avi"), raising=False)
+    with pytest.raises(InputFault) as raised:
+        prepare_store(cohort, tmp_path / "store")
+    faults = raised.value.faults
+    assert len(faults) == 3
+    for name in ("C1.avi", "C2.avi", "C3.avi"):
+        assert sum(name in fault for fault in faults) == 1
+    assert not any("Geheim" in fault for fault in faults), "a decoder's words may quote a header"
+
+
+def raises_for(name: str, error: Exception) -> Callable[..., Any]:
+    """`iter_frames`, which raises what no decoder should for one clip."""
+
+    def iter_frames(path: Path, wanted: Any) -> Any:
+        if path.name == name:
+            raise error
+        return clips.iter_frames(path, wanted)
+
+    return iter_frames
+
+
+def unreadable(name: str) -> Callable[..., Any]:
+    """`open`, which root may do with every file but one."""
+
+    def opened(path: Path, *modes: Any) -> Any:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return open(path, *modes)
+
+    return opened
+
+
+def one_by_one(work: Callable[[Any], Any], jobs: Any, title: str) -> list[Any]:
+    """`in_processes` in this one, where a patch is seen."""
+    return [work(job) for job in jobs]
 
 
 @pytest.mark.slow
