@@ -55,6 +55,7 @@ class Cohort:
         id: what names the cohort (see `identity`); None where the folder has none yet.
         warnings: one sentence each about what is odd, but no fault.
         root: where paths in the tables start, before `folder`; None: in `folder` alone.
+        mark: of the key that made pseudonyms of its ids (see `pseudonyms`); empty where they are ids.
     """
 
     folder: Path
@@ -65,6 +66,14 @@ class Cohort:
     id: str | None = None
     warnings: tuple[str, ...] = ()
     root: Path | None = None
+    mark: str = ""
+
+    def named(self, cohort_id: str | None) -> str | None:
+        """What a store notes of the cohort: under pseudonyms, its id with the mark of their key.
+
+        For ids that another key made, or none, say nothing of the same patients.
+        """
+        return f"{cohort_id}/{self.mark}" if cohort_id and self.mark else cohort_id
 
     def file(self, path: str) -> Path:
         """The file, or folder of frames, that a table names."""

@@ -46,6 +46,8 @@ class Predict:
         patient: id of the clip's patient; as clips.csv says, else the clip's name
         cohort: folder with the tables; grades need not be known
         root: another folder in which the cohort's clips may be, and into which links may lead
+        pseudonymize: key of the pseudonyms under which the model was trained: ids become such ones, and
+            no file is named
         store: that prepare wrote
         margin: of the crops, where the model does not know its own
         device: cpu, cuda, or auto
@@ -60,6 +62,7 @@ class Predict:
     patient: Annotated[str | None, option("ID")] = None
     cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
     root: Annotated[Path | None, option("DIR", there="folder")] = None
+    pseudonymize: Annotated[Path | None, option("KEYFILE", there="file")] = None
     store: Annotated[Path | None, option("DIR")] = None
     margin: Annotated[float | None, option("SHARE")] = None
     device: str = "auto"
@@ -74,6 +77,8 @@ class Predict:
         strange = [name for name in of_clip if getattr(self, name) is not None]
         if strange and self.clip is None:
             raise InputFault(f"--{strange[0].replace('_', '-')} goes with --clip alone")
+        if self.pseudonymize is not None and self.store is not None:
+            raise InputFault("--pseudonymize is of a clip or a cohort; a store has its ids")
         if self.root is not None and self.cohort is None:
             raise InputFault("--root goes with --cohort alone")
         if self.margin is not None and not (0 <= self.margin < float("inf")):
@@ -108,6 +113,7 @@ class Predict:
 
     def _cut(self, card: ModelCard, made: Path) -> tuple[Path, list[LeftOut], list[str]]:
         """A store of what is to be graded, who is not in it, and what must be read with care."""
+        from mufnet_lightning.cohort.pseudonyms import Pseudonyms
         from mufnet_lightning.cohort.read import read_cohort
         from mufnet_lightning.store.cut_apart import cut_apart
         from mufnet_lightning.store.one_clip import OneClip
@@ -128,10 +134,12 @@ class Predict:
             tables = read_cohort(self.cohort, with_grades=False, root=self.root)
             for warning in tables.warnings:
                 log.warning("warning: %s", warning)
+        if self.pseudonymize is not None:
+            tables = Pseudonyms.read(self.pseudonymize).applied(tables)
         # pictures that came cropped are not cut
         margin = 0.0 if tables.pairs is not None else self._margin(card)
         store, left_out = cut_apart(tables, margin, made)
-        if self.clip is not None:
+        if self.clip is not None and self.pseudonymize is None:
             left_out = [replace(one, reason=clip.worded(one.reason)) for one in left_out]
         return store.root, left_out, notes
 
@@ -160,8 +168,10 @@ class Predict:
             log.warning("%s", note)
         if grader.card.recalibration is None or grader.card.recalibration.note:
             log.info("%s", grader.card.risk_sentence())
-        source = self.clip or self.cohort or self.store
-        write_files(result_files(grader, data, predictions, str(source)), self.out)
+        source = str(self.clip or self.cohort or self.store)
+        if self.pseudonymize is not None:
+            source = "a clip" if self.clip is not None else "a cohort"
+        write_files(result_files(grader, data, predictions, source), self.out)
         print(printed(predictions))
         print(f"{len(predictions.table)} images; to read and print: {self.out / PAGE}")
         return list(predictions.ungraded)

@@ -133,7 +133,7 @@ def _log(grader: Grader, run: TrackedRun) -> LoggedModel:
             loader_module=LOADER,
             data_path=str(Path(scratch) / "weights"),
             mlflow_model=Model(
-                artifact_path=model.artifact_location,
+                artifact_path=f"models/{model.model_id}",
                 model_uuid=model.model_id,
                 run_id=run.id,
                 model_id=model.model_id,

@@ -36,6 +36,7 @@ from mufnet_lightning.tracking.runs import (
     finished_folds,
     resolve_artifact,
 )
+from mufnet_lightning.tracking.stores import noted_store
 from mufnet_lightning.vocabulary import ARM_NAMES, ARMS, EXTERNAL, MODALITIES, Modality
 
 
@@ -269,7 +270,7 @@ def _figures(run_id: str) -> dict[str, bytes]:
 
 
 def _store(arm: ArmFacts) -> tuple[CropStore | None, str]:
-    path = Path(arm.settings["data"].get("store") or "not recorded")
+    path = Path(noted_store(arm.settings["data"].get("store") or "not recorded"))
     try:
         store = CropStore.open(path)
     except InputFault:  # its name alone: a path may tell of people and machines

@@ -84,7 +84,12 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
         raise InputFault([str(one) for one in together] or f"{tables.folder}: no pair in it")
     place_crops(plan, kept, folder)
     finish_store(
-        folder, kept, digest=uuid4().hex * 2, cohort=tables.id, margin=margin, with_grades=False
+        folder,
+        kept,
+        digest=uuid4().hex * 2,
+        cohort=tables.named(tables.id),
+        margin=margin,
+        with_grades=False,
     )
     return CropStore.open(folder), together
 

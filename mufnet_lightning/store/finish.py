@@ -11,9 +11,20 @@ from typing import Any
 import pandas as pd
 
 from mufnet_lightning import __version__
+from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.store.store import COLUMNS
 from mufnet_lightning.vocabulary import MODALITIES
+
+
+def keep_tables(folder: Path, tables: Cohort) -> None:
+    """Write into a store what a cohort under pseudonyms tells of its patients and scanners."""
+    patients = tables.patients
+    empty = [name for name in ("grade", "label") if patients[name].isna().all()]
+    patients.drop(columns=empty).to_csv(folder / "patients.csv", index=False, lineterminator="\n")
+    if tables.clips is not None and (tables.clips["scanner"] != "").any():
+        scanners = tables.clips[["clip_id", "patient_id", "scanner"]]
+        scanners.to_csv(folder / "clips.csv", index=False, lineterminator="\n")
 
 
 def finish_store(

@@ -16,10 +16,14 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mufnet_lightning.cohort.paths import located
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
+
+if TYPE_CHECKING:
+    from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 
 SEEN = "inputs.look"
 """In a store: the number. It names no file, since names may tell of people."""
@@ -41,7 +45,13 @@ def keep_look(store: Path, look: str | None) -> None:
             (store / SEEN).write_text(look, encoding="utf-8")
 
 
-def look_of(cohort: Path, margin: float, with_grades: bool, root: Path | None = None) -> str | None:
+def look_of(
+    cohort: Path,
+    margin: float,
+    with_grades: bool,
+    root: Path | None = None,
+    pseudonyms: Pseudonyms | None = None,
+) -> str | None:
     """How a cohort folder looks from outside; None where that cannot be told, or not yet."""
     if os.name == "nt":  # it keeps no time of change
         return None
@@ -57,11 +67,18 @@ def look_of(cohort: Path, margin: float, with_grades: bool, root: Path | None = 
     made_of = [str(cohort.resolve()), FORMAT_VERSION, CUT_RULES, float(margin), with_grades, seen]
     if root is not None:
         made_of.append(str(root.resolve()))
+    if pseudonyms is not None:
+        made_of.append([pseudonyms.mark, *pseudonyms.columns])
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
 def made_before(
-    cohort: Path, store: Path, margin: float, with_grades: bool, root: Path | None = None
+    cohort: Path,
+    store: Path,
+    margin: float,
+    with_grades: bool,
+    root: Path | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> StoreInfo | None:
     """What the whole store of these very inputs says of itself, if the store is there.
 
@@ -74,7 +91,7 @@ def made_before(
     except (InputFault, OSError, ValueError):
         return None
     whole = crops >= info.crops
-    return info if whole and kept == look_of(cohort, margin, with_grades, root) else None
+    return info if whole and kept == look_of(cohort, margin, with_grades, root, pseudonyms) else None
 
 
 def _named(cohort: Path) -> set[str]:

@@ -134,7 +134,7 @@ def _plan_clips(tables: Cohort, margin: float, folders: _Folders) -> Plan:
         )
         jobs.append(
             ClipJob(
-                where=f"clips.csv row {line}: {clip['path']}",
+                where=f"clips.csv row {line}: {_seen(tables, clip['path'], clip['clip_id'])}",
                 source=tables.file(clip["path"]),
                 panes=panes_of,
                 cuts=tuple(wanted),
@@ -144,6 +144,11 @@ def _plan_clips(tables: Cohort, margin: float, folders: _Folders) -> Plan:
         for _, names in cuts[clip_id]:
             crops |= {path: folder / name for path, name in names.items()}
     return Plan(rows, jobs, crops)
+
+
+def _seen(tables: Cohort, path: str, otherwise: str) -> str:
+    """What a message calls a file: names of files are often those of people."""
+    return otherwise if tables.mark else path
 
 
 def _panes(clip: Row) -> dict[str, Pane]:
@@ -237,7 +242,7 @@ def _plan_images(tables: Cohort, folders: _Folders) -> Plan:
         rows.append(row)
         for name in given:
             path = pair[f"{name}_path"]
-            where = f"pairs.csv row {line}: {path}"
+            where = f"pairs.csv row {line}: {_seen(tables, path, f'its {name} image')}"
             images.setdefault(row["patient_id"], []).append((where, path, row[f"{name}_path"]))
     jobs: list[ImageJob] = []
     crops: dict[str, Path] = {}

@@ -21,10 +21,11 @@ from typing import Any
 from mufnet_lightning.cohort.exams import partners
 from mufnet_lightning.cohort.faults import raise_faults
 from mufnet_lightning.cohort.identity import give_id
+from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 from mufnet_lightning.cohort.read import Cohort, read_cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import copy_images, cut_clip
-from mufnet_lightning.store.finish import finish_store
+from mufnet_lightning.store.finish import finish_store, keep_tables
 from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
 from mufnet_lightning.store.looks import judgement, keep_odd
@@ -48,12 +49,25 @@ class _Settings:
     with_grades: bool
 
 
+def _named_by(tables: Cohort, settings: _Settings) -> dict[str, object]:
+    """What a digest has to name beside the files; nothing is added to what earlier versions made."""
+    named: dict[str, object] = {"format_version": FORMAT_VERSION, **asdict(settings)}
+    if tables.boxes is not None and tables.boxes.duplicated(["clip_id", "frame"]).any():
+        named["boxes of both panes"] = "one pair"  # earlier versions made two of them
+    if tables.clips is not None and partners(tables.clips):
+        named["clips of an exam"] = "pairs"
+    if tables.mark:
+        named["pseudonyms"] = [tables.mark, *tables.patients.columns]
+    return named
+
+
 def prepare_store(
     cohort: Path,
     store: Path,
     margin: float = 0.0,
     with_grades: bool = True,
     root: Path | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> CropStore:
     """Check a cohort folder, cut its paired crops and write them as a store.
 
@@ -72,6 +86,9 @@ def prepare_store(
         margin: context on each side of a box, as a share of its side.
         with_grades: refuse patients without a grade or label.
         root: another folder in which the clips may be, and into which links may lead.
+        pseudonyms: what ids become, and which columns of patients.csv the store keeps: then it has a
+            patients.csv of its own (and clips.csv, for the scanner), to be given where a cohort is
+            asked for. None: ids stay, and no clinical column is in the store.
 
     Raises:
         InputFault: every fault of the tables, or else every clip that could not be read, in one go;
@@ -94,18 +111,20 @@ def prepare_store(
     if not (0 <= margin < float("inf")):
         raise InputFault(f"--margin is {margin}, expected 0 or more")
     cohort, target = Path(cohort), Path(store).resolve()
-    if made_before(cohort, target, margin, with_grades, root) is not None:
+    if made_before(cohort, target, margin, with_grades, root, pseudonyms) is not None:
         same = CropStore.open(target)
         print(same_inputs(store, same.info))
         return same
     existing = _existing(target, store)
-    look = look_of(cohort, margin, with_grades, root)
+    look = look_of(cohort, margin, with_grades, root, pseudonyms)
     tables = read_cohort(cohort, with_grades, root)
     for warning in tables.warnings:
         _warn(warning)
     settings = _Settings(float(margin), with_grades)
     try:
         sums, unread = _sums(tables)
+        if pseudonyms is not None:
+            tables = pseudonyms.applied(tables)
         digest, twins = _digest(tables, settings, sums)
         for twin in twins:
             _warn(twin)
@@ -202,11 +221,7 @@ def _digest(tables: Cohort, settings: _Settings, sums: Mapping[str, str]) -> tup
                 f"{twin} of patient {owners[twin]!r} and {file} of patient {owners[file]!r} are the "
                 "same file, byte for byte"
             )
-    inputs = {"format_version": FORMAT_VERSION, **asdict(settings), "files": sums}
-    if tables.boxes is not None and tables.boxes.duplicated(["clip_id", "frame"]).any():
-        inputs["boxes of both panes"] = "one pair"  # earlier versions made two of them
-    if tables.clips is not None and partners(tables.clips):
-        inputs["clips of an exam"] = "pairs"
+    inputs = {**_named_by(tables, settings), "files": sums}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(), twins
 
 
@@ -272,10 +287,12 @@ def _write(
         partial,
         rows,
         digest=digest,
-        cohort=tables.id or give_id(tables.folder),
+        cohort=tables.named(tables.id or give_id(tables.folder)),
         margin=settings.margin,
         with_grades=settings.with_grades,
     )
+    if tables.mark:
+        keep_tables(partial, tables)
     shutil.rmtree(partial / PARTS)
     move_into_place(partial, target)
     return []

@@ -37,8 +37,9 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     new_run,
     open_study,
-    run_tags,
 )
+from mufnet_lightning.tracking.stores import noted_store
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.vocabulary import (
     EFFECT,
     THRESHOLD,
@@ -173,8 +174,8 @@ def _manifest(arms: Sequence[ScoredArm]) -> pd.DataFrame | None:
     """Of the store that the first arm with a run was scored on, where it is still there."""
     for arm in arms:
         store = (arm.run.tags.get("store") or arm.run.params.get("data.store")) if arm.run else None
-        if store and (Path(store) / "manifest.csv").is_file():
-            return CropStore.open(Path(store)).manifest
+        if store and (Path(noted_store(store)) / "manifest.csv").is_file():
+            return CropStore.open(Path(noted_store(store))).manifest
     return None
 
 

@@ -34,9 +34,9 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     open_study,
     resolve_artifact,
-    run_tags,
     tracking_uri,
 )
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:

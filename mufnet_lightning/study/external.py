@@ -21,6 +21,7 @@ from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.study.choosers import ModelChoosers
 from mufnet_lightning.study.subgroup_columns import read_property, subgroups_by
 from mufnet_lightning.study.table_two import Comparison
+from mufnet_lightning.system.files import portable_path
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, log_json, record_part
 from mufnet_lightning.tracking.notes import NOTE
@@ -29,8 +30,8 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     new_run,
     open_study,
-    run_tags,
 )
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.training.facts import record_dataset
 from mufnet_lightning.vocabulary import EXTERNAL, PREDICTIONS
 
@@ -255,7 +256,7 @@ def record_external(result: ExternalValidation, study: str | None = None) -> str
         study,
         arm=card.arm,
         model=card.run_id or card.name,
-        store=str(result.store.root.resolve()),
+        store=portable_path(result.store.root),
         store_digest=result.store.digest,
     )
     name = f"{card.arm}-{EXTERNAL}-{result.store.root.name}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -72,6 +73,33 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """
     with atomic_path(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def portable_path(path: str | Path) -> str:
+    """A path as it is seen from the working folder: what is logged names neither a machine nor a user.
+
+    Where the way from here leads through the user's own folder, the last name alone.
+
+    >>> portable_path(Path.cwd() / "store")
+    'store'
+    """
+    try:
+        seen = os.path.relpath(path, Path.cwd())
+    except ValueError:  # another drive, on Windows
+        return Path(path).name
+    home = Path.home()
+    return Path(path).name if home.name and home.name in Path(seen).parts else Path(seen).as_posix()
+
+
+def portable_paths(values: Any) -> Any:
+    """Plain values with every absolute path that exists made portable."""
+    if isinstance(values, Mapping):
+        return {name: portable_paths(value) for name, value in values.items()}
+    if isinstance(values, list):
+        return [portable_paths(value) for value in values]
+    if isinstance(values, str) and os.path.isabs(values) and os.path.lexists(values):
+        return portable_path(values)
+    return values
 
 
 def cache_folder() -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
+from mufnet_lightning.tracking.stores import noted_store
 
 CHECKPOINT = "checkpoints/selected.ckpt"
 LAST = "last.ckpt"
@@ -168,4 +169,8 @@ def read_checkpoint(reference: str, unfinished: bool = False) -> Checkpoint:
         raise InputFault(f"{reference}: not a checkpoint of mufnet: {reason}") from None
     if not isinstance(content, dict) or not {"state_dict", _CONFIG} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
-    return Checkpoint.of(content)
+    checkpoint = Checkpoint.of(content)
+    data = checkpoint.config["data"]
+    if isinstance(data.get("store"), str):
+        data["store"] = noted_store(data["store"])
+    return checkpoint

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.notes import NOTE, study_note
-from mufnet_lightning.tracking.provenance import commit_tags
 from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
 from mufnet_lightning.vocabulary import CHOSEN_ON, Part
 
@@ -39,6 +38,7 @@ class Tracking:
         register: name in MLflow's model registry: the trained model becomes a new version of it; of a
             cross-validation, the folds together.
         figures: draw the curves of each part, which the report shows; `false` saves short fits seconds.
+        user: name to show in the UI; a run does not say who made it unless given.
     """
 
     study: str = "mufnet"
@@ -47,6 +47,7 @@ class Tracking:
     baseline: str | None = None
     register: str | None = None
     figures: bool = True
+    user: str | None = None
 
 
 def tracking_uri() -> str:
@@ -290,27 +291,6 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
         raise InputFault(
             f"{reference}: run {run.name} has no {artifact} (status {run.status})"
         ) from None
-
-
-def run_tags(
-    verb: str,
-    study: str,
-    *,
-    note: str | None = None,
-    parent: str | None = None,
-    **more: str | None,
-) -> dict[str, str]:
-    """The tags of a run that begins, as `TrackedRun` reads them; those that are None are left out.
-
-    Args:
-        verb: what makes it.
-        study: that it is filed in.
-        note: what the MLflow UI shows as its description.
-        parent: id of the run that it belongs to.
-        more: `arm`, `fold`, `protocol`, `selection` and what else a verb knows it again by.
-    """
-    tags = {"verb": verb, "study": study, NOTE: note, PARENT_RUN: parent, **more, **commit_tags()}
-    return {name: value for name, value in tags.items() if value is not None}
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from mufnet_lightning.inference.predict import crop_notes, lacking_modalities
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
 from mufnet_lightning.tracking.checkpoints import read_checkpoint
-from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, run_tags, tracking_uri
+from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, tracking_uri
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.tracking.views import run_link_line
 from mufnet_lightning.training.callbacks.averaging import first_averaged_epoch
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot

@@ -10,9 +10,11 @@ import yaml
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.system.files import portable_path
 from mufnet_lightning.tracking.artifacts import log_json
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.provenance import environment
+from mufnet_lightning.tracking.stores import note_store
 from mufnet_lightning.vocabulary import PARTS
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def record_parameters(
         settings[f"patients_{part}"] = data.store.manifest["patient_id"].iloc[rows].nunique()
     _log_parameters(client, run_id, settings)
     record_dataset(client, run_id, data.store, "cross-validation")
+    note_store(data.store.root)
 
 
 def _log_parameters(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
@@ -100,7 +103,7 @@ def record_dataset(client: MlflowClient, run_id: str, store: CropStore, context:
                     name=store.root.name,
                     digest=store.digest[:36],  # MLflow takes no more
                     source_type="local",
-                    source=json.dumps({"uri": str(store.root)}),
+                    source=json.dumps({"uri": portable_path(store.root)}),
                     profile=json.dumps(profile),
                 ),
                 [InputTag("mlflow.data.context", context)],

@@ -14,7 +14,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mufnet_lightning.tracking.notes import NOTE
-from mufnet_lightning.tracking.runs import Tracking, open_study, run_tags, tracking_uri
+from mufnet_lightning.tracking.runs import Tracking, open_study, tracking_uri
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.vocabulary import START, arm_name
 
 if TYPE_CHECKING:
@@ -50,11 +51,12 @@ class RunLogger(MLFlowLogger):
         resumed_run: str | None = None,
     ) -> None:
         where = where or Tracking()
+        by = {"mlflow.user": where.user} if where.user else {}
         super().__init__(
             experiment_name=where.study,
             run_name=where.run_name or run_name,
             tracking_uri=tracking_uri(),
-            tags={**run_tags("fit", where.study), **(tags or {})},
+            tags={**run_tags("fit", where.study), **(tags or {}), **by},
             run_id=resumed_run,
         )
         self.resumed = resumed_run is not None

@@ -21,7 +21,8 @@ from mlflow import MlflowClient
 from mufnet_lightning.cli import main
 from mufnet_lightning.commands import ui
 from mufnet_lightning.commands.ui import Ui, _can_open
-from mufnet_lightning.tracking.runs import mlflow_client, open_study, run_tags
+from mufnet_lightning.tracking.runs import mlflow_client, open_study
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.tracking.views import PORT, write_views
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

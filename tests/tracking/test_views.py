@@ -11,7 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.tracking.runs import mlflow_client, open_study, run_tags
+from mufnet_lightning.tracking.runs import mlflow_client, open_study
+from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.tracking.views import (
     TAG,
     link_line,

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mufnet_lightning.errors import InputFault, check_least, check_share
+from mufnet_lightning.system.files import portable_paths
 from mufnet_lightning.tracking.checkpoints import CHECKPOINT, LAST, checkpoint_folder
 from mufnet_lightning.training.callbacks.averaging import TailAverage, trained_weights
 from mufnet_lightning.training.logger import RunLogger
@@ -30,6 +31,14 @@ class _RunCheckpoint(ModelCheckpoint):
             self.dirpath = str(checkpoint_folder(str(run_id)))
         super().setup(trainer, pl_module, stage)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Its paths as the run's own: a checkpoint does not say on which machine it was written."""
+        state = super().state_dict()
+        here = str(self.dirpath or "")
+        if here != str(checkpoint_folder(Path(here).name)):
+            return portable_paths(state)  # type: ignore[no-any-return]
+        return {name: _moved(value, here, _own(here)) for name, value in state.items()}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Of a run that goes on, also where its working folder was moved meanwhile."""
         super().load_state_dict(self._here(state_dict))
@@ -44,6 +53,11 @@ class _RunCheckpoint(ModelCheckpoint):
             if same
             else state_dict
         )
+
+
+def _own(folder: str) -> str:
+    """A run's folder without what lies above it."""
+    return "/".join(Path(folder).parts[-2:])
 
 
 def _moved(value: Any, before: str, now: str) -> Any:

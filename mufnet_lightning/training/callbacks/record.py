@@ -14,6 +14,7 @@ from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import training_cohort
 from mufnet_lightning.system.configs import EXTENDS
+from mufnet_lightning.system.files import portable_paths
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.notes import nothing_yet, run_note
@@ -53,7 +54,7 @@ class RunRecord(SaveConfigCallback):
         if isinstance(self.config, Namespace):
             return composed_configuration(self.parser, self.config)
         if self.config is not None:
-            return dict(self.config)
+            return portable_paths(dict(self.config))  # type: ignore[no-any-return]
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
         sections = {"model": pl_module, "data": data}
         configuration = {
@@ -63,7 +64,8 @@ class RunRecord(SaveConfigCallback):
             }
             for name, part in sections.items()
         }
-        return {**configuration, "trainer": {"max_epochs": trainer.max_epochs}}
+        whole = {**configuration, "trainer": {"max_epochs": trainer.max_epochs}}
+        return portable_paths(whole)  # type: ignore[no-any-return]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Record, once a run."""
@@ -93,6 +95,8 @@ class RunRecord(SaveConfigCallback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """A checkpoint says how to run it, whom it was trained on, and in which run to go on."""
+        for given in {"hyper_parameters", "datamodule_hyper_parameters"} & checkpoint.keys():
+            checkpoint[given] = portable_paths(checkpoint[given])
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
         config = yaml.safe_dump(self.composed(trainer, pl_module), sort_keys=False)
         run_id = trainer.logger.run if isinstance(trainer.logger, RunLogger) else None
@@ -117,7 +121,8 @@ class RunRecord(SaveConfigCallback):
 def composed_configuration(parser: LightningArgumentParser, config: Namespace) -> dict[str, Any]:
     """A parsed configuration as plain values, every default in it; what is of one call is left out."""
     text = parser.dump(config, skip_link_targets=False, skip_none=False)
-    return {name: value for name, value in yaml.safe_load(text).items() if name not in _OF_THIS_CALL}
+    values = portable_paths(yaml.safe_load(text))
+    return {name: value for name, value in values.items() if name not in _OF_THIS_CALL}
 
 
 def _names(data: RoiPairDataModule, column: str) -> list[str]:
