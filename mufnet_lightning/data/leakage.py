@@ -10,13 +10,17 @@ are the same:
   nine in ten of the shared patients have the same label, or where no label is known;
 - of two cohorts whose ids differ and that share fewer than ten patients, or agree less, one who bears
   the same id and the same label in both may still be the same person, which is worth a warning.
+
+Under whatever id, somebody whose crops look like those of one who trained it may be that one, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from mufnet_lightning.store.known_looks import Looks, alike, store_looks
 
 if TYPE_CHECKING:
     from mufnet_lightning.data.datamodule import RoiPairDataModule
@@ -36,15 +40,17 @@ class StoreCohort:
         digest: of the store's inputs.
         cohort: id of the cohort, which stays when the cohort grows; None for an older store.
         labels: 0 or 1 for each patient id; None where the grade is not known.
+        looks: hashes of the crops (see `store.known_looks`); empty where nobody asked.
     """
 
     digest: str
     cohort: str | None
     labels: Mapping[str, int | None]
+    looks: Looks = field(default_factory=dict)
 
     @classmethod
-    def of(cls, store: CropStore) -> StoreCohort:
-        """That of an opened store."""
+    def of(cls, store: CropStore, looks: bool = False) -> StoreCohort:
+        """That of an opened store; how its crops look where that is asked for."""
         patients = store.manifest.drop_duplicates("patient_id")
         known = patients["label"].notna()
         return cls(
@@ -56,6 +62,7 @@ class StoreCohort:
                     patients["patient_id"], patients["label"], known, strict=True
                 )
             },
+            store_looks(store) if looks else {},
         )
 
 
@@ -66,10 +73,13 @@ class TrainedPatients:
     Attributes:
         certain: these trained it.
         doubtful: of another cohort, but with the id and the label of one that trained it.
+        alike: neither of them, but whose crops look like those of one that trained it, under whatever
+            id; with that one's id.
     """
 
     certain: frozenset[str] = frozenset()
     doubtful: frozenset[str] = frozenset()
+    alike: Mapping[str, str] = field(default_factory=dict)
 
 
 def trained_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -> TrainedPatients:
@@ -87,14 +97,18 @@ def trained_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -
     """
     certain: set[str] = set()
     doubtful: set[str] = set()
+    look_alikes: dict[str, str] = {}
     for cohort in trained:
+        likenesses = alike(store.looks, cohort.get("looks", {}))
+        look_alikes |= {patient: likeness.patient for patient, likeness in likenesses.items()}
         labels: Mapping[str, int | None] = cohort["patients"]
         shared = store.labels.keys() & labels.keys() & set(cohort["train"])
         if _same_cohort(cohort, store):
             certain |= shared
         elif cohort.get("cohort") is not None and store.cohort is not None:
             doubtful |= {p for p in shared if store.labels[p] in (None, labels[p])}
-    return TrainedPatients(frozenset(certain), frozenset(doubtful - certain))
+    others = {patient: twin for patient, twin in look_alikes.items() if patient not in certain}
+    return TrainedPatients(frozenset(certain), frozenset(doubtful - certain), others)
 
 
 def cohort_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -> frozenset[str]:
@@ -117,16 +131,18 @@ def training_cohort(data: RoiPairDataModule) -> dict[str, Any]:
     """What a checkpoint keeps of the cohort that trains it, as plain data.
 
     Returns:
-        `digest` and `cohort` of the store, `patients` (its patient ids with their labels) and `train`
-        (ids of this fold's training part).
+        `digest` and `cohort` of the store, `patients` (its patient ids with their labels), `train`
+        (ids of this fold's training part) and `looks` (hashes of their crops).
     """
     cohort = StoreCohort.of(data.store)
     here = data.folds[(data.folds["fold"] == data.fold) & (data.folds["part"] == "train")]
+    train = [str(patient) for patient in here["patient_id"]]
     return {
         "digest": cohort.digest,
         "cohort": cohort.cohort,
         "patients": dict(cohort.labels),
-        "train": [str(patient) for patient in here["patient_id"]],
+        "train": train,
+        "looks": store_looks(data.store, train),
     }
 
 

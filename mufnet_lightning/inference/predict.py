@@ -35,7 +35,7 @@ class StorePredictions:
             `risk` (probability of high grade, see `Recalibration`; empty where the model knows none),
             `spread` (SD over the networks of that mean), `class, threshold, weight_bmode, weight_ceus`
             (means of the images that have it), `missing`, `trained` (`yes`, `perhaps`, `unknown` or
-            empty).
+            empty), `looks_like` (id of somebody who trained the model and whose crops look the same).
         ungraded: who, or of whom some images, could not be graded.
         notes: what must be read with care about all of them, a sentence each.
     """
@@ -84,7 +84,7 @@ def patients_seen(grader: Grader, data: RoiPairDataModule) -> TrainedPatients | 
     """Who of a store's patients trained a model; None where nobody can tell."""
     if grader.trained is None:
         return None
-    return trained_patients(grader.trained, StoreCohort.of(data.store))
+    return trained_patients(grader.trained, StoreCohort.of(data.store, looks=True))
 
 
 def crop_notes(card: ModelCard, store: CropStore) -> list[str]:
@@ -110,7 +110,7 @@ def crop_notes(card: ModelCard, store: CropStore) -> list[str]:
 def printed(predictions: StorePredictions) -> str:
     """The patients as a table of text."""
     shown = predictions.patients.dropna(axis=1, how="all").drop(columns=["label"], errors="ignore")
-    empty = [name for name in ("missing", "trained") if not shown[name].any()]
+    empty = [name for name in ("missing", "trained", "looks_like") if not shown[name].any()]
     return str(shown.drop(columns=empty).to_string(index=False, float_format="{:.3f}".format))
 
 
@@ -186,9 +186,10 @@ def patient_table(
         patients[f"weight_{name}"] = groups[f"weight_{name}"].mean().to_numpy()
     patients["missing"] = groups["missing"].agg(_missing_of).to_numpy()
     if seen is None:
-        return patients.assign(trained="unknown")
+        return patients.assign(trained="unknown", looks_like="")
     known = {**dict.fromkeys(seen.doubtful, "perhaps"), **dict.fromkeys(seen.certain, "yes")}
     patients["trained"] = [known.get(patient, "") for patient in patients["patient_id"]]
+    patients["looks_like"] = [seen.alike.get(patient, "") for patient in patients["patient_id"]]
     return patients
 
 

@@ -114,6 +114,11 @@ def cautions(card: ModelCard, row: Mapping[Any, Any]) -> list[str]:
             "A patient of another cohort with this id and grade trained the model: if it is the same "
             "person, the score flatters."
         )
+    if row["looks_like"]:
+        said.append(
+            f"The pictures look like those of patient {row['looks_like']}, who trained the model: if "
+            "it is the same person, the score flatters."
+        )
     return said
 
 

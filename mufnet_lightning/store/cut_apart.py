@@ -13,7 +13,8 @@ from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store
-from mufnet_lightning.store.looks import judgement
+from mufnet_lightning.store.known_looks import keep_fingerprints
+from mufnet_lightning.store.looks import judgement, keep_odd
 from mufnet_lightning.store.parts import notes_of, place_crops
 from mufnet_lightning.store.plan import plan_crops
 from mufnet_lightning.store.store import CropStore
@@ -83,6 +84,8 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     if not kept:
         raise InputFault([str(one) for one in together] or f"{tables.folder}: no pair in it")
     place_crops(plan, kept, folder)
+    keep_odd(folder, odd)
+    keep_fingerprints(folder, {name: note.fingerprint for name, note in notes.items()})
     finish_store(
         folder,
         kept,

@@ -28,6 +28,7 @@ from mufnet_lightning.store.cut import copy_images, cut_clip
 from mufnet_lightning.store.finish import finish_store, keep_tables
 from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
+from mufnet_lightning.store.known_looks import keep_fingerprints
 from mufnet_lightning.store.looks import judgement, keep_odd
 from mufnet_lightning.store.parts import is_finished, notes_of, place_crops, readable
 from mufnet_lightning.store.plan import PARTS, plan_crops
@@ -278,10 +279,12 @@ def _write(
     if faults:
         return faults
     place_crops(plan, rows, partial)
-    twins = find_twins(partial, rows, {name: note.fingerprint for name, note in notes.items()}, odd)
+    fingerprints = {name: note.fingerprint for name, note in notes.items()}
+    twins = find_twins(partial, rows, fingerprints, odd)
     for warning in (*warnings, *twin_warnings(twins)):
         _warn(warning)
     keep_odd(partial, odd)
+    keep_fingerprints(partial, fingerprints)
     keep_twins(partial, twins)
     finish_store(
         partial,

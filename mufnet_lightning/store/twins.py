@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.inputs import TWINS
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,14 @@ def fingerprint(rgb: NDArray[np.uint8]) -> int:
     return int(sum(1 << place for place in np.flatnonzero(bits).tolist()))
 
 
+def crop_fingerprint(path: Path) -> int:
+    """The same of a crop's file."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise InputFault(f"{path} is no picture: the crop store is damaged")
+    return fingerprint(bgr[..., ::-1])  # type: ignore[arg-type]
+
+
 def find_twins(
     root: Path,
     rows: Sequence[Mapping[str, object]],
@@ -93,7 +102,7 @@ def find_twins(
     for column in ("bmode_path", "ceus_path"):
         chosen = [
             (str(row["patient_id"]), str(row[column]), row["label"])
-            for row in _sparse(rows)
+            for row in some_of_each_clip(rows)
             if row[column] and Path(str(row[column])).name not in left_out
         ]
         picture = lru_cache(_PICTURES)(_picture)
@@ -183,7 +192,7 @@ def _picture(path: Path) -> NDArray[np.float32]:
     return small.astype(np.float32)
 
 
-def _sparse(rows: Sequence[Mapping[str, object]]) -> Iterator[Mapping[str, object]]:
+def some_of_each_clip(rows: Sequence[Mapping[str, object]]) -> Iterator[Mapping[str, object]]:
     """Some rows of each clip, evenly; rows without a clip all."""
     of_clip: dict[tuple[object, object], list[Mapping[str, object]]] = {}
     for number, row in enumerate(rows):

@@ -218,6 +218,12 @@ def validate_externally(
             f"cohort who trained the model ({min(seen.doubtful)}, ...); if they are the same persons, "
             "the numbers flatter"
         )
+    if seen and seen.alike:
+        patient, twin = min(seen.alike.items())
+        notes.append(
+            f"{len(seen.alike)} of the patients look like one who trained the model ({patient!r} like "
+            f"{twin!r}, ...); if they are the same persons, the numbers flatter"
+        )
     counted = table[table["split"] == "test"].reset_index(drop=True)
     own = cohort_patients(grader.trained or (), StoreCohort.of(opened)) & set(counted["patient_id"])
     if own:

@@ -182,6 +182,37 @@ def test_a_store_is_graded_as_a_cohort_is_and_who_trained_is_told(
     assert "trained the model" in (tmp_path / "page.html").read_text()
 
 
+def test_who_comes_again_under_another_id_is_known_by_the_pictures(
+    models: Models, phantom_store: Path, tmp_path: Path
+) -> None:
+    cohort = Path(shutil.copytree(phantom_store.parent / "cohort", tmp_path / "cohort"))
+    (cohort / "cohort.json").unlink()
+    recorded = pd.read_csv(resolve_artifact(models.fits[0], "predictions.csv"), dtype=str)
+    scored = set(recorded["patient_id"])
+    tables = {
+        name: pd.read_csv(cohort / f"{name}.csv", dtype=str) for name in ("patients", "clips", "boxes")
+    }
+    trained, unseen = (
+        next(name for name in tables["patients"]["patient_id"] if (name in scored) == of_the_scored)
+        for of_the_scored in (False, True)
+    )
+    new = {trained: "X1", unseen: "X2"}
+    for name in ("patients", "clips"):
+        table = tables[name][tables[name]["patient_id"].isin(new)]
+        tables[name] = table.assign(patient_id=table["patient_id"].map(new))
+    tables["patients"] = tables["patients"][["patient_id"]]
+    tables["boxes"] = tables["boxes"][tables["boxes"]["clip_id"].isin(tables["clips"]["clip_id"])]
+    for name, table in tables.items():
+        table.to_csv(cohort / f"{name}.csv", index=False)
+    words = ["predict", f"--run={models.fits[0]}", f"--cohort={cohort}", f"--out={tmp_path / 'out'}"]
+    assert main(words) == 0
+    patients = read(tmp_path / "out", "patients").set_index("patient_id")
+    assert patients["looks_like"].to_dict() == {"X1": trained, "X2": ""}
+    assert (patients["trained"] == "").all(), "no id says so"
+    said = f"The pictures look like those of patient {trained}, who trained the model"
+    assert (tmp_path / "out/page.html").read_text().count(said) == 1
+
+
 def test_another_network_refuses_who_lacks_a_modality_and_grades_the_rest(
     models: Models, phantom: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -48,6 +48,7 @@ class RunRecord(SaveConfigCallback):
         **cli_arguments: Any,
     ) -> None:
         super().__init__(parser, config, **{**cli_arguments, "save_to_log_dir": False})  # type: ignore[arg-type]
+        self._cohort: tuple[object, dict[str, Any]] | None = None
 
     def composed(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The configuration with every file, option and default in it, as plain values."""
@@ -103,13 +104,20 @@ class RunRecord(SaveConfigCallback):
         checkpoint |= checkpoint_record(
             config,
             data.folds.to_csv(index=False),
-            training_cohort(data),
+            self._cohort_of(data),
             pl_module.trained_before,  # type: ignore[arg-type]
             run_id,
             data.store.info.margin,
             _names(data, "center"),
             _names(data, "patient_id"),
         )
+
+    def _cohort_of(self, data: RoiPairDataModule) -> dict[str, Any]:
+        """Gathered once: each epoch writes checkpoints."""
+        key = data.store.digest, data.fold
+        if self._cohort is None or self._cohort[0] != key:
+            self._cohort = key, training_cohort(data)
+        return self._cohort[1]
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
