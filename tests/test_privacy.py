@@ -124,6 +124,7 @@ def test_nothing_that_the_way_to_the_report_leaves_behind_tells_who_somebody_is(
     assert main(["export", run, "model.onnx"]) == 0
     predict = ["predict", f"--run={run}", f"--pseudonymize={key}", "--device=cpu"]
     assert main([*predict, f"--cohort={more}", "--out=predicted"]) == 0
+    assert "ids do not tell" not in capsys.readouterr().err
     clip = next((more / WORD).glob("*.dcm"))
     assert main([*predict, f"--clip={clip}", "--out=one"]) == 0
     assert main(["report", "demo", f"--cohort={store}"]) == 0
@@ -137,6 +138,16 @@ def test_nothing_that_the_way_to_the_report_leaves_behind_tells_who_somebody_is(
     note.unlink()
     assert [hit for path in left for hit in searched(path)] == []
     assert [name for path in left for name in coloured(path)] == []
+
+    # who trained is known by the same key; without it, that ids cannot tell, and by the pictures
+    capsys.readouterr()
+    assert main([*predict, f"--cohort={cohort}", "--out=predicted"]) == 0
+    trained = pd.read_csv("predicted/patients.csv").set_index("patient_id")["trained"] == "yes"
+    assert 0 < trained.sum() < 30
+    assert main(["predict", f"--run={run}", f"--cohort={cohort}", "--out=named"]) == 0
+    assert "ids do not tell whether these patients trained" in capsys.readouterr().err
+    likes = pd.read_csv("named/patients.csv")["looks_like"].dropna()
+    assert set(likes) == set(trained.index[trained])
 
     # and the pseudonyms are the same people
     pseudonyms = Pseudonyms.read(key)

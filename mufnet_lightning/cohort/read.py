@@ -73,7 +73,7 @@ class Cohort:
 
         For ids that another key made, or none, say nothing of the same patients.
         """
-        return f"{cohort_id}/{self.mark}" if cohort_id and self.mark else cohort_id
+        return f"{cohort_id or ''}#{self.mark}" if self.mark else cohort_id
 
     def file(self, path: str) -> Path:
         """The file, or folder of frames, that a table names."""

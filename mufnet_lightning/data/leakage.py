@@ -16,6 +16,7 @@ Under whatever id, somebody whose crops look like those of one who trained it ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -125,6 +126,22 @@ def cohort_patients(trained: Iterable[Mapping[str, Any]], store: StoreCohort) ->
     here = store.labels.keys()
     same = (here & one["patients"].keys() for one in trained if _same_cohort(one, store))
     return frozenset().union(*same)
+
+
+def of_another_key(trained: Iterable[Mapping[str, Any]], store: StoreCohort) -> bool:
+    """Whether ids cannot tell who trained a checkpoint: they are pseudonyms, and not by the same key.
+
+    >>> of_another_key([{"cohort": "a#00112233aabbccdd"}], StoreCohort("d", "a", {}))
+    True
+    """
+    own = _key_of(store.cohort)
+    return any(_key_of(cohort.get("cohort")) != own for cohort in trained)
+
+
+def _key_of(cohort: str | None) -> str:
+    """The mark of the key that made a cohort's ids; empty where they are as they were."""
+    named = re.search(r"#([0-9a-f]{16})$", cohort or "")
+    return named[1] if named else ""
 
 
 def training_cohort(data: RoiPairDataModule) -> dict[str, Any]:

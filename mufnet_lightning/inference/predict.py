@@ -10,7 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.data.leakage import StoreCohort, TrainedPatients, trained_patients
+from mufnet_lightning.data.leakage import (
+    StoreCohort,
+    TrainedPatients,
+    of_another_key,
+    trained_patients,
+)
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.risks import with_risk
 from mufnet_lightning.inference.card import ModelCard
@@ -69,6 +74,11 @@ def predict_store(
         notes.append(
             f"{grader.card.name} is a saved model whose run is not at hand: nobody can tell whether "
             "these patients trained it"
+        )
+    elif of_another_key(grader.trained, StoreCohort.of(data.store)):
+        notes.append(
+            f"ids do not tell whether these patients trained {grader.card.name}: its training or these "
+            "tables have pseudonyms, and not by the same key (--pseudonymize KEYFILE)"
         )
     ungraded = [*left_out, *lacking_modalities(grader.card, data)]
     if not len(data.usable_rows):
