@@ -7,7 +7,7 @@ it, with its line in the file. All faults of all tables come out together, in on
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 
 from mufnet_lightning.cohort.alike_ids import alike
+from mufnet_lightning.cohort.clip_headers import ClipHeaders, check_views, with_headers
 from mufnet_lightning.cohort.csv_text import read_texts
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
 from mufnet_lightning.cohort.identity import read_id
 from mufnet_lightning.cohort.paths import check_paths
 from mufnet_lightning.cohort.schemas import (
+    MEASURES,
     Cells,
     boxes_schema,
     clips_schema,
@@ -30,7 +32,7 @@ from mufnet_lightning.cohort.schemas import (
     validate,
 )
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
-from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
+from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS, Contrast
 
 CORNERS = 5
 """Different places that boxes must have before they can be taken for two corners."""
@@ -44,13 +46,15 @@ class Cohort:
         folder: where the tables are; the paths inside them start here.
         patients: patient_id, grade and label (Int64, empty without grades), center, and the
             clinical columns as text.
-        clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None), scanner.
+        clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None; of the header where
+            the table has none), scanner; mm_per_pixel, start_s, injection_frame (NaN where empty).
         boxes: clip_id, frame, x, y, width, height (whole pixels, rounded outward), pane (`bmode` or
             `ceus`, never empty), phase (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
         id: what names the cohort (see `identity`); None where the folder has none yet.
         warnings: one sentence each about what is odd, but no fault.
+        headers: of the clips, with what was read from them and what is odd there.
     """
 
     folder: Path
@@ -60,21 +64,27 @@ class Cohort:
     pairs: pd.DataFrame | None = None
     id: str | None = None
     warnings: tuple[str, ...] = ()
+    headers: ClipHeaders = field(default_factory=ClipHeaders)
 
 
-def read_cohort(folder: Path, with_grades: bool = True) -> Cohort:
+def read_cohort(folder: Path, with_grades: bool = True, contrast: Contrast = "tint") -> Cohort:
     """Read and check patients.csv with either clips.csv and boxes.csv, or pairs.csv.
+
+    The headers of clips are read too. Where many clips have no panes in the table, worker processes
+    look for the contrast, so a script that calls this needs `if __name__ == "__main__":`.
 
     Args:
         folder: the cohort folder.
         with_grades: every patient needs a grade or a label; without, both may be absent or empty.
+        contrast: where it stands of the two panes that a header names, for clips without panes in the
+            table.
 
     Raises:
         InputFault: with every fault of every table, a sentence each.
     """
     folder = Path(folder)
     report = Report()
-    return check_cohort(read_texts(folder, report), folder, with_grades, report)
+    return check_cohort(read_texts(folder, report), folder, with_grades, report, contrast)
 
 
 def check_cohort(
@@ -82,6 +92,7 @@ def check_cohort(
     folder: Path,
     with_grades: bool = True,
     report: Report | None = None,
+    contrast: Contrast = "tint",
 ) -> Cohort:
     """Check the tables of a cohort, wherever their text is from.
 
@@ -91,6 +102,7 @@ def check_cohort(
         folder: where the paths in the tables start.
         with_grades: see `read_cohort`.
         report: with what was wrong already.
+        contrast: see `read_cohort`.
 
     Raises:
         InputFault: with every fault of every table, a sentence each.
@@ -98,16 +110,21 @@ def check_cohort(
     report = report or Report()
     patients = _check_patients(texts["patients.csv"], with_grades, report)
     clips = boxes = pairs = None
+    headers = ClipHeaders()
     if "pairs.csv" in texts:
         pairs = _check_pairs(texts["pairs.csv"], patients, folder, report)
     else:
         clips = _check_clips(texts["clips.csv"], patients, folder, report)
+        if clips is not None:
+            clips, headers = with_headers(clips, texts, folder, contrast, report)
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
+        if clips is not None and boxes is not None:
+            check_views(boxes, clips, headers, report)
     cohort_id = read_id(folder, report)
     report.raise_faults()
     assert patients is not None  # a table that could not be read is a fault
     warnings = _warnings(patients, clips, boxes, pairs)
-    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings)
+    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings, headers)
 
 
 def _check_patients(
@@ -133,6 +150,8 @@ def _check_clips(
     if table is None:
         return None
     check_paths("clips.csv", table, ["path"], None, folder, report)
+    for name in MEASURES:
+        table[name] = numbers(table[name])
     for modality in MODALITIES:
         panes = [_pane(text) for text in table[f"{modality}_pane"]]
         table[f"{modality}_pane"] = pd.Series(panes, index=table.index, dtype=object)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
+from mufnet_lightning.vocabulary import Contrast
 
 SEEN = "inputs.look"
 """In a store: the number. It names no file, since names may tell of people."""
@@ -39,7 +40,7 @@ def keep_look(store: Path, look: str | None) -> None:
             (store / SEEN).write_text(look, encoding="utf-8")
 
 
-def look_of(cohort: Path, margin: float, with_grades: bool) -> str | None:
+def look_of(cohort: Path, margin: float, with_grades: bool, contrast: Contrast = "tint") -> str | None:
     """How a cohort folder looks from outside; None where that cannot be told, or not yet."""
     if os.name == "nt":  # it keeps no time of change
         return None
@@ -52,10 +53,14 @@ def look_of(cohort: Path, margin: float, with_grades: bool) -> str | None:
     if latest > time.time_ns() - SETTLED_S * 1e9:
         return None
     made_of = [str(cohort.resolve()), FORMAT_VERSION, CUT_RULES, float(margin), with_grades, seen]
+    if contrast != "tint":  # else the number is that of earlier versions
+        made_of.append(contrast)
     return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
 
 
-def made_before(cohort: Path, store: Path, margin: float, with_grades: bool) -> StoreInfo | None:
+def made_before(
+    cohort: Path, store: Path, margin: float, with_grades: bool, contrast: Contrast = "tint"
+) -> StoreInfo | None:
     """What the whole store of these very inputs says of itself, if the store is there.
 
     None says nothing: there is no such store, or it takes reading to tell.
@@ -67,7 +72,7 @@ def made_before(cohort: Path, store: Path, margin: float, with_grades: bool) -> 
     except (InputFault, OSError, ValueError):
         return None
     whole = crops >= info.crops
-    return info if whole and kept == look_of(cohort, margin, with_grades) else None
+    return info if whole and kept == look_of(cohort, margin, with_grades, contrast) else None
 
 
 def _named(cohort: Path) -> set[str]:

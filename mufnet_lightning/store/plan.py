@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 import pandas as pd
 
 from mufnet_lightning.cohort.geometry import Box, Pane, carry, expand
+from mufnet_lightning.cohort.header import ClipHeader
+from mufnet_lightning.cohort.measures import mm_per_pixel, since_injection_s
 from mufnet_lightning.cohort.read import Cohort
+from mufnet_lightning.cohort.regions import Scale, carry_in_space, shown_on_both
 from mufnet_lightning.store.cut import ClipJob, Cut, ImageJob
 from mufnet_lightning.vocabulary import MODALITIES
 
@@ -40,6 +43,8 @@ def _plan_clips(
             continue  # a warning has said so
         given = {name: clip[f"{name}_pane"] for name in MODALITIES}
         panes: dict[str, Pane] = {name: pane for name, pane in given.items() if pane is not None}
+        header = tables.headers.of.get(clip["clip_id"])
+        views = tables.headers.views.get(clip["clip_id"])
         cuts = []
         for of_frame in _by_frame(boxes[clip["clip_id"]]):
             line_of_box, row = of_frame[0]
@@ -54,13 +59,14 @@ def _plan_clips(
                 "box_width": row["width"],
                 "box_height": row["height"],
                 "box_pane": row["pane"],
+                **_measures(row, clip, panes, header),
             }
             rows.append(manifest_row)
             cuts.append(
                 Cut(
                     frame=row["frame"],
                     row=line_of_box,
-                    boxes=_wanted(drawn, row["pane"], panes, margin),
+                    boxes=_wanted(drawn, row["pane"], panes, margin, views),
                     crops={name: partial / manifest_row[f"{name}_path"] for name in panes},
                 )
             )
@@ -88,14 +94,62 @@ def _box(row: dict[str, Any]) -> Box:
     return Box(row["x"], row["y"], row["width"], row["height"])
 
 
-def _wanted(drawn: dict[str, Box], first: str, panes: dict[str, Pane], margin: float) -> dict[str, Box]:
-    """What is cut of each pane: its own box if one was drawn there, else the first, carried over."""
+def _wanted(
+    drawn: dict[str, Box],
+    first: str,
+    panes: dict[str, Pane],
+    margin: float,
+    views: Mapping[str, Scale] | None,
+) -> dict[str, Box]:
+    """What is cut of each pane: its own box if one was drawn there, else the first, carried over.
+
+    With `views`, panes of different sections: a box with its margin is kept to what both show, and
+    carried by centimetres.
+    """
     wanted = {}
     for name, pane in panes.items():
         source = name if name in drawn else first
-        wide = expand(drawn[source], margin, panes[source])
-        wanted[name] = carry(wide, panes[source], pane)
+        wide = expand(drawn[source], margin, _common(source, panes, drawn, views))
+        if views is None or source == name:
+            wanted[name] = carry(wide, panes[source], pane)
+        else:
+            wanted[name] = carry_in_space(wide, views[source], views[name])
     return wanted
+
+
+def _common(
+    source: str, panes: dict[str, Pane], drawn: dict[str, Box], views: Mapping[str, Scale] | None
+) -> Pane:
+    """How far a box on the pane `source` may grow."""
+    own = panes[source]
+    for other, pane in panes.items():
+        if views is not None and other not in drawn:
+            part = shown_on_both(own, views[source], pane, views[other])
+            assert part is not None  # else a fault of the tables
+            own = part
+    return own
+
+
+def _measures(
+    box: Mapping[str, Any], clip: Mapping[str, Any], panes: dict[str, Pane], header: ClipHeader | None
+) -> dict[str, float | None]:
+    """The manifest's columns of millimetres and seconds; None where nobody says."""
+    pixel = mm_per_pixel(clip, panes[box["pane"]], header)
+    wide, high = pixel or (None, None)
+    time = header.time_s(box["frame"]) if header else None
+    since = since_injection_s(clip, box["frame"], header)
+    return {
+        "mm_per_pixel_x": _rounded(wide, 6),
+        "mm_per_pixel_y": _rounded(high, 6),
+        "lesion_width_mm": _rounded(wide and box["width"] * wide, 3),
+        "lesion_height_mm": _rounded(high and box["height"] * high, 3),
+        "time_s": _rounded(time, 6),
+        "time_since_injection_s": _rounded(since, 6),
+    }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 def _plan_images(tables: Cohort, partial: Path) -> tuple[list[dict[str, Any]], list[ImageJob]]:

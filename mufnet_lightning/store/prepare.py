@@ -33,7 +33,7 @@ from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
-from mufnet_lightning.vocabulary import PATHS
+from mufnet_lightning.vocabulary import PATHS, Contrast
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,11 @@ class _Settings:
 
 
 def prepare_store(
-    cohort: Path, store: Path, margin: float = 0.0, with_grades: bool = True
+    cohort: Path,
+    store: Path,
+    margin: float = 0.0,
+    with_grades: bool = True,
+    contrast: Contrast = "tint",
 ) -> CropStore:
     """Check a cohort folder, cut its paired crops and write them as a store.
 
@@ -63,6 +67,7 @@ def prepare_store(
         store: folder to write; it must not exist, be empty, or be a store of the same inputs.
         margin: context on each side of a box, as a share of its side.
         with_grades: refuse patients without a grade or label.
+        contrast: where it stands of two panes that a clip's header names and the table does not.
 
     Raises:
         InputFault: every fault of the tables, or else every clip that could not be read, in one go;
@@ -85,14 +90,14 @@ def prepare_store(
     if not (0 <= margin < float("inf")):
         raise InputFault(f"--margin is {margin}, expected 0 or more")
     cohort, target = Path(cohort), Path(store).resolve()
-    if made_before(cohort, target, margin, with_grades) is not None:
+    if made_before(cohort, target, margin, with_grades, contrast) is not None:
         same = CropStore.open(target)
         print(same_inputs(store, same.info))
         return same
     existing = _existing(target, store)
-    look = look_of(cohort, margin, with_grades)
-    tables = read_cohort(cohort, with_grades)
-    for warning in tables.warnings:
+    look = look_of(cohort, margin, with_grades, contrast)
+    tables = read_cohort(cohort, with_grades, contrast)
+    for warning in (*tables.warnings, *tables.headers.warnings):
         _warn(warning)
     settings = _Settings(float(margin), with_grades)
     try:
@@ -109,6 +114,8 @@ def prepare_store(
                 if existing is None:
                     raise_faults(_write(target, tables, digest, settings))
                     keep_look(target, look)
+                    for sentence in tables.headers.said:
+                        log.info("%s", sentence)
                     made = CropStore.open(target)
                     print(f"{made.info} → {store}")
                     return made
@@ -117,7 +124,7 @@ def prepare_store(
         raise InputFault(f"cannot write {store}: {error.strerror or error}{where}") from error
     if existing.digest != digest:
         raise InputFault(
-            f"{store} is a store of other inputs (tables, clips, margin or grades differ), "
+            f"{store} is a store of other inputs (tables, clips, margin, grades or panes differ), "
             "expected a new folder: choose another one, or delete it"
         )
     keep_look(target, look)
@@ -174,6 +181,11 @@ def _digest(tables: Cohort, settings: _Settings) -> tuple[str, list[str]]:
     inputs = {"format_version": FORMAT_VERSION, **asdict(settings), "files": sums}
     if tables.boxes is not None and tables.boxes.duplicated(["clip_id", "frame"]).any():
         inputs["boxes of both panes"] = "one pair"  # earlier versions made two of them
+    if tables.headers.panes:
+        inputs["panes of headers"] = {
+            clip: {name: str(pane) for name, pane in panes.items()}
+            for clip, panes in tables.headers.panes.items()
+        }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(), twins
 
 

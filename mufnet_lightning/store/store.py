@@ -38,6 +38,18 @@ COLUMNS = {
     "box_pane": "str",
     **dict.fromkeys(PATHS, "str"),
 }
+MEASURES = dict.fromkeys(
+    (
+        "mm_per_pixel_x",
+        "mm_per_pixel_y",
+        "lesion_width_mm",
+        "lesion_height_mm",
+        "time_s",
+        "time_since_injection_s",
+    ),
+    "Float64",
+)
+"""Columns that stores of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +101,24 @@ class CropStore:
         Columns: pair_id, patient_id, clip_id, frame, phase, center, grade, label, box_x, box_y,
         box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one that was drawn,
         before the margin. Text that is missing is "", so is the path of a missing crop.
+
+        Float64, empty where neither the clip's header nor the table says: mm_per_pixel_x and
+        mm_per_pixel_y of the box's pane, lesion_width_mm and lesion_height_mm of the box, time_s since
+        the clip's first frame, time_since_injection_s of contrast.
         """
         path = self.root / "manifest.csv"
-        blanks = {name: [""] for name, kind in COLUMNS.items() if kind == "Int64"}
+        kinds = COLUMNS | MEASURES
+        blanks = {name: [""] for name, kind in kinds.items() if kind != "str"}
         try:
-            table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=blanks)
+            table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blanks)
         except (OSError, ValueError) as error:
             raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
         lacking = [name for name in COLUMNS if name not in table]
         if lacking:
             raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")
-        return table
+        return table.assign(
+            **{name: pd.array([None] * len(table), "Float64") for name in MEASURES if name not in table}
+        )
 
     def cache(self, modality: str, size: int) -> CropCache:
         """All crops of one modality at size × size, built on first use.
