@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -59,8 +60,9 @@ def doubts(
 
     if burned := those(lambda header: header.burned_in is True):
         yield (
-            f"{some(burned)} say that text is burned into the pixels (BurnedInAnnotation YES): look "
-            "that no box holds any; pixels outside the boxes are never stored"
+            f"text is burned into the pixels of {some(burned)}, as the header has it "
+            "(BurnedInAnnotation YES): look that no box holds any; pixels outside the boxes are never "
+            "stored"
         )
     if aspects := _aspects(clips, headers):
         yield (
@@ -70,8 +72,8 @@ def doubts(
     if turned := those(lambda header: header.rotation != 0):
         angles = sorted({headers[clip].rotation for clip in turned})
         yield (
-            f"{some(turned)} are stored turned by {' or '.join(f'{angle}°' for angle in angles)} and "
-            "shown upright, as players show them: boxes and panes count pixels of the upright frames"
+            f"frames of {some(turned)} are stored turned, by {' or '.join(map(str, angles))} degrees, "
+            "and read upright, as players show them: boxes and panes count pixels of upright frames"
         )
     if outside := those(_reaches_outside):
         yield (
@@ -123,13 +125,18 @@ def _disagree(panes: Sequence[object], header: ClipHeader) -> bool:
 
 def _of_measures(clips: pd.DataFrame, headers: Mapping[str, ClipHeader]) -> Iterator[str]:
     """Where the table's numbers and the header's differ, or one needs the other."""
-    other_scale, timeless = [], []
+    other_scale, timeless = list[str](), list[str]()
     for clip in _rows(clips):
         header = headers.get(clip["clip_id"])
-        if not pd.isna(clip["injection_frame"]) and (header is None or header.time_s(0) is None):
+        injection = clip["injection_frame"]
+        if not pd.isna(injection) and (header is None or header.time_s(int(injection)) is None):
             timeless.append(clip["clip_id"])
         for name in PANES:
-            scale = scale_of(clip[name], header) if header and isinstance(clip[name], Pane) else None
+            scale = (
+                scale_of(clip[name], header)
+                if header is not None and isinstance(clip[name], Pane)
+                else None
+            )
             if scale is None or pd.isna(clip["mm_per_pixel"]):
                 continue
             if abs(clip["mm_per_pixel"] / (10 * scale.x_cm) - 1) > SAME_SCALE:
@@ -139,8 +146,8 @@ def _of_measures(clips: pd.DataFrame, headers: Mapping[str, ClipHeader]) -> Iter
         yield f"of {some(other_scale)} mm_per_pixel is not that of the header; the table counts"
     if timeless:
         yield (
-            f"of {some(timeless)} the injection_frame gives no time: the header does not say how long "
-            "a frame lasts; give start_s"
+            f"of {some(timeless)} the injection_frame gives no time, as the header has none for that "
+            "frame; give start_s"
         )
 
 

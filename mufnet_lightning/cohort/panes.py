@@ -97,7 +97,9 @@ def header_panes(
         elif len(given) == 2:
             sides = HORIZONTAL if beside(*given) else VERTICAL
             first, second = sorted(given, key=lambda pane: pane.x if sides == HORIZONTAL else pane.y)
-            of_clip = tuple(frames.get(clip) or (0,))
+            assert header is not None
+            there = header.frames or 1  # a box behind the last is told when the clip is cut
+            of_clip = tuple(frame for frame in frames.get(clip, ()) if frame < there) or (0,)
             duals.append(_Dual(line, clip, (first, second), sides, named, folder / named, of_clip))
         else:
             reason = _unsettled(folder / named, named, header, given, frames.get(clip))

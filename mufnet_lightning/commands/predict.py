@@ -76,6 +76,8 @@ class Predict:
         strange = [name for name in of_clip if getattr(self, name) is not None]
         if strange and self.clip is None:
             raise InputFault(f"--{strange[0].replace('_', '-')} goes with --clip alone")
+        if self.contrast != "tint" and self.store is not None:
+            raise InputFault("--contrast is of clips; a store has been cut")
         if self.margin is not None and not (0 <= self.margin < float("inf")):
             raise InputFault(f"--margin is {self.margin}, expected 0 or more")
         if self.margin is not None and self.store is not None:

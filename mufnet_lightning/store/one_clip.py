@@ -91,7 +91,7 @@ class OneClip:
         """A sentence about the tables as one about the clip and the file of boxes that were given."""
         given = fault.replace("clips.csv row 2:", f"clip {self.clip}:")
         given = given.replace(EMPTY, _NO_PANES).replace(WRITE, f"give {_OPTIONS}")
-        given = given.replace(WRITE_ONE, f"give {_OPTIONS}, the one that it is")
+        given = given.replace(WRITE_ONE, f"give {_OPTIONS.replace(' and ', ' or ')}")
         return given.replace("boxes.csv", str(self.boxes)) if self.boxes else given
 
     def _listed(self) -> _Listed | None:
