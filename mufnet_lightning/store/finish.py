@@ -12,7 +12,7 @@ import pandas as pd
 
 from mufnet_lightning import __version__
 from mufnet_lightning.store.info import StoreInfo
-from mufnet_lightning.store.store import COLUMNS, MEASURES
+from mufnet_lightning.store.store import COLUMNS, MEASURED
 from mufnet_lightning.vocabulary import MODALITIES
 
 
@@ -32,7 +32,7 @@ def finish_store(
         rows: of the manifest.
         digest, cohort, margin, with_grades: see `StoreInfo`.
     """
-    columns = COLUMNS | MEASURES
+    columns = COLUMNS | MEASURED
     manifest = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     manifest.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
     patients = manifest.drop_duplicates("patient_id")

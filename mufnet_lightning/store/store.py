@@ -38,7 +38,7 @@ COLUMNS = {
     "box_pane": "str",
     **dict.fromkeys(PATHS, "str"),
 }
-MEASURES = dict.fromkeys(
+MEASURED = dict.fromkeys(
     (
         "mm_per_pixel_x",
         "mm_per_pixel_y",
@@ -107,7 +107,7 @@ class CropStore:
         the clip's first frame, time_since_injection_s of contrast.
         """
         path = self.root / "manifest.csv"
-        kinds = COLUMNS | MEASURES
+        kinds = COLUMNS | MEASURED
         blanks = {name: [""] for name, kind in kinds.items() if kind != "str"}
         try:
             table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blanks)
@@ -117,7 +117,7 @@ class CropStore:
         if lacking:
             raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")
         return table.assign(
-            **{name: pd.array([None] * len(table), "Float64") for name in MEASURES if name not in table}
+            **{name: pd.array([None] * len(table), "Float64") for name in MEASURED if name not in table}
         )
 
     def cache(self, modality: str, size: int) -> CropCache:

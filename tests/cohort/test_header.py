@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -221,6 +222,12 @@ def test_what_has_no_header_has_none(tmp_path: Path) -> None:
     assert read_header(tmp_path / "nowhere.dcm") is None
 
 
+def test_the_page_on_input_lists_every_element_that_is_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "input.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([A-Z][A-Za-z, ]+) \|", text.split("## The header")[1], re.MULTILINE)
+    assert {name for row in rows for name in row.split(", ")} == set(ELEMENTS)
+
+
 # Regions
 
 LEFT, RIGHT = Region(0, 8, 63, 55, 1, 1), Region(80, 8, 143, 55, 1, 1)
@@ -263,8 +270,16 @@ def test_panes_among_regions(regions: Sequence[Region], panes: tuple[Pane, ...])
     assert tissue_panes(turned) == panes  # whatever the order in the file
 
 
-def scaled(*edges: int, cm: float, reference: tuple[float, float, float, float] | None) -> Region:
-    return Region(*edges, 1, 1, delta_x_cm=cm, delta_y_cm=cm, reference=reference)
+def scaled(
+    x0: int,
+    y0: int,
+    x1: int,
+    y1: int,
+    *,
+    cm: float,
+    reference: tuple[float, float, float, float] | None,
+) -> Region:
+    return Region(x0, y0, x1, y1, 1, 1, delta_x_cm=cm, delta_y_cm=cm, reference=reference)
 
 
 def test_the_scale_of_a_pane_is_that_of_the_smallest_region_around_it() -> None:

@@ -10,10 +10,12 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import av
 import numpy as np
 import pandas as pd
 import pydicom
@@ -29,7 +31,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.inputs import SEEN
 from mufnet_lightning.store.one_clip import OneClip
 from mufnet_lightning.store.prepare import prepare_store
-from mufnet_lightning.store.store import MEASURES, CropStore
+from mufnet_lightning.store.store import MEASURED, CropStore
 from mufnet_lightning.vocabulary import Contrast
 
 AMBER = np.array([1.0, 0.7, 0.2])
@@ -200,8 +202,8 @@ def test_an_option_against_the_tint_is_doubted_and_one_that_fits_no_pane_refused
     assert read_cohort(cohort, contrast="right").headers.warnings == ()
     reasons = faults(cohort, "top")
     assert reasons[0] == (
-        "clips.csv row 2: has the panes left 0,8,64,48 and right 80,8,64,48, of which --contrast top is "
-        "none, expected left or right"
+        "clips.csv row 2: has the panes left 0,8,64,48 and right 80,8,64,48, of which --contrast top "
+        "is none, expected left or right"
     )
 
 
@@ -271,8 +273,9 @@ def test_a_pane_of_the_table_is_never_overruled_but_a_difference_is_said(
         assert tables.clips is not None
         assert tables.clips["ceus_pane"].unique().tolist() == [Pane(80, 8, 64, 48)]
         assert tables.headers.panes == {}
-        said = "of 3 clips (C1, C3, C4) the panes in clips.csv are not those of the header; the table counts"
-        assert (said in tables.headers.warnings) is differs
+        said = "the panes in clips.csv are not those of the header; the table counts"
+        expected = (f"of 3 clips (C1, C3, C4) {said}",) if differs else ()
+        assert tables.headers.warnings == expected
 
 
 def test_a_clip_without_boxes_needs_no_panes(files: ModuleType, tmp_path: Path) -> None:
@@ -370,8 +373,8 @@ def test_a_box_that_the_other_pane_does_not_show_is_a_fault_unless_it_has_its_ow
     reasons = faults(cohort)
     assert len(reasons) == 9
     assert reasons[0] == (
-        "boxes.csv row 2: the box 4,14,20,16 reaches outside what the ceus pane shows of the bmode pane "
-        "(17,19,31,23), expected a box on each pane"
+        "boxes.csv row 2: the box 4,14,20,16 reaches outside what the ceus pane shows of the bmode "
+        "pane (17,19,31,23), expected a box on each pane"
     )
     with open(cohort / "boxes.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -405,7 +408,8 @@ def test_the_manifest_has_millimetres_and_seconds(files: ModuleType, tmp_path: P
         AcquisitionTime="101020",
     )
     store = prepare_store(cohort, tmp_path / "store", margin=0.5)
-    for row in store.manifest.itertuples():
+    rows: list[Any] = list(store.manifest.itertuples())
+    for row in rows:
         assert (row.mm_per_pixel_x, row.mm_per_pixel_y) == (0.5, 0.5)
         assert (row.lesion_width_mm, row.lesion_height_mm) == (10.0, 8.0)  # without the margin
         assert row.time_s == {2: 0.2, 7: 0.9, 10: 1.5}[row.frame]
@@ -423,7 +427,8 @@ def test_the_table_counts_where_it_gives_numbers(files: ModuleType, tmp_path: Pa
     warnings = read_cohort(cohort).headers.warnings
     assert "of 1 clip (C1) mm_per_pixel is not that of the header; the table counts" in warnings
     rows = prepare_store(cohort, tmp_path / "store").manifest.set_index(["clip_id", "frame"])
-    first, second, third = (rows.loc[clip, 10] for clip in ("C1", "C3", "C4"))
+    cells: list[dict[str, Any]] = [dict(rows.xs((clip, 10)).items()) for clip in ("C1", "C3", "C4")]
+    first, second, third = cells
     assert (first["mm_per_pixel_x"], first["mm_per_pixel_y"]) == (0.2, 0.3)
     assert (first["lesion_width_mm"], first["lesion_height_mm"]) == (4.0, 4.8)
     assert first["time_since_injection_s"] == -2.5
@@ -507,6 +512,34 @@ def test_a_cohort_of_square_and_other_pixels_is_said(files: ModuleType, tmp_path
     assert "1 clip (C3) 0.50 times as high as wide; 2 with square ones. Boxes" in warning
 
 
+def test_films_of_other_pixels_and_turned_films_are_said(
+    cohort: Path, files: ModuleType, tmp_path: Path
+) -> None:
+    for clip, sar, turn in ((1, (4, 3), 0), (3, (1, 1), 180)):
+        path = cohort / "clips" / f"C{clip}.mp4"
+        with av.open(path, "w") as output:
+            stream = output.add_stream("mpeg4", rate=15)
+            assert isinstance(stream, av.VideoStream)
+            stream.width, stream.height, stream.pix_fmt = 160, 64, "yuv420p"
+            stream.sample_aspect_ratio = Fraction(*sar)
+            if turn:
+                stream.set_display_rotation(turn)
+            for number in range(12):
+                picture = av.VideoFrame.from_ndarray(files.clip_frame(number, clip), "rgb24")
+                output.mux(stream.encode(picture))
+            output.mux(stream.encode(None))
+        text = (cohort / "clips.csv").read_text().replace(f"C{clip}.avi", f"C{clip}.mp4")
+        (cohort / "clips.csv").write_text(text)
+    square, turned = read_cohort(cohort).headers.warnings
+    assert square.startswith(
+        "pixels are not square: 1 clip (C1) 0.75 times as high as wide; 3 with square ones. Boxes and"
+    )
+    assert turned == (
+        "frames of 1 clip (C3) are stored turned, by 180 degrees, and read upright, as players show "
+        "them: boxes and panes count pixels of upright frames"
+    )
+
+
 def test_regions_outside_the_picture_are_said(files: ModuleType, tmp_path: Path) -> None:
     cohort = cohort_of(tmp_path / "cohort", files, [region((0, 0, 639, 479))], panes=True)
     tables = read_cohort(cohort)
@@ -546,11 +579,11 @@ def test_a_store_of_table_panes_has_the_digest_of_earlier_versions(
 def test_a_store_of_earlier_versions_has_empty_measures(whole_store: Path, tmp_path: Path) -> None:
     old = Path(shutil.copytree(whole_store, tmp_path / "old"))
     table = pd.read_csv(old / "manifest.csv", dtype=str, keep_default_na=False)
-    table.drop(columns=list(MEASURES)).to_csv(old / "manifest.csv", index=False)
+    table.drop(columns=list(MEASURED)).to_csv(old / "manifest.csv", index=False)
     manifest = CropStore.open(old).manifest
     assert list(manifest) == list(CropStore.open(whole_store).manifest)
-    assert manifest[list(MEASURES)].isna().all(axis=None)
-    assert (manifest.dtypes[list(MEASURES)] == "Float64").all()
+    assert manifest[list(MEASURED)].isna().all(axis=None)
+    assert (manifest.dtypes[list(MEASURED)] == "Float64").all()
 
 
 def test_doubts_about_headers_do_not_make_the_second_call_read_clips(
