@@ -364,6 +364,12 @@ def test_panes_of_different_zoom_are_cut_at_the_same_centimetres(
     row = wide.manifest.iloc[0]  # as far as both panes show it
     shapes = [files.read_rgb(wide.root / row[f"{name}_path"]).shape for name in ("ceus", "bmode")]
     assert shapes == [(48, 64, 3), (25, 33, 3)]
+    # drawn on the left: its context ends where the right pane ends, 17 to 48 and 19 to 42
+    other = zoomed(files, tmp_path / "other", box=(26, 22, 11, 9))
+    row = prepare_store(other, tmp_path / "left", margin=3.0).manifest.iloc[0]
+    for name, box in (("ceus", Box(81, 9, 63, 47)), ("bmode", Box(17, 19, 31, 23))):
+        pixels = files.read_rgb(tmp_path / "left" / row[f"{name}_path"])
+        np.testing.assert_array_equal(pixels, crop(frame, box))
 
 
 def test_a_box_that_the_other_pane_does_not_show_is_a_fault_unless_it_has_its_own(
@@ -427,7 +433,9 @@ def test_the_table_counts_where_it_gives_numbers(files: ModuleType, tmp_path: Pa
     warnings = read_cohort(cohort).headers.warnings
     assert "of 1 clip (C1) mm_per_pixel is not that of the header; the table counts" in warnings
     rows = prepare_store(cohort, tmp_path / "store").manifest.set_index(["clip_id", "frame"])
-    cells: list[dict[str, Any]] = [dict(rows.xs((clip, 10)).items()) for clip in ("C1", "C3", "C4")]
+    cells: list[dict[str, Any]] = [
+        {str(name): cell for name, cell in rows.xs((clip, 10)).items()} for clip in ("C1", "C3", "C4")
+    ]
     first, second, third = cells
     assert (first["mm_per_pixel_x"], first["mm_per_pixel_y"]) == (0.2, 0.3)
     assert (first["lesion_width_mm"], first["lesion_height_mm"]) == (4.0, 4.8)
@@ -599,6 +607,7 @@ def test_doubts_about_headers_do_not_make_the_second_call_read_clips(
     capsys.readouterr()
     assert main(["prepare", str(cohort), str(store)]) == 0
     assert "burned" not in capsys.readouterr().err
+    assert main(["prepare", str(cohort), str(store), "--contrast", "left"]) == 2  # looked at anew
 
 
 # The next patient
