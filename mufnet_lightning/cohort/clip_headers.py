@@ -13,7 +13,7 @@ from mufnet_lightning.cohort.geometry import Box, Pane
 from mufnet_lightning.cohort.header import ClipHeader
 from mufnet_lightning.cohort.header_doubts import doubts, known
 from mufnet_lightning.cohort.headers import read_headers
-from mufnet_lightning.cohort.panes import EMPTY, HeaderPanes, header_panes, some
+from mufnet_lightning.cohort.panes import EMPTY, WRITE, HeaderPanes, header_panes, some
 from mufnet_lightning.cohort.regions import (
     SAME_VIEW,
     Scale,
@@ -163,7 +163,7 @@ def _views(
                     row,
                     f"{EMPTY}: those that its header names show different sections "
                     f"({_size(panes[0], bmode)} and {_size(panes[1], ceus)}) and it does not say "
-                    "where; give panes that show one section, or a box on each",
+                    f"where; {WRITE} that show one section",
                 )
             else:
                 views[clip] = {"bmode": bmode, "ceus": ceus}

@@ -232,7 +232,7 @@ def test_panes_one_above_the_other(files: ModuleType, tmp_path: Path) -> None:
         ),
         (
             [region(LEFT), region(RIGHT, cm=0.1)],
-            "show different sections (3.2 × 2.4 cm and 6.4 × 4.8 cm) and it does not say where; give",
+            "show different sections (3.2 × 2.4 cm and 6.4 × 4.8 cm) and it does not say where; write",
         ),
     ],
 )
