@@ -10,6 +10,8 @@ MODALITIES: tuple[Modality, ...] = ("bmode", "ceus")
 PANES = tuple(f"{name}_pane" for name in MODALITIES)
 PATHS = tuple(f"{name}_path" for name in MODALITIES)
 """Columns of the tables of a cohort and a store, one for each modality."""
+Contrast = Literal["tint", "left", "right", "top", "bottom"]
+"""Where the contrast pane stands of two that a clip's header names; `tint`: it is the coloured one."""
 MODALITY_NAMES = {"bmode": "B-mode", "ceus": "CEUS"}
 WEIGHT_NAMES = {"weight_bmode": "α (B-mode)", "weight_ceus": "β (CEUS)"}
 

@@ -106,6 +106,7 @@ class Pseudonyms:
             clips=None if cohort.clips is None else self._clips(cohort.clips),
             boxes=None if cohort.boxes is None else self._named(cohort.boxes),
             pairs=None if cohort.pairs is None else self._named(cohort.pairs),
+            headers=cohort.headers.renamed(lambda clip: self.of("clip", clip)),
             mark=self.mark,
         )
         ids = pseudonymous.patients["patient_id"]

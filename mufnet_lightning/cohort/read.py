@@ -7,21 +7,23 @@ it, with its line in the file. All faults of all tables come out together, in on
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning.cohort.alike_ids import alike
+from mufnet_lightning.cohort.clip_headers import ClipHeaders, check_views, with_headers
 from mufnet_lightning.cohort.csv_text import read_texts
-from mufnet_lightning.cohort.exams import check_exams, exam_doubts
+from mufnet_lightning.cohort.doubts import doubts
+from mufnet_lightning.cohort.exams import check_exams
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
 from mufnet_lightning.cohort.identity import read_id
 from mufnet_lightning.cohort.paths import check_paths, located
 from mufnet_lightning.cohort.schemas import (
+    MEASURES,
     Cells,
     boxes_schema,
     clips_schema,
@@ -32,10 +34,7 @@ from mufnet_lightning.cohort.schemas import (
 )
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
-
-CORNERS = 5
-"""Different places that boxes must have before they can be taken for two corners."""
+from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS, Contrast
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,16 @@ class Cohort:
         folder: where the tables are.
         patients: patient_id, grade and label (Int64, empty without grades), center, and the
             clinical columns as text.
-        clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None), scanner, exam_id
-            (see `exams`).
+        clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None; of the header where
+            the table has none), scanner, exam_id (see `exams`); mm_per_pixel, start_s, injection_frame
+            (NaN where empty).
         boxes: clip_id, frame, x, y, width, height (whole pixels, rounded outward), pane (`bmode` or
             `ceus`, never empty), phase and lesion_id (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
         id: what names the cohort (see `identity`); None where the folder has none yet.
         warnings: one sentence each about what is odd, but no fault.
+        headers: of the clips, with what was read from them and what is odd there.
         root: where paths in the tables start, before `folder`; None: in `folder` alone.
         mark: of the key that made pseudonyms of its ids (see `pseudonyms`); empty where they are ids.
     """
@@ -65,6 +66,7 @@ class Cohort:
     pairs: pd.DataFrame | None = None
     id: str | None = None
     warnings: tuple[str, ...] = ()
+    headers: ClipHeaders = field(default_factory=ClipHeaders)
     root: Path | None = None
     mark: str = ""
 
@@ -80,12 +82,22 @@ class Cohort:
         return located(_roots(self.folder, self.root), path)
 
 
-def read_cohort(folder: Path, with_grades: bool = True, root: Path | None = None) -> Cohort:
+def read_cohort(
+    folder: Path,
+    with_grades: bool = True,
+    contrast: Contrast = "tint",
+    root: Path | None = None,
+) -> Cohort:
     """Read and check patients.csv with either clips.csv and boxes.csv, or pairs.csv.
+
+    The headers of clips are read too. Where many clips have no panes in the table, worker processes
+    look for the contrast, so a script that calls this needs `if __name__ == "__main__":`.
 
     Args:
         folder: the cohort folder.
         with_grades: every patient needs a grade or a label; without, both may be absent or empty.
+        contrast: where it stands of the two panes that a header names, for clips without panes in the
+            table.
         root: another folder in which the files may be, and into which links may lead.
 
     Raises:
@@ -95,7 +107,7 @@ def read_cohort(folder: Path, with_grades: bool = True, root: Path | None = None
     report = Report()
     if root is not None and not Path(root).is_dir():
         raise InputFault(f"--root {root}: there is no such folder")
-    return check_cohort(read_texts(folder, report), folder, with_grades, report, root)
+    return check_cohort(read_texts(folder, report), folder, with_grades, report, contrast, root)
 
 
 def check_cohort(
@@ -103,6 +115,7 @@ def check_cohort(
     folder: Path,
     with_grades: bool = True,
     report: Report | None = None,
+    contrast: Contrast = "tint",
     root: Path | None = None,
 ) -> Cohort:
     """Check the tables of a cohort, wherever their text is from.
@@ -113,7 +126,7 @@ def check_cohort(
         folder: where the paths in the tables start.
         with_grades: see `read_cohort`.
         report: with what was wrong already.
-        root: see `read_cohort`.
+        contrast, root: see `read_cohort`.
 
     Raises:
         InputFault: with every fault of every table, a sentence each.
@@ -122,16 +135,22 @@ def check_cohort(
     roots = _roots(folder, root)
     patients = _check_patients(texts["patients.csv"], with_grades, report)
     clips = boxes = pairs = None
+    headers = ClipHeaders()
     if "pairs.csv" in texts:
         pairs = _check_pairs(texts["pairs.csv"], patients, roots, report)
     else:
         clips = _check_clips(texts["clips.csv"], patients, roots, report)
+        if clips is not None:
+            clips, headers = with_headers(clips, texts, roots, contrast, report)
+            check_exams(clips, report)
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
+        if clips is not None and boxes is not None:
+            check_views(boxes, clips, headers, report)
     cohort_id = read_id(folder, report)
     report.raise_faults()
     assert patients is not None  # a table that could not be read is a fault
-    warnings = _warnings(patients, clips, boxes, pairs)
-    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings, root)
+    warnings = doubts(patients, clips, boxes, pairs)
+    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings, headers, root)
 
 
 def _roots(folder: Path, root: Path | None) -> tuple[Path, ...]:
@@ -164,6 +183,8 @@ def _check_clips(
     if table is None:
         return None
     check_paths("clips.csv", table, ["path"], None, roots, report)
+    for name in MEASURES:
+        table[name] = numbers(table[name])
     for modality in MODALITIES:
         panes = [_pane(text) for text in table[f"{modality}_pane"]]
         table[f"{modality}_pane"] = pd.Series(panes, index=table.index, dtype=object)
@@ -180,7 +201,6 @@ def _check_clips(
                     f"{first} {one} and {second} {other} differ in shape, expected one ratio of "
                     "width to height, as both show the same tissue",
                 )
-    check_exams(table, report)
     return table
 
 
@@ -221,13 +241,6 @@ def _check_units(boxes: pd.DataFrame, report: Report) -> None:
             "has boxes in shares of the frame (0 to 1), expected pixels: multiply x and width by the "
             "width of the frame, y and height by its height",
         )
-
-
-def _are_corners(boxes: pd.DataFrame) -> bool:
-    """Whether all boxes could be two corners, x1, y1, x2, y2; boxes with a size hardly ever could."""
-    wider = (boxes["width"] > boxes["x"]) & (boxes["height"] > boxes["y"])
-    moved = len(boxes[["x", "y"]].drop_duplicates()) >= CORNERS
-    return moved and bool(wider.all()) and bool((boxes[["x", "y"]] > 0).all(axis=None))
 
 
 def _place_on_panes(boxes: pd.DataFrame, clips: pd.DataFrame, report: Report) -> None:
@@ -284,39 +297,6 @@ def _check_pairs(
         if first != row and any(images):
             report.add("pairs.csv", row, f"the same images are in row {first} already")
     return table.assign(frame=_integers(numbers(table["frame"])))
-
-
-def _warnings(
-    patients: pd.DataFrame,
-    clips: pd.DataFrame | None,
-    boxes: pd.DataFrame | None,
-    pairs: pd.DataFrame | None,
-) -> tuple[str, ...]:
-    """Tables of a hospital list excluded patients and clips too: said, and left out."""
-    used, what = (pairs, "pair") if pairs is not None else (clips, "clip")
-    left_out = []
-    if used is not None:
-        without = patients.loc[~patients["patient_id"].isin(used["patient_id"]), "patient_id"]
-        left_out.append(("patients.csv", "patient", "patients", what, without))
-    if clips is not None and boxes is not None:
-        without = clips.loc[~clips["clip_id"].isin(boxes["clip_id"]), "clip_id"]
-        left_out.append(("clips.csv", "clip", "clips", "box", without))
-    doubts = alike("patients.csv", "patient_id", patients["patient_id"])
-    if clips is not None:
-        doubts += alike("clips.csv", "clip_id", clips["clip_id"])
-        doubts += exam_doubts(clips)
-    if boxes is not None and _are_corners(boxes):
-        doubts.append(
-            "boxes.csv: in every row width is above x and height above y, as if they were the other "
-            "corner; expected the size of the box"
-        )
-    return *doubts, *(
-        f"{table}: {len(ids):,} {one if len(ids) == 1 else many} without any {part}, left out: "
-        + ", ".join(ids[:5])
-        + (", ..." if len(ids) > 5 else "")
-        for table, one, many, part, ids in left_out
-        if len(ids)
-    )
 
 
 def _pane(text: str) -> Pane | str | None:

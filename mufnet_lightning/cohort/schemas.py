@@ -17,6 +17,9 @@ from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 Cells = pd.Series
 
+MEASURES = ("mm_per_pixel", "start_s", "injection_frame")
+"""Of clips.csv: numbers that a clip's header may lack."""
+LARGEST_MM = 5  # of a pixel
 PHASES = ("cortical", "medullary")
 NEEDED = {
     "patients.csv": ("patient_id",),
@@ -26,12 +29,11 @@ NEEDED = {
 }
 OPTIONAL = {
     "patients.csv": ("grade", "label", "center"),
-    "clips.csv": (*PANES, "scanner", "exam_id"),
+    "clips.csv": (*PANES, "scanner", "exam_id", *MEASURES),
     "boxes.csv": ("pane", "phase", "lesion_id"),
     "pairs.csv": (*PATHS, "clip_id", "frame", "phase"),
 }
 CHOICES = {  # of these columns the file must have at least one
-    "clips.csv": PANES,
     "pairs.csv": PATHS,
 }
 CAPITALS = ("pane", "phase")  # words that are understood in capitals too
@@ -73,10 +75,18 @@ def clips_schema(patients: set[str] | None) -> pa.DataFrameSchema:
             "patient_id": _id_of("patients.csv", patients),
             "path": pa.Column(str, FILLED),
             **{name: _may_be(_is_pane, pane) for name in PANES},
+            "mm_per_pixel": _may_be(
+                lambda cells: (numbers(cells) > 0) & (numbers(cells) <= LARGEST_MM),
+                f"expected millimetres, above 0 and at most {LARGEST_MM}",
+            ),
+            "start_s": _may_be(
+                lambda cells: numbers(cells).notna(), "expected seconds after the injection of contrast"
+            ),
+            "injection_frame": _may_be(_counts, FRAME),
         },
         checks=pa.Check(
-            lambda table: (table[list(PANES)] != "").any(axis=1),
-            error=f"{_all(PANES)} empty, expected at least one",
+            lambda table: (table["start_s"] == "") | (table["injection_frame"] == ""),
+            error="start_s and injection_frame are both given, expected one",
         ),
     )
 

@@ -24,6 +24,16 @@ COUNTED = (".avi", ".mp4", ".m4v", ".mov")
 """Containers that say how many frames they have; of others FFmpeg takes a guess."""
 
 
+def open_film(path: Path) -> cv2.VideoCapture:
+    """FFmpeg's hand on a film; stored frames that are to be shown turned are turned, as players do."""
+    # The environment above came too late if somebody else has imported cv2.
+    cv2.utils.logging.setLogLevel(0)
+    # An absolute path never looks like one of FFmpeg's protocols ("a:b.avi").
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    return capture
+
+
 def iter_video(
     path: Path, numbers: Sequence[int], named: Path | None = None, promised: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
@@ -42,10 +52,7 @@ def iter_video(
         ClipFault: unreadable, cut off, or shorter than the last of `numbers`.
     """
     named = named or path
-    # The environment above came too late if somebody else has imported cv2.
-    cv2.utils.logging.setLogLevel(0)
-    # An absolute path never looks like one of FFmpeg's protocols ("a:b.avi").
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    capture = open_film(path)
     try:
         if not capture.isOpened():
             raise ClipFault(named, "cannot be opened as video: damaged, cut off, or another format")

@@ -16,6 +16,7 @@ from mufnet_lightning.commands.options import option
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.files import PAGE, RESULT_FILES
 from mufnet_lightning.store.info import StoreInfo
+from mufnet_lightning.vocabulary import Contrast
 
 if TYPE_CHECKING:
     from mufnet_lightning.inference.card import ModelCard
@@ -41,8 +42,10 @@ class Predict:
             checkpoint
         clip: of one patient; AVI, MP4 or DICOM
         boxes: of the clip, as boxes.csv; that beside the clip's clips.csv unless given
-        bmode_pane: of the clip, in pixels of the frame; as clips.csv says unless given
+        bmode_pane: of the clip, in pixels of the frame; as clips.csv, else the clip's header, says
+            unless given
         ceus_pane: the same
+        contrast: where it stands of two panes, if they are those of the header
         patient: id of the clip's patient; as clips.csv says, else the clip's name
         cohort: folder with the tables; grades need not be known
         root: another folder in which the cohort's clips may be, and into which links may lead
@@ -59,6 +62,7 @@ class Predict:
     boxes: Annotated[Path | None, option("FILE")] = None
     bmode_pane: Annotated[str | None, option("X,Y,WIDTH,HEIGHT")] = None
     ceus_pane: Annotated[str | None, option("X,Y,WIDTH,HEIGHT")] = None
+    contrast: Contrast = "tint"
     patient: Annotated[str | None, option("ID")] = None
     cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
     root: Annotated[Path | None, option("DIR", there="folder")] = None
@@ -81,6 +85,8 @@ class Predict:
             raise InputFault("--pseudonymize is of a clip or a cohort; a store has its ids")
         if self.root is not None and self.cohort is None:
             raise InputFault("--root goes with --cohort alone")
+        if self.contrast != "tint" and self.store is not None:
+            raise InputFault("--contrast is of clips; a store has been cut")
         if self.margin is not None and not (0 <= self.margin < float("inf")):
             raise InputFault(f"--margin is {self.margin}, expected 0 or more")
         if self.margin is not None and self.store is not None:
@@ -122,7 +128,7 @@ class Predict:
         if self.clip is not None:
             panes = {"bmode": self.bmode_pane, "ceus": self.ceus_pane}
             given = {name: pane for name, pane in panes.items() if pane is not None}
-            clip = OneClip(self.clip, self.boxes, given, self.patient)
+            clip = OneClip(self.clip, self.boxes, given, self.patient, self.contrast)
             tables = clip.cohort()
             if clip.patient_is_guessed:
                 notes.append(
@@ -131,9 +137,13 @@ class Predict:
                 )
         else:
             assert self.cohort is not None
-            tables = read_cohort(self.cohort, with_grades=False, root=self.root)
+            tables = read_cohort(self.cohort, with_grades=False, contrast=self.contrast, root=self.root)
             for warning in tables.warnings:
                 log.warning("warning: %s", warning)
+        for sentence in tables.headers.said:
+            log.info("%s", sentence)
+        for warning in tables.headers.warnings:
+            log.warning("warning: %s", warning)
         if self.pseudonymize is not None:
             tables = Pseudonyms.read(self.pseudonymize).applied(tables)
         # pictures that came cropped are not cut

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mufnet_lightning.commands.options import option, several, word
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.vocabulary import Contrast
 
 if TYPE_CHECKING:
     from mufnet_lightning.cohort.pseudonyms import Pseudonyms
@@ -26,6 +27,7 @@ class Prepare:
         cohort: folder with the tables
         store: folder to write
         margin: context around each box, as a share of its side
+        contrast: where it stands of two panes, for clips whose panes are those of the header
         root: another folder in which the clips may be, and into which links may lead
         pseudonymize: key that makes pseudonyms of all ids, made where it is not there; keep it apart
             from the store
@@ -37,6 +39,7 @@ class Prepare:
     cohort: Annotated[Path, word("COHORT", there="cohort folder")]
     store: Annotated[Path, word("STORE")]
     margin: Annotated[float, option("SHARE")] = 0.0
+    contrast: Contrast = "tint"
     root: Annotated[Path | None, option("DIR", there="folder")] = None
     pseudonymize: Annotated[Path | None, option("KEYFILE")] = None
     columns: Annotated[tuple[str, ...], several("NAMES")] = ()
@@ -54,14 +57,15 @@ class Prepare:
         pseudonyms = self._pseudonyms()
         graded = not self.without_grades
         # told without pandas and OpenCV, which take longer to load than this to see
-        made = made_before(self.cohort, self.store, self.margin, graded, self.root, pseudonyms)
+        asked = self.margin, graded, self.contrast, self.root, pseudonyms
+        made = made_before(self.cohort, self.store, *asked)
         if made is not None:
             print(same_inputs(self.store, made))
             return
         start_early(["mufnet_lightning.store.cut"])
         from mufnet_lightning.store.prepare import prepare_store
 
-        prepare_store(self.cohort, self.store, self.margin, graded, self.root, pseudonyms)
+        prepare_store(self.cohort, self.store, *asked)
 
     def _pseudonyms(self) -> Pseudonyms | None:
         """With their key, which is made where it is not there, and never in the store."""

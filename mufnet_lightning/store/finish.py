@@ -13,7 +13,7 @@ import pandas as pd
 from mufnet_lightning import __version__
 from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.store.info import StoreInfo
-from mufnet_lightning.store.store import COLUMNS
+from mufnet_lightning.store.store import COLUMNS, LATER
 from mufnet_lightning.vocabulary import MODALITIES
 
 
@@ -43,7 +43,8 @@ def finish_store(
         rows: of the manifest.
         digest, cohort, margin, with_grades: see `StoreInfo`.
     """
-    manifest = pd.DataFrame(rows, columns=list(COLUMNS)).astype(COLUMNS)
+    columns = COLUMNS | LATER
+    manifest = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     manifest.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
     patients = manifest.drop_duplicates("patient_id")
     there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mufnet_lightning.cohort.paths import located
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
+from mufnet_lightning.vocabulary import Contrast
 
 if TYPE_CHECKING:
     from mufnet_lightning.cohort.pseudonyms import Pseudonyms
@@ -49,6 +50,7 @@ def look_of(
     cohort: Path,
     margin: float,
     with_grades: bool,
+    contrast: Contrast = "tint",
     root: Path | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> str | None:
@@ -65,6 +67,8 @@ def look_of(
     if latest > time.time_ns() - SETTLED_S * 1e9:
         return None
     made_of = [str(cohort.resolve()), FORMAT_VERSION, CUT_RULES, float(margin), with_grades, seen]
+    if contrast != "tint":  # else the number is that of earlier versions
+        made_of.append(contrast)
     if root is not None:
         made_of.append(str(root.resolve()))
     if pseudonyms is not None:
@@ -77,6 +81,7 @@ def made_before(
     store: Path,
     margin: float,
     with_grades: bool,
+    contrast: Contrast = "tint",
     root: Path | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> StoreInfo | None:
@@ -91,7 +96,8 @@ def made_before(
     except (InputFault, OSError, ValueError):
         return None
     whole = crops >= info.crops
-    return info if whole and kept == look_of(cohort, margin, with_grades, root, pseudonyms) else None
+    same = look_of(cohort, margin, with_grades, contrast, root, pseudonyms)
+    return info if whole and kept == same else None
 
 
 def _named(cohort: Path) -> set[str]:

@@ -12,10 +12,14 @@ from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.cohort.faults import Report
 from mufnet_lightning.cohort.geometry import parse_pane
 from mufnet_lightning.cohort.identity import read_id
+from mufnet_lightning.cohort.panes import EMPTY, WRITE, WRITE_ONE, tells_nothing
 from mufnet_lightning.cohort.read import Cohort, check_cohort
+from mufnet_lightning.cohort.schemas import MEASURES
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES
+from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES, Contrast
 
+_OPTIONS = " and ".join(f"--{name}-pane X,Y,WIDTH,HEIGHT" for name in MODALITIES)
+_NO_PANES = "no clips.csv beside it names its panes"
 _PARENTS = 2  # folders above the clip's own in which its tables are looked for
 
 
@@ -28,14 +32,16 @@ class OneClip:
         boxes: a table as boxes.csv; `clip_id` may be missing where all rows are this clip's. Without
             it, the boxes.csv beside the clips.csv that names the clip.
         panes: by modality `x,y,width,height` in pixels of the frame; that of that clips.csv where it is
-            not given.
+            not given, and where neither says, that of the clip's header.
         patient: id; that of clips.csv, else the clip's file name without its ending.
+        contrast: where it stands of two panes of the header.
     """
 
     clip: Path
     boxes: Path | None = None
     panes: Mapping[str, str] | None = None
     patient: str | None = None
+    contrast: Contrast = "tint"
 
     def cohort(self) -> Cohort:
         """The clip's tables, checked.
@@ -60,14 +66,15 @@ class OneClip:
         patient = self.patient or known.get("patient_id") or self.clip.stem
         clip_id = known.get("clip_id") or self.clip.stem
         clip = {"clip_id": clip_id, "patient_id": patient, "path": self.clip.name}
-        clip |= {f"{name}_pane": pane for name, pane in panes.items()}
+        clip |= {f"{name}_pane": panes.get(name, "") for name in MODALITIES}
+        clip |= {name: known[name] for name in (*MEASURES, "modality") if name in known}
         texts: dict[str, pd.DataFrame | None] = {
             "patients.csv": _table({"patient_id": patient}),
             "clips.csv": _table(clip),
             "boxes.csv": _boxes_of(boxes, clip_id, self.clip),
         }
         try:
-            cohort = check_cohort(texts, self.clip.parent, with_grades=False)
+            cohort = check_cohort(texts, self.clip.parent, with_grades=False, contrast=self.contrast)
         except InputFault as fault:
             raise InputFault([self.worded(one) for one in fault.faults]) from None
         report = Report()
@@ -83,6 +90,8 @@ class OneClip:
     def worded(self, fault: str) -> str:
         """A sentence about the tables as one about the clip and the file of boxes that were given."""
         given = fault.replace("clips.csv row 2:", f"clip {self.clip}:")
+        given = given.replace(EMPTY, _NO_PANES).replace(WRITE, f"give {_OPTIONS}")
+        given = given.replace(WRITE_ONE, f"give {_OPTIONS.replace(' and ', ' or ')}")
         return given.replace("boxes.csv", str(self.boxes)) if self.boxes else given
 
     def _listed(self) -> _Listed | None:
@@ -108,11 +117,10 @@ def _panes_of(row: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_panes(clip: Path, panes: Mapping[str, str]) -> None:
-    if not panes:
-        options = " and ".join(f"--{name}-pane X,Y,WIDTH,HEIGHT" for name in MODALITIES)
+    if not panes and tells_nothing(clip):
         raise InputFault(
-            f"--clip {clip}: no clips.csv beside it names its panes; give {options} (pixels of the "
-            "frame; one of them if it has only one)"
+            f"--clip {clip}: {_NO_PANES}; give {_OPTIONS} (pixels of the frame; one of them if it has "
+            "only one)"
         )
     for name, text in panes.items():
         try:

@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 
 from mufnet_lightning.cohort.exams import matched, partners
-from mufnet_lightning.cohort.geometry import Box, Pane, carry, expand
+from mufnet_lightning.cohort.geometry import Box, Pane
 from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.store.cut import ClipJob, Cut, ImageJob
 from mufnet_lightning.store.inputs import CUT_RULES
+from mufnet_lightning.store.measured import boxes_to_cut, measures
 from mufnet_lightning.vocabulary import MODALITIES
 
 PARTS = "parts"
@@ -117,11 +118,11 @@ def _plan_clips(tables: Cohort, margin: float, folders: _Folders) -> Plan:
         done |= {clip_id, other}
         for views in _pairs(drawn[clip_id], drawn.get(other, [])):
             panes = [name for view in views for name in _panes(view.clip)]
-            row = _manifest_row(len(rows), patient, panes) | _of_boxes(views)
+            row = _manifest_row(len(rows), patient, panes) | _of_boxes(views, tables)
             rows.append(row)
             for view in views:
                 of_clip = cuts[view.clip["clip_id"]]
-                cut = _cut(view, margin, len(of_clip))
+                cut = _cut(view, margin, len(of_clip), tables)
                 of_clip.append((cut, {row[f"{name}_path"]: cut.crops[name] for name in cut.crops}))
     jobs: list[ClipJob] = []
     crops: dict[str, Path] = {}
@@ -194,9 +195,10 @@ def _numbered(drawn: list[_Drawn]) -> list[tuple[int, _Drawn]]:
     return [(one.first["frame"], one) for one in drawn]
 
 
-def _of_boxes(views: Sequence[_Drawn]) -> Row:
+def _of_boxes(views: Sequence[_Drawn], tables: Cohort) -> Row:
     """What a row says of the boxes, and of the partner's frame."""
     first, *others = (view.first for view in views)
+    clip = views[0].clip
     phases = (box["phase"] for view in views for _, box in view.boxes)
     return {
         "clip_id": first["clip_id"],
@@ -210,18 +212,15 @@ def _of_boxes(views: Sequence[_Drawn]) -> Row:
         "lesion_id": first["lesion_id"],
         "partner_clip_id": others[0]["clip_id"] if others else "",
         "partner_frame": others[0]["frame"] if others else None,
+        **measures(first, clip, _panes(clip), tables.headers.of.get(clip["clip_id"])),
     }
 
 
-def _cut(view: _Drawn, margin: float, number: int) -> Cut:
-    """What is cut of each pane: its own box if one was drawn there, else the first, carried over."""
+def _cut(view: _Drawn, margin: float, number: int, tables: Cohort) -> Cut:
     drawn = {row["pane"]: _box(row) for _, row in view.boxes}
     panes = _panes(view.clip)
-    boxes = {}
-    for name, pane in panes.items():
-        source = name if name in drawn else view.first["pane"]
-        wide = expand(drawn[source], margin, panes[source])
-        boxes[name] = carry(wide, panes[source], pane)
+    views = tables.headers.views.get(view.clip["clip_id"])
+    boxes = boxes_to_cut(drawn, view.first["pane"], panes, margin, views)
     crops = {name: f"{number:06d}_{name}.png" for name in panes}
     return Cut(view.first["frame"], view.boxes[0][0], boxes, crops)
 

@@ -37,7 +37,7 @@ from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
-from mufnet_lightning.vocabulary import PATHS
+from mufnet_lightning.vocabulary import PATHS, Contrast
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,11 @@ def _named_by(tables: Cohort, settings: _Settings) -> dict[str, object]:
         named["boxes of both panes"] = "one pair"  # earlier versions made two of them
     if tables.clips is not None and partners(tables.clips):
         named["clips of an exam"] = "pairs"
+    if tables.headers.panes:
+        named["panes of headers"] = {
+            clip: {name: str(pane) for name, pane in panes.items()}
+            for clip, panes in tables.headers.panes.items()
+        }
     if tables.mark:
         named["pseudonyms"] = [tables.mark, *tables.patients.columns]
     return named
@@ -67,6 +72,7 @@ def prepare_store(
     store: Path,
     margin: float = 0.0,
     with_grades: bool = True,
+    contrast: Contrast = "tint",
     root: Path | None = None,
     pseudonyms: Pseudonyms | None = None,
 ) -> CropStore:
@@ -86,6 +92,7 @@ def prepare_store(
         store: folder to write; it must not exist, be empty, or be a store of the same inputs.
         margin: context on each side of a box, as a share of its side.
         with_grades: refuse patients without a grade or label.
+        contrast: where it stands of two panes that a clip's header names and the table does not.
         root: another folder in which the clips may be, and into which links may lead.
         pseudonyms: what ids become, and which columns of patients.csv the store keeps: then it has a
             patients.csv of its own (and clips.csv, for the scanner), to be given where a cohort is
@@ -112,14 +119,15 @@ def prepare_store(
     if not (0 <= margin < float("inf")):
         raise InputFault(f"--margin is {margin}, expected 0 or more")
     cohort, target = Path(cohort), Path(store).resolve()
-    if made_before(cohort, target, margin, with_grades, root, pseudonyms) is not None:
+    asked = margin, with_grades, contrast, root, pseudonyms
+    if made_before(cohort, target, *asked) is not None:
         same = CropStore.open(target)
         print(same_inputs(store, same.info))
         return same
     existing = _existing(target, store)
-    look = look_of(cohort, margin, with_grades, root, pseudonyms)
-    tables = read_cohort(cohort, with_grades, root)
-    for warning in tables.warnings:
+    look = look_of(cohort, *asked)
+    tables = read_cohort(cohort, with_grades, contrast, root)
+    for warning in (*tables.warnings, *tables.headers.warnings):
         _warn(warning)
     settings = _Settings(float(margin), with_grades)
     try:
@@ -139,6 +147,8 @@ def prepare_store(
                 if existing is None:
                     raise_faults(_write(target, tables, digest, settings, sums, unread))
                     keep_look(target, look)
+                    for sentence in tables.headers.said:
+                        log.info("%s", sentence)
                     made = CropStore.open(target)
                     print(f"{made.info} → {store}")
                     return made
@@ -147,7 +157,7 @@ def prepare_store(
         raise InputFault(f"cannot write {store}: {error.strerror or error}{where}") from error
     if existing.digest != digest:
         raise InputFault(
-            f"{store} is a store of other inputs (tables, clips, margin or grades differ), "
+            f"{store} is a store of other inputs (tables, clips, margin, grades or panes differ), "
             "expected a new folder: choose another one, or delete it"
         )
     keep_look(target, look)

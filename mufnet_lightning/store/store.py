@@ -36,13 +36,22 @@ COLUMNS = {
     "box_width": "Int64",
     "box_height": "Int64",
     "box_pane": "str",
-    "lesion_id": "str",
-    "partner_clip_id": "str",
-    "partner_frame": "Int64",
     **dict.fromkeys(PATHS, "str"),
 }
-LATER = ("lesion_id", "partner_clip_id", "partner_frame")
-"""Columns that stores of earlier versions lack: they are empty there."""
+MEASURED = dict.fromkeys(
+    (
+        "mm_per_pixel_x",
+        "mm_per_pixel_y",
+        "lesion_width_mm",
+        "lesion_height_mm",
+        "time_s",
+        "time_since_injection_s",
+    ),
+    "Float64",
+)
+"""Columns of the header and the table, empty where neither says."""
+LATER = {"lesion_id": "str", "partner_clip_id": "str", "partner_frame": "Int64", **MEASURED}
+"""Columns that stores of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -92,25 +101,27 @@ class CropStore:
         """One row a pair, in the order of the caches' rows; ids are text, numbers Int64.
 
         Columns: pair_id, patient_id, clip_id, frame, phase, center, grade, label, box_x, box_y,
-        box_width, box_height, box_pane, lesion_id, partner_clip_id, partner_frame, bmode_path,
-        ceus_path. The box is the one that was drawn, before the margin; the partner is the frame that
-        the other modality is from where it is a clip of its own. Text that is missing is "", so is the
-        path of a missing crop.
+        box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one that was drawn,
+        before the margin. Text that is missing is "", so is the path of a missing crop.
+
+        Of later versions: lesion_id; partner_clip_id and partner_frame, of the other modality where it
+        is a clip of its own. Float64, empty where neither the clip's header nor the table says:
+        mm_per_pixel_x and mm_per_pixel_y of the box's pane, lesion_width_mm and lesion_height_mm of the
+        box, time_s since the clip's first frame, time_since_injection_s of contrast.
         """
         path = self.root / "manifest.csv"
-        blanks = {name: [""] for name, kind in COLUMNS.items() if kind == "Int64"}
+        kinds = COLUMNS | LATER
+        blanks = {name: [""] for name, kind in kinds.items() if kind != "str"}
         try:
-            table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=blanks)
+            table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blanks)
         except (OSError, ValueError) as error:
             raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
-        for name in LATER:
-            if name not in table and COLUMNS[name] == "str":
-                table[name] = ""
-            elif name not in table:
-                table[name] = pd.Series(pd.NA, table.index, dtype="Int64")
         lacking = [name for name in COLUMNS if name not in table]
         if lacking:
             raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")
+        absent = {name: kind for name, kind in LATER.items() if name not in table}
+        for name, kind in absent.items():
+            table[name] = "" if kind == "str" else pd.Series([pd.NA] * len(table), dtype=kind)  # type: ignore[call-overload]
         return table
 
     def cache(self, modality: str, size: int) -> CropCache:

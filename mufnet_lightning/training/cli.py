@@ -261,17 +261,17 @@ class MufnetCLI(ParsedCLI):
         self._score("test", str(selected))
         keep_selected(self.trainer, selected)
         if self._keeps_model and self.trainer.is_global_zero:
-            where: Tracking = self._get(self.config_init, "tracking")
-            keep_model(self.trainer.logger.run, where.register, anew=True)  # type: ignore[union-attr]
+            register = self._get(self.config_init, "tracking").register
+            keep_model(self.trainer.logger.run, register, anew=True)  # type: ignore[union-attr]
         self._print(*scored)
 
     @property
     def _keeps_model(self) -> bool:
         """Whether a fit leaves a model; of the folds of a cross-validation their parent has it."""
-        config = self._get(self.config, "trainer")
-        whole = not config["fast_dev_run"] and config["enable_checkpointing"] is not False
-        alone = self._get(self.config_init, "tracking").parent_run is None
-        return whole and alone and isinstance(self.trainer.logger, RunLogger)
+        asked = self._get(self.config, "trainer")
+        whole = not asked["fast_dev_run"] and asked["enable_checkpointing"] is not False
+        is_fold = self._get(self.config_init, "tracking").parent_run is not None
+        return whole and not is_fold and isinstance(self.trainer.logger, RunLogger)
 
     def _check_register(self) -> None:
         register = self._get(self.config_init, "tracking").register
@@ -330,10 +330,9 @@ class MufnetCLI(ParsedCLI):
     def _print_link(self, run_id: str) -> None:
         """Where a fit is looked at; a fold's is the cross-validation's to tell."""
         where: Tracking = self._get(self.config_init, "tracking")
-        if (self.subcommand or "fit") == "fit" and where.parent_run is None:
-            line = run_link_line(run_id, "fits")
-            if line:
-                print(line)
+        is_fit = (self.subcommand or "fit") == "fit" and where.parent_run is None
+        if is_fit and (line := run_link_line(run_id, "fits")):
+            print(line)
 
 
 def _protocol_of(reference: str) -> str:

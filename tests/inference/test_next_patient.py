@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from trained_models import Models
 from working_folder import enter
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.cohort.clips import iter_frames
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.recalibration import recalibrate
 from mufnet_lightning.inference.files import RESULT_FILES
@@ -166,6 +170,39 @@ def test_a_clip_and_a_box_file_need_no_tables(
     assert images["patient_id"].unique().tolist() == ["scan"]
     (caution,) = json.loads((tmp_path / "out" / "result.json").read_text())["cautions"]
     assert "called as the clip's file" in caution
+
+
+def test_a_clip_whose_header_names_its_panes_needs_no_options(
+    models: Models, phantom: Path, files: ModuleType, tmp_path: Path
+) -> None:
+    """The phantom's two panes are grey, so the side of contrast is given."""
+    pixels = dict(iter_frames(phantom / "clips" / "P001-1.avi", range(6)))
+    dataset = files.write_dicom(tmp_path / "scan", np.stack([*pixels.values()]))
+    boxes = pd.read_csv(phantom / "boxes.csv", dtype=str)
+    own = boxes[boxes["clip_id"] == "P001-1"].drop(columns="clip_id")
+    own.to_csv(tmp_path / "drawn.csv", index=False)
+    clips = pd.read_csv(phantom / "clips.csv", dtype=str).set_index("clip_id").loc["P001-1"]
+    panes = {name: clips[f"{name}_pane"] for name in ("bmode", "ceus")}
+    regions = []
+    for x, y, width, height in (map(int, pane.split(",")) for pane in panes.values()):
+        region = Dataset()
+        region.RegionLocationMinX0, region.RegionLocationMinY0 = x, y
+        region.RegionLocationMaxX1, region.RegionLocationMaxY1 = x + width - 1, y + height - 1
+        region.RegionSpatialFormat = region.RegionDataType = 1
+        regions.append(region)
+    dataset.SequenceOfUltrasoundRegions = Sequence(regions)
+    dataset.save_as(tmp_path / "scan", enforce_file_format=True)
+    words = [
+        *("predict", f"--run={models.fits[0]}", f"--clip={tmp_path / 'scan'}"),
+        f"--boxes={tmp_path / 'drawn.csv'}",
+    ]
+    given = [f"--{name}-pane={pane}" for name, pane in panes.items()]
+    assert main([*words, *given, f"--out={tmp_path / 'given'}"]) == 0
+    side = "right" if int(panes["ceus"].split(",")[0]) else "left"
+    assert main([*words, f"--contrast={side}", f"--out={tmp_path / 'header'}"]) == 0
+    expected = read(tmp_path / "given", "predictions")["score"]
+    assert read(tmp_path / "header", "predictions")["score"].tolist() == expected.tolist()
+    assert main([*words, "--contrast=top", f"--out={tmp_path / 'none'}"]) == 2
 
 
 def test_a_store_is_graded_as_a_cohort_is_and_who_trained_is_told(
@@ -328,6 +365,7 @@ def test_an_unknown_margin_must_be_given_and_a_known_one_holds(
         ([], "one of them; got none of them"),
         (["--clip=a.avi", "--store=s"], "got --clip and --store"),
         (["--store=s", "--patient=P1"], "--patient goes with --clip alone"),
+        (["--store=s", "--contrast=left"], "--contrast is of clips; a store has been cut"),
         (["--store=nowhere"], "there is no crop store at nowhere"),
         (["--store=s", "--margin=0.1"], "a store has been cut"),
         (["--clip=a.avi", "--margin=-1"], "--margin is -1.0"),
