@@ -139,7 +139,9 @@ def prepare_store(
             _warn(twin)
         if tables.warnings or twins:
             look = None  # to be told at every call
-        if existing is None:
+        if existing is not None:
+            raise_faults(unread.values())
+        else:
             lock = target.with_name(f".{target.name}.lock")
             busy = f"{target} is being prepared by another process, wait for it to end"
             with alone(lock, busy, remove=True):
