@@ -146,6 +146,16 @@ def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
     ]
 
 
+def lost_job(job: ClipJob | ImageJob) -> list[str]:
+    """The fault of a job that no worker survived."""
+    wheres = [job.where] if isinstance(job, ClipJob) else [where for where, _, _ in job.images]
+    more = f" (or one of the {len(wheres) - 1} images after it)" if len(wheres) > 1 else ""
+    return [
+        f"{wheres[0]}{more}: the process that read it was ended from outside, twice: does it take more "
+        "memory than there is, or crash the decoder?"
+    ]
+
+
 def _unexpected(where: str, error: Exception) -> str:
     """What a decoder raised that none should; its text may quote a header, so it is left out."""
     reason = error.strerror if isinstance(error, OSError) else None

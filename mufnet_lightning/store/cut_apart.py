@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip
+from mufnet_lightning.store.cut import ClipJob, ImageJob, copy_images, cut_clip, lost_job
 from mufnet_lightning.store.finish import finish_store
 from mufnet_lightning.store.known_looks import keep_fingerprints
 from mufnet_lightning.store.looks import judgement, keep_odd
@@ -61,8 +61,9 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     plan = plan_crops(tables, margin, folder)
     rows, jobs = plan.rows, plan.jobs
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
+    without: Callable[[Any], list[str]] = lost_job
     # starting processes for one clip takes longer than the clip
-    faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting")
+    faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting", without)
     notes = notes_of(plan)
     odd = {name: note.looks for name, note in notes.items() if note.looks}
     warnings, mostly = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])

@@ -24,7 +24,7 @@ from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 from mufnet_lightning.cohort.read import Cohort, read_cohort
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.store.cut import copy_images, cut_clip
+from mufnet_lightning.store.cut import copy_images, cut_clip, lost_job
 from mufnet_lightning.store.finish import finish_store, keep_tables
 from mufnet_lightning.store.info import FORMAT_VERSION
 from mufnet_lightning.store.inputs import keep_look, look_of, made_before, same_inputs
@@ -275,7 +275,7 @@ def _write(
         done = f"{len(jobs) - len(left):,} of {len(plan.jobs):,} {parts} are done"
         log.info("going on with a run that stopped: %s", done)
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
-    faults = [fault for of_job in in_processes(work, left, "cutting") for fault in of_job]
+    faults = [fault for of_job in in_processes(work, left, "cutting", lost_job) for fault in of_job]
     if faults or unread:
         cut = sum(map(is_finished, plan.jobs))
         if not cut:

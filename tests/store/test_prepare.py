@@ -18,6 +18,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from mufnet_lightning import __version__
@@ -565,6 +566,22 @@ def test_a_run_that_was_stopped_is_taken_up_where_it_stopped(
     assert contents(store) == contents(long_store)
 
 
+@pytest.mark.slow
+def test_a_worker_that_is_killed_neither_hangs_the_run_nor_costs_a_crop(
+    long_cohort: Path, long_store: Path, tmp_path: Path
+) -> None:
+    process = start_prepare(long_cohort, tmp_path / "store")
+    wait_for_a_part(tmp_path / ".store.partial", process, 1)
+    tree = psutil.Process(process.pid).children(recursive=True)
+    workers = [one for one in tree if one.parent().pid != process.pid]  # children of the fork server
+    assert workers
+    workers[0].kill()
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert out.startswith("480 pairs of 3 patients")
+    assert contents(tmp_path / "store") == contents(long_store)
+
+
 def test_a_partial_folder_of_other_inputs_is_not_taken_up(
     cohort: Path, whole_store: Path, tmp_path: Path
 ) -> None:
@@ -668,7 +685,7 @@ def unreadable(name: str) -> Callable[..., Any]:
     return opened
 
 
-def one_by_one(work: Callable[[Any], Any], jobs: Any, title: str) -> list[Any]:
+def one_by_one(work: Callable[[Any], Any], jobs: Any, *others: Any) -> list[Any]:
     """`in_processes` in this one, where a patch is seen."""
     return [work(job) for job in jobs]
 

@@ -20,6 +20,19 @@ def double(number):
     time.sleep(0.2 if number == 0 else 0)
     return 2 * number, os.getpid()
 
+def die(number):
+    if number == 3:
+        os.kill(os.getpid(), 9)
+    time.sleep(0.05)
+    return 2 * number
+
+def die_once(number):
+    if number in (1, 4) and not os.path.exists(f"died at {number}"):
+        open(f"died at {number}", "w").close()
+        os.kill(os.getpid(), 9)
+    time.sleep(0.05)
+    return 2 * number
+
 def fail(number):
     if number == 3:
         raise OSError(28, "No space left on device", "crop.png")
@@ -38,7 +51,12 @@ def run(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     path = folder / "script.py"
     path.write_text(code)
     return subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, cwd=folder, check=False
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        timeout=120,
     )
 
 
@@ -81,6 +99,36 @@ def test_it_works_where_there_are_no_signal_masks(jobs: Path) -> None:
         "    print([number for number, _ in in_processes(double, [3], 'doubling')])\n",
     )
     assert (done.stdout, done.stderr) == ("[6]\n", "")
+
+
+@pytest.mark.parametrize(("work", "expected"), [("die", -1), ("die_once", 6)])
+def test_a_worker_that_is_killed_costs_its_own_job_alone(jobs: Path, work: str, expected: int) -> None:
+    done = run(
+        jobs,
+        f"from jobs_of_a_test import {work}\n"
+        "from mufnet_lightning.system.processes import in_processes\n"
+        "if __name__ == '__main__':\n"
+        f"    print(in_processes({work}, range(8), 'dying', lambda number: -1))\n",
+    )
+    results = [2 * number for number in range(8)]
+    results[3] = expected
+    assert (done.stdout, done.stderr) == (f"{results}\n", "")
+
+
+def test_where_nobody_says_what_a_lost_job_gives_it_is_a_fault_and_no_hang(jobs: Path) -> None:
+    done = run(
+        jobs,
+        "from jobs_of_a_test import die\n"
+        "from mufnet_lightning.errors import InputFault\n"
+        "from mufnet_lightning.system.processes import in_processes\n"
+        "if __name__ == '__main__':\n"
+        "    try:\n"
+        "        in_processes(die, range(8), 'dying')\n"
+        "    except InputFault as fault:\n"
+        "        print(fault)\n",
+    )
+    assert done.stdout.startswith("a worker process was ended from outside")
+    assert done.stderr == ""
 
 
 def test_no_jobs_start_no_process() -> None:
