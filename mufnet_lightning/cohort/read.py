@@ -96,6 +96,19 @@ def check_cohort(
         InputFault: with every fault of every table, a sentence each.
     """
     report = report or Report()
+    patients, clips, boxes, pairs = checked_tables(texts, folder, with_grades, report)
+    cohort_id = read_id(folder, report)
+    report.raise_faults()
+    assert patients is not None  # a table that could not be read is a fault
+    warnings = doubts_of(patients, clips, boxes, pairs)
+    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings)
+
+
+def checked_tables(
+    texts: Mapping[str, pd.DataFrame | None], folder: Path, with_grades: bool, report: Report
+) -> tuple[pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None]:
+    """Patients, clips, boxes and pairs as `Cohort` has them, with rows that are wrong; the faults go
+    to the report. None for a table that is not there or cannot be read."""
     patients = _check_patients(texts["patients.csv"], with_grades, report)
     clips = boxes = pairs = None
     if "pairs.csv" in texts:
@@ -103,11 +116,7 @@ def check_cohort(
     else:
         clips = _check_clips(texts["clips.csv"], patients, folder, report)
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
-    cohort_id = read_id(folder, report)
-    report.raise_faults()
-    assert patients is not None  # a table that could not be read is a fault
-    warnings = _warnings(patients, clips, boxes, pairs)
-    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings)
+    return patients, clips, boxes, pairs
 
 
 def _check_patients(
@@ -251,7 +260,7 @@ def _check_pairs(
     return table.assign(frame=_integers(numbers(table["frame"])))
 
 
-def _warnings(
+def doubts_of(
     patients: pd.DataFrame,
     clips: pd.DataFrame | None,
     boxes: pd.DataFrame | None,

@@ -63,14 +63,14 @@ def cut_clip(job: ClipJob) -> list[str]:
     notes: list[CropNote] = []
     try:
         for number, frame in iter_frames(job.source, list(cuts)):
-            outside = _panes_outside(job, frame)
+            outside = panes_outside(job, frame)
             if outside:
                 return outside
             for cut in cuts[number]:
                 for modality, box in cut.boxes.items():
                     pixels = crop(frame, box)
                     notes.append(CropNote.of(cut.crops[modality].name, pixels))
-                    _write_png(cut.crops[modality], pixels)
+                    write_png(cut.crops[modality], pixels)
     except ClipFault as fault:
         last = max(job.cuts, key=lambda cut: cut.frame)
         needs = f"boxes.csv row {last.row} needs frame {last.frame}"
@@ -98,13 +98,14 @@ def copy_images(job: ImageJob) -> list[str]:
             faults.append(f"{where} {fault.reason}")
         else:
             notes.append(CropNote.of(target.name, pixels))
-            _write_png(target, pixels)
+            write_png(target, pixels)
     if not faults:
         write_notes(job.finished, notes)
     return faults
 
 
-def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
+def panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
+    """A sentence for each pane of a clip that reaches outside its frames (H, W, 3)."""
     height, width = frame.shape[:2]
     return [
         f"{job.where} has frames of {width} × {height} pixels, its {modality}_pane {pane} reaches "
@@ -114,7 +115,12 @@ def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
     ]
 
 
-def _write_png(path: Path, rgb: np.ndarray) -> None:
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    """Write a picture (H, W, 3), RGB, without loss.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     # Encoded in memory: cv2.imwrite would hide why a write fails.
     bgr = np.ascontiguousarray(rgb[..., ::-1])  # a copy of rows where `rgb` is BGR seen as RGB
     path.write_bytes(cv2.imencode(".png", bgr)[1].tobytes())
