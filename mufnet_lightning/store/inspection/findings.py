@@ -91,11 +91,12 @@ class SameFile:
 
 @dataclass(frozen=True)
 class ShownClip:
-    """A clip with some frames drawn."""
+    """A clip with some frames drawn, and both panes of one under a grid."""
 
     patient: str
     clip: str
     frames: Sequence[DrawnFrame]
+    grid: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,8 @@ class Inspection:
         same_files: of two patients.
         shown: clips with frames drawn.
         clips: how many there are.
+        pane_areas: pixels of a pane, by clip.
+        with_frames: whether whole frames and panes may be shown.
         doubted: clips whose panes or boxes are doubted.
         pictures: JPEG by the file name of each crop that a page shows.
         contact: pair ids of the contact sheet, in the order of patients.
@@ -150,6 +153,8 @@ class Inspection:
     same_files: Sequence[SameFile] = ()
     shown: Sequence[ShownClip] = ()
     clips: int = 0
+    pane_areas: Mapping[str, int] = field(default_factory=dict)
+    with_frames: bool = False
     doubted: Sequence[DoubtedClip] = ()
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     contact: Sequence[str] = ()

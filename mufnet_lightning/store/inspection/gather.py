@@ -81,7 +81,7 @@ def inspect_path(
         raise InputFault(f"there is no cohort folder and no store {path}")
     if (path / "store.json").is_file():
         store = CropStore.open(path)
-        return _inspection(path, True, seen_in_store(store), [], pairs)
+        return _inspection(path, True, seen_in_store(store), [], pairs, False)
     survey = survey_cohort(path, with_grades)
     findings = [Finding("fault", "tables", fault) for fault in survey.faults]
     if survey.cohort is None:
@@ -89,11 +89,11 @@ def inspect_path(
     findings += [Finding("doubt", "tables", warning) for warning in survey.cohort.warnings]
     with tempfile.TemporaryDirectory(prefix="mufnet-") as scratch:
         seen = seen_in_cohort(survey.cohort, Path(scratch), clips if frames else 0)
-        return _inspection(path, False, seen, findings, pairs)
+        return _inspection(path, False, seen, findings, pairs, frames)
 
 
 def _inspection(
-    path: Path, is_store: bool, seen: Seen, so_far: Sequence[Finding], pairs: int
+    path: Path, is_store: bool, seen: Seen, so_far: Sequence[Finding], pairs: int, frames: bool
 ) -> Inspection:
     """What tables and pictures tell together; reads the crops that are shown."""
     manifest = seen.readable
@@ -110,7 +110,7 @@ def _inspection(
     images = manifest.assign(area=_areas(manifest, seen))
     sizes = grade_aucs(images, {"area": "the mean area of a patient's crops"})
     counts = grade_aucs(per_patient(manifest), {"pairs": "the number of a patient's pairs"})
-    doubted = doubted_clips(seen.paned)
+    doubted = doubted_clips(seen.paned, frames)
     files = {name: crop.picture for name, crop in seen.crops.items() if crop.picture is not None}
     compared = {name: seen.crops[name].note.fingerprint for name in files if seen.crops[name].compared}
     odd = [name for name, crop in seen.crops.items() if crop.note.looks]
@@ -154,6 +154,8 @@ def _inspection(
         same_files=same,
         shown=seen.shown,
         clips=len(seen.clips),
+        pane_areas=seen.pane_areas,
+        with_frames=frames,
         doubted=doubted,
         pictures=pictures,
         contact=[str(row["pair_id"]) for row in sheet],
@@ -176,8 +178,8 @@ def _counted_from_one(seen: Seen) -> list[Finding]:
     if not behind or bool((seen.manifest["frame"] == 0).any()):
         return []
     sentence = (
-        f"boxes.csv: no box lies on frame 0, and in {len(behind):,} of {len(seen.clips):,} clips the last "
-        "lies one frame behind the end: does the table count from 1? Expected 0 for the first frame"
+        f"boxes.csv: no box lies on frame 0, and in {len(behind):,} of {len(seen.clips):,} clips the "
+        "last lies one frame behind the end: does the table count from 1? The first frame is 0"
     )
     return [Finding("fault", "tables", sentence)]
 

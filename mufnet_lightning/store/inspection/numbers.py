@@ -51,7 +51,8 @@ def of_the_classes(patients: pd.DataFrame) -> list[Finding]:
             Finding(
                 "fault",
                 "patients",
-                f"all {_of(counts[only], 'patient')} with a grade are of {only} grade: nothing can be told apart",
+                f"all {_of(counts[only], 'patient')} with a grade are of {only} grade: nothing can be "
+                "told apart",
             )
         )
     elif min(counts.values()) < FOLDS:
@@ -103,8 +104,8 @@ def of_a_site(table: SiteTable) -> list[Finding]:
     if table.p is not None and table.v is not None and table.p < TIED_P:
         nearly = table.v >= SPOILT_V and table.p < SPOILT_P
         sentence = (
-            f"the {name} predicts the grade (Cramér's V {table.v:.2f}, {table.test} p {p_text(table.p)}, over "
-            f"patients): a network that knows the {name} by its picture seems to know the grade"
+            f"the {name} predicts the grade (Cramér's V {table.v:.2f}, {table.test} "
+            f"p {p_text(table.p)}, over patients): a network that knows the {name} by its picture seems to know the grade"
         )
         findings.append(Finding("fault" if nearly else "doubt", "sites", sentence))
     if table.one_class:

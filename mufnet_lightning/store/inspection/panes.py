@@ -19,9 +19,9 @@ SPOILT_SHARE, SPOILT_OFF = 0.5, 0.05
 INSIDE = 0.7
 """Of the boxes of a clip, on the mean: a smaller part inside the sector is doubted."""
 TISSUE_PATIENTS, TISSUE_OFF = 5, 0.045
-"""Patients with the same panes whose tissue is asked, and the share of the pane's side it may be off."""
+"""Patients with the same panes that tell by their tissue, and the share of the side it may be off."""
 APART, APART_FRAMES = 0.05, 3
-"""Of the pane's side: two boxes of a frame, one on each pane, may lie so far apart; and how many frames."""
+"""Of the pane's side: the boxes on both panes of a frame may lie so far apart; and how many frames."""
 SHOWN = 5
 
 
@@ -69,17 +69,22 @@ def boxes_apart(boxes: pd.DataFrame, panes: Mapping[str, Pane]) -> float | None:
     return float(np.median(distances)) if len(distances) >= APART_FRAMES else None
 
 
-def doubted_clips(clips: Sequence[PanedClip]) -> list[DoubtedClip]:
-    """Clips whose panes or boxes may not show the same tissue, with the reason."""
+def doubted_clips(clips: Sequence[PanedClip], pictures: bool) -> list[DoubtedClip]:
+    """Clips whose panes or boxes may not show the same tissue, with the reason.
+
+    Args:
+        clips: those with two panes.
+        pictures: with their panes under a grid.
+    """
     doubted = []
     for one in clips:
         offset, reasons = one.alignment.offset, []
         if offset is not None and is_off(offset):
             right, down = offset.pixels(one.panes["ceus"])
             reasons.append(
-                f"the two sectors lie on each other where ceus_pane begins {_way(right, 'right', 'left')} "
-                f"and {_way(down, 'down', 'up')} (overlap {offset.overlap:.2f}, as the table has it "
-                f"{offset.before:.2f})"
+                f"the two sectors lie on each other where ceus_pane begins "
+                f"{_way(right, 'right', 'left')} and {_way(down, 'down', 'up')} "
+                f"(overlap {offset.overlap:.2f}, as the table has it {offset.before:.2f})"
             )
         for name, share in one.alignment.inside.items():
             if share < INSIDE:
@@ -89,7 +94,7 @@ def doubted_clips(clips: Sequence[PanedClip]) -> list[DoubtedClip]:
         if one.apart is not None and one.apart > APART:
             reasons.append(f"boxes drawn on both panes lie {100 * one.apart:.0f}% of the pane apart")
         if reasons:
-            grid = one.alignment.grid
+            grid = one.alignment.grid if pictures else b""
             doubted.append(DoubtedClip(one.patient, one.clip, "; ".join(reasons), offset, grid))
     return doubted
 
@@ -150,9 +155,10 @@ def _of_the_tissue(clips: Sequence[PanedClip], doubted: set[str]) -> list[Findin
                 Finding(
                     "doubt",
                     "panes",
-                    f"in {len(own):,} clips with {PANES[0]} {panes[0]} and {PANES[1]} {panes[1]} the edges of "
-                    f"tissue lie on each other where ceus_pane begins {_way(right, 'right', 'left')} and "
-                    f"{_way(down, 'down', 'up')}: {', '.join(one.clip for one in own[:SHOWN])}"
+                    f"in {len(own):,} clips with {PANES[0]} {panes[0]} and {PANES[1]} {panes[1]} the "
+                    f"edges of tissue lie on each other where ceus_pane begins "
+                    f"{_way(right, 'right', 'left')} and {_way(down, 'down', 'up')}: "
+                    + ", ".join(one.clip for one in own[:SHOWN])
                     + (", ..." if len(own) > SHOWN else ""),
                 )
             )

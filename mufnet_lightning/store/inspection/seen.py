@@ -48,6 +48,7 @@ class Seen:
         clips: by id, what was seen of each.
         shown: those with frames drawn.
         paned: those with two panes.
+        pane_areas: pixels of a pane of each, the larger of both.
     """
 
     manifest: pd.DataFrame
@@ -59,6 +60,7 @@ class Seen:
     clips: Mapping[str, ClipLook] = field(default_factory=dict)
     shown: Sequence[ShownClip] = ()
     paned: Sequence[PanedClip] = ()
+    pane_areas: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def readable(self) -> pd.DataFrame:
@@ -141,7 +143,7 @@ def _seen_clips(cohort: Cohort, manifest: pd.DataFrame, jobs: Sequence[ClipJob],
     for row, job, look in zip(rows, jobs, looks, strict=True):
         patient, clip = str(row["patient_id"]), str(row["clip_id"])
         if look.frames:
-            shown.append(ShownClip(patient, clip, look.frames))
+            shown.append(ShownClip(patient, clip, look.frames, look.alignment.grid))
         if len(job.panes) == len(MODALITIES):
             apart = boxes_apart(boxes[clip], job.panes)
             paned.append(PanedClip(patient, clip, job.panes, look.alignment, apart))
@@ -156,6 +158,10 @@ def _seen_clips(cohort: Cohort, manifest: pd.DataFrame, jobs: Sequence[ClipJob],
         dict(zip(ids, looks, strict=True)),
         shown,
         paned,
+        {
+            clip: max(pane.width * pane.height for pane in job.panes.values())
+            for clip, job in zip(ids, jobs, strict=True)
+        },
     )
 
 
