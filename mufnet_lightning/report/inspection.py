@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.figures import figure_files
 from mufnet_lightning.evaluation.text import p_text
-from mufnet_lightning.explain.embedding import embedded_figure
 from mufnet_lightning.store.inspection.findings import Inspection, SiteTable
 from mufnet_lightning.store.inspection.numbers import per_patient
 from mufnet_lightning.store.inspection.pictures import two_grades
@@ -25,6 +25,7 @@ from mufnet_lightning.vocabulary import CLASS_NAMES, MODALITIES, MODALITY_NAMES,
 
 COLOURS = ("#3b6fb6", "#c4472b")
 """Of low and high grade, in figures and beside pictures."""
+DPI = 120
 MOST_POINTS = 3_000
 """In a figure."""
 SITE_NAMES = {"center": "Centre", "scanner": "Scanner"}
@@ -169,10 +170,8 @@ def inspection_page(inspection: Inspection) -> InspectionPage:
         ],
         [
             ShownTwins(
-                *(
-                    _shown(inspection, where, crop, f"patient {patient}")
-                    for patient, crop in zip(pair.patients, pair.crops, strict=True)
-                ),
+                _shown(inspection, where, pair.crops[0], ""),
+                _shown(inspection, where, pair.crops[1], ""),
                 pair.similarity,
                 two_grades(pair),
             )
@@ -348,7 +347,8 @@ def _figure(sizes: pd.DataFrame, patients: pd.DataFrame) -> str:
     scatter.legend(frameon=False, fontsize=8, markerscale=2)
     for axis in (scatter, areas, pairs):
         axis.spines[["top", "right"]].set_visible(False)
-    return embedded_figure(figure)
+    png = figure_files(figure, "figure", DPI)["figure.png"]
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _crops_of(manifest: pd.DataFrame) -> dict[str, tuple[str, str]]:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -299,7 +300,7 @@ def _evenly(numbers: Sequence[int], most: int) -> set[int]:
     return {numbers[place] for place in places.tolist()}
 
 
-def _outline(on: NDArray[np.uint8], box: Box, scale: float, colour: tuple[int, int, int]) -> None:
+def _outline(on: NDArray[Any], box: Box, scale: float, colour: tuple[int, int, int]) -> None:
     corner, other = (
         (round(x * scale), round(y * scale)) for x, y in ((box.x, box.y), (box.right, box.bottom))
     )

@@ -105,8 +105,8 @@ def of_a_site(table: SiteTable) -> list[Finding]:
         nearly = table.v >= SPOILT_V and table.p < SPOILT_P
         sentence = (
             f"the {name} predicts the grade (Cramér's V {table.v:.2f}, {table.test} "
-            f"p {p_text(table.p)}, over patients): a network that knows the {name} by its picture seems "
-            "to know the grade"
+            f"p {p_text(table.p)}, over patients): a network that knows the {name} by its picture "
+            "seems to know the grade"
         )
         findings.append(Finding("fault" if nearly else "doubt", "sites", sentence))
     if table.one_class:

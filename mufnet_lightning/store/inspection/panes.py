@@ -102,13 +102,9 @@ def doubted_clips(clips: Sequence[PanedClip], pictures: bool) -> list[DoubtedCli
 def of_the_panes(clips: Sequence[PanedClip], doubted: Sequence[DoubtedClip]) -> list[Finding]:
     """What is said of all clips."""
     findings = []
-    telling = [one for one in clips if one.alignment.offset is not None]
+    telling = [one.alignment.offset for one in clips if one.alignment.offset is not None]
     if doubted:
-        far = [
-            one
-            for one in telling
-            if is_off(one.alignment.offset) and one.alignment.offset.size >= SPOILT_OFF
-        ]  # type: ignore[arg-type, union-attr]
+        far = [offset for offset in telling if is_off(offset) and offset.size >= SPOILT_OFF]
         spoilt = len(far) > SPOILT_SHARE * len(telling)
         named = "; ".join(f"clip {one.clip}: {one.reason}" for one in doubted[:SHOWN])
         more = f"; and {len(doubted) - SHOWN:,} more" if len(doubted) > SHOWN else ""
