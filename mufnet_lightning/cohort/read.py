@@ -132,6 +132,32 @@ def check_cohort(
         InputFault: with every fault of every table, a sentence each.
     """
     report = report or Report()
+    tables = checked_tables(texts, folder, with_grades, report, contrast, root)
+    cohort_id = read_id(folder, report)
+    report.raise_faults()
+    patients, clips, boxes, pairs, headers = tables
+    assert patients is not None  # a table that could not be read is a fault
+    warnings = doubts(patients, clips, boxes, pairs)
+    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings, headers, root)
+
+
+Tables = tuple[
+    pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None, pd.DataFrame | None, ClipHeaders
+]
+
+
+def checked_tables(
+    texts: Mapping[str, pd.DataFrame | None],
+    folder: Path,
+    with_grades: bool,
+    report: Report,
+    contrast: Contrast = "tint",
+    root: Path | None = None,
+) -> Tables:
+    """Patients, clips, boxes, pairs and headers as `Cohort` has them, with rows that are wrong.
+
+    The faults go to the report. None for a table that is not there or cannot be read.
+    """
     roots = _roots(folder, root)
     patients = _check_patients(texts["patients.csv"], with_grades, report)
     clips = boxes = pairs = None
@@ -146,11 +172,7 @@ def check_cohort(
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
         if clips is not None and boxes is not None:
             check_views(boxes, clips, headers, report)
-    cohort_id = read_id(folder, report)
-    report.raise_faults()
-    assert patients is not None  # a table that could not be read is a fault
-    warnings = doubts(patients, clips, boxes, pairs)
-    return Cohort(folder, patients, clips, boxes, pairs, cohort_id, warnings, headers, root)
+    return patients, clips, boxes, pairs, headers
 
 
 def _roots(folder: Path, root: Path | None) -> tuple[Path, ...]:

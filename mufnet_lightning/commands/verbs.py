@@ -5,6 +5,7 @@ from __future__ import annotations
 VERBS = {
     "phantom": "write a simulated cohort whose ceilings are known",
     "plan": "tell how wide intervals will be, and what a test can find, at a planned size",
+    "inspect": "look at a cohort or a store before training: one page, and what would spoil a study",
     "prepare": "check a cohort, cut its paired crops, write a store",
     "fit": "train one arm on one fold, then score validation and test with the selected checkpoint",
     "validate": "score the validation part with a checkpoint",

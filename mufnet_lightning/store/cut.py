@@ -41,6 +41,7 @@ class ClipJob:
 
     Attributes:
         where: "clips.csv row 2: clips/a.avi", to start a message with.
+        clip_id: of clips.csv.
         source: of the frames.
         panes: by modality.
         cuts: what is wanted.
@@ -48,6 +49,7 @@ class ClipJob:
     """
 
     where: str
+    clip_id: str
     source: Path
     panes: dict[str, Pane]
     cuts: tuple[Cut, ...]
@@ -88,14 +90,14 @@ def cut_clip(job: ClipJob) -> list[str]:
     _make(job.folder)
     try:
         for number, frame in iter_frames(job.source, list(cuts)):
-            outside = _panes_outside(job, frame)
+            outside = panes_outside(job, frame)
             if outside:
                 return outside
             for cut in cuts[number]:
                 for modality, box in cut.boxes.items():
                     pixels = crop(frame, box)
                     notes.append(CropNote.of(cut.crops[modality], pixels))
-                    _write_png(job.folder / cut.crops[modality], pixels)
+                    write_png(job.folder / cut.crops[modality], pixels)
     except ClipFault as fault:
         last = max(job.cuts, key=lambda cut: cut.frame)
         needs = f"boxes.csv row {last.row} needs frame {last.frame}"
@@ -130,13 +132,14 @@ def copy_images(job: ImageJob) -> list[str]:
             faults.append(_unexpected(where, error))
         else:
             notes.append(CropNote.of(target.name, pixels))
-            _write_png(target, pixels)
+            write_png(target, pixels)
     if not faults:
         write_notes(job.finished, notes)
     return faults
 
 
-def _panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
+def panes_outside(job: ClipJob, frame: np.ndarray) -> list[str]:
+    """A sentence for each pane of a clip that reaches outside its frames (H, W, 3)."""
     height, width = frame.shape[:2]
     return [
         f"{job.where} has frames of {width} × {height} pixels, its {modality}_pane {pane} reaches "
@@ -169,7 +172,12 @@ def _make(folder: Path) -> None:
         raise CropUnwritten(error.errno, error.strerror, str(folder)) from error
 
 
-def _write_png(path: Path, rgb: np.ndarray) -> None:
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    """Write a picture (H, W, 3), RGB, without loss.
+
+    Raises:
+        CropUnwritten: it cannot be written.
+    """
     # Encoded in memory: cv2.imwrite would hide why a write fails.
     bgr = np.ascontiguousarray(rgb[..., ::-1])  # a copy of rows where `rgb` is BGR seen as RGB
     content = cv2.imencode(".png", bgr)[1].tobytes()

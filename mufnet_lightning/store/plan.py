@@ -136,6 +136,7 @@ def _plan_clips(tables: Cohort, margin: float, folders: _Folders) -> Plan:
         jobs.append(
             ClipJob(
                 where=f"clips.csv row {line}: {_seen(tables, clip['path'], clip['clip_id'])}",
+                clip_id=clip_id,
                 source=tables.file(clip["path"]),
                 panes=panes_of,
                 cuts=tuple(wanted),

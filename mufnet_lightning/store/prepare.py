@@ -33,6 +33,7 @@ from mufnet_lightning.store.looks import judgement, keep_odd
 from mufnet_lightning.store.parts import is_finished, notes_of, place_crops, readable
 from mufnet_lightning.store.plan import PARTS, plan_crops
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.store.sums import file_sum
 from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
@@ -196,7 +197,7 @@ def _sums(tables: Cohort) -> tuple[dict[str, str], dict[str, str]]:
     sums: dict[str, str] = {}
     unread: dict[str, str] = {}
     with ThreadPoolExecutor(cores()) as pool, progress_bar("reading", len(names)) as advance:
-        for name, digest in zip(names, pool.map(_sha256, files), strict=True):
+        for name, digest in zip(names, pool.map(_read_sum, files), strict=True):
             if isinstance(digest, OSError):
                 unread[name] = f"{digest.filename} cannot be read: {digest.strerror}"
             else:
@@ -205,21 +206,11 @@ def _sums(tables: Cohort) -> tuple[dict[str, str], dict[str, str]]:
     return sums, unread
 
 
-def _sha256(path: Path) -> str | OSError:
-    """Of a file, or of the files in a folder and their names."""
+def _read_sum(path: Path) -> str | OSError:
     try:
-        if not path.is_dir():
-            with open(path, "rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        inside = sorted(file for file in path.iterdir() if file.is_file())
-        sums = [_sha256(file) for file in inside]
+        return file_sum(path)
     except OSError as error:
         return error
-    for digest in sums:
-        if isinstance(digest, OSError):
-            return digest
-    named = [[file.name, digest] for file, digest in zip(inside, sums, strict=True)]
-    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
 def _digest(tables: Cohort, settings: _Settings, sums: Mapping[str, str]) -> tuple[str, list[str]]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from numpy.typing import NDArray
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.inputs import TWINS
+from mufnet_lightning.system.processes import cores, progress_bar
+from mufnet_lightning.vocabulary import PATHS
 
 log = logging.getLogger(__name__)
 ALIKE = 0.88
@@ -37,7 +40,10 @@ _LOOKED, _PLAY = 64, 8
 _ROWS = 512
 _HOPE = 0.2
 _EVEN = 3.0
-_PICTURES = 4096
+_INSIDE = slice(_PLAY, -_PLAY)
+_PICTURES = 20_000
+"""Kept at once: 4 KB each."""
+_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -88,48 +94,95 @@ def find_twins(
     rows: Sequence[Mapping[str, object]],
     fingerprints: Mapping[str, int],
     odd: Iterable[str],
+    files: Mapping[str, Path] | None = None,
 ) -> list[Twins]:
     """Patients of a store who look alike, the most alike first; of each two the best pair of crops.
 
     Args:
         root: of the store.
         rows: of its manifest.
-        fingerprints: by the file name of each crop.
+        fingerprints: by the file name of each crop; a crop without one is not compared.
         odd: names of crops that show nothing (see `looks`), which are alike for no reason.
+        files: where the crops lie, by their names, if that is not in the store.
     """
     left_out = set(odd)
     best: dict[tuple[str, str], Twins] = {}
-    for column in ("bmode_path", "ceus_path"):
-        chosen = [
-            (str(row["patient_id"]), str(row[column]), row["label"])
-            for row in some_of_each_clip(rows)
-            if row[column] and Path(str(row[column])).name not in left_out
-        ]
-        picture = lru_cache(_PICTURES)(_picture)
-        codes = np.array([fingerprints[Path(path).name] for _, path, _ in chosen], np.uint64)
-        names = np.unique([patient for patient, _, _ in chosen], return_inverse=True)[1]
-        for one, other in _near(codes, names):
-            (a, first, label), (b, second, its_label) = chosen[one], chosen[other]
-            alike = similarity(picture(root / first), picture(root / second))
-            key = (a, b) if a < b else (b, a)
-            if alike >= ALIKE and (key not in best or alike > best[key].similarity):
-                crops, labels = (
-                    (Path(first).name, Path(second).name),
-                    (_label(label), _label(its_label)),
-                )
-                twins = Twins((a, b), crops, alike, labels)
-                best[key] = twins if a < b else Twins((b, a), crops[::-1], alike, labels[::-1])
+    with ThreadPoolExecutor(cores()) as threads:  # OpenCV lets them run side by side
+        for column in PATHS:
+            chosen = [
+                (str(row["patient_id"]), str(row[column]), name, row["label"])
+                for row in some_of_each_clip(rows)
+                if row[column]
+                for name in [Path(str(row[column])).name]
+                if name not in left_out and name in fingerprints
+            ]
+            codes = np.array([fingerprints[name] for _, _, name, _ in chosen], np.uint64)
+            names = np.unique([patient for patient, *_ in chosen], return_inverse=True)[1]
+            near = _near(codes, names)
+            places = [files[name] if files else root / path for _, path, name, _ in chosen]
+            for (one, other), alike in zip(near, _alike(near, places, threads), strict=True):
+                if alike < ALIKE:
+                    continue
+                (a, _, first, label), (b, _, second, its_label) = chosen[one], chosen[other]
+                key = (a, b) if a < b else (b, a)
+                if key not in best or alike > best[key].similarity:
+                    crops, labels = (first, second), (_label(label), _label(its_label))
+                    twins = Twins((a, b), crops, alike, labels)
+                    best[key] = twins if a < b else Twins((b, a), crops[::-1], alike, labels[::-1])
     return sorted(best.values(), key=lambda twins: -twins.similarity)
+
+
+def _alike(
+    near: Sequence[tuple[int, int]], places: Sequence[Path], threads: ThreadPoolExecutor
+) -> Iterator[float]:
+    """The similarity of each pair of crops, by where they lie in `places`."""
+    needed = sorted({place for pair in near for place in pair})
+    picture: Callable[[int], _Small]
+    if len(needed) <= _PICTURES:
+        read = threads.map(_picture, [places[place] for place in needed])
+        picture = dict(zip(needed, read, strict=True)).__getitem__
+    else:
+        picture = lru_cache(_PICTURES)(lambda place: _picture(places[place]))
+
+    def of_some(start: int) -> list[float]:
+        return [
+            _similarity(picture(one), picture(other)) for one, other in near[start : start + _AT_ONCE]
+        ]
+
+    starts = range(0, len(near), _AT_ONCE)
+    with progress_bar("comparing patients", len(starts)) as advance:
+        for some in threads.map(of_some, starts):
+            advance()
+            yield from some
 
 
 def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
     """The highest correlation of two pictures (64 × 64 grey levels) over shifts, -1 to 1."""
-    inside = slice(_PLAY, -_PLAY)
-    if min(float(picture[inside, inside].std()) for picture in (one, other)) < _EVEN:
+    return _similarity(_Small.of(one), _Small.of(other))
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A small grey picture (64 × 64), its inner part, and whether that is even."""
+
+    whole: NDArray[np.float32] | NDArray[np.uint8]
+    is_even: bool
+
+    @classmethod
+    def of(cls, whole: NDArray[np.float32] | NDArray[np.uint8]) -> _Small:
+        return cls(whole, float(whole[_INSIDE, _INSIDE].std()) < _EVEN)
+
+
+def _similarity(one: _Small, other: _Small) -> float:
+    if one.is_even or other.is_even:
         return -1.0  # OpenCV takes an even picture for like any other
     highest = -1.0
-    for whole, part in ((one, other), (other, one)):
-        everywhere = cv2.matchTemplate(whole, part[inside, inside], cv2.TM_CCOEFF_NORMED)
+    for whole, part in ((one.whole, other.whole), (other.whole, one.whole)):
+        everywhere = cv2.matchTemplate(
+            whole.astype(np.float32),
+            part[_INSIDE, _INSIDE].astype(np.float32),
+            cv2.TM_CCOEFF_NORMED,
+        )
         highest = max(highest, float(everywhere.max()))
         if highest < ALIKE - _HOPE:
             break  # the other way round will not be much better
@@ -184,12 +237,13 @@ def leaders(twins: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: first.setdefault(int(group[place[name]]), name) for name in names}
 
 
-def _picture(path: Path) -> NDArray[np.float32]:
+def _picture(path: Path) -> _Small:
     """A crop as a small grey picture."""
     grey = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     assert grey is not None, path
-    small = cv2.resize(grey, (_LOOKED, _LOOKED), interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32)
+    return _Small.of(
+        cv2.resize(grey, (_LOOKED, _LOOKED), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    )
 
 
 def some_of_each_clip(rows: Sequence[Mapping[str, object]]) -> Iterator[Mapping[str, object]]:

@@ -653,7 +653,7 @@ def test_no_bad_file_hides_the_fault_of_another(
         "mufnet_lightning.store.cut.iter_frames", raises_for("C3.avi", RuntimeError("Geheim"))
     )
     monkeypatch.setattr("mufnet_lightning.store.prepare.in_processes", one_by_one)
-    monkeypatch.setattr("mufnet_lightning.store.prepare.open", unreadable("C2.avi"), raising=False)
+    monkeypatch.setattr("mufnet_lightning.store.sums.open", unreadable("C2.avi"), raising=False)
     with pytest.raises(InputFault) as raised:
         prepare_store(cohort, tmp_path / "store")
     faults = raised.value.faults
