@@ -46,7 +46,7 @@ class Cohort:
             clinical columns as text.
         clips: clip_id, patient_id, path, bmode_pane and ceus_pane (`Pane` or None), scanner.
         boxes: clip_id, frame, x, y, width, height (whole pixels, rounded outward), pane (`bmode` or
-            `ceus`, never empty), phase (may be empty).
+            `ceus`, never empty), phase and source (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
         id: what names the cohort (see `identity`); None where the folder has none yet.

@@ -18,6 +18,7 @@ from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 Cells = pd.Series
 
 PHASES = ("cortical", "medullary")
+SOURCES = ("drawn", "interpolated")
 NEEDED = {
     "patients.csv": ("patient_id",),
     "clips.csv": ("clip_id", "patient_id", "path"),
@@ -27,14 +28,14 @@ NEEDED = {
 OPTIONAL = {
     "patients.csv": ("grade", "label", "center"),
     "clips.csv": (*PANES, "scanner"),
-    "boxes.csv": ("pane", "phase"),
+    "boxes.csv": ("pane", "phase", "source"),
     "pairs.csv": (*PATHS, "clip_id", "frame", "phase"),
 }
 CHOICES = {  # of these columns the file must have at least one
     "clips.csv": PANES,
     "pairs.csv": PATHS,
 }
-CAPITALS = ("pane", "phase")  # words that are understood in capitals too
+CAPITALS = ("pane", "phase", "source")  # words that are understood in capitals too
 FILLED = pa.Check(lambda cells: cells != "", error="expected some text")
 
 
@@ -95,6 +96,7 @@ def boxes_schema(clips: set[str] | None) -> pa.DataFrameSchema:
             "height": pa.Column(str, side),
             "pane": _one_of(MODALITIES),
             "phase": _one_of(PHASES),
+            "source": _one_of(SOURCES),
         }
     )
 

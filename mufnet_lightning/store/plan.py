@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ def _plan_clips(
                 "box_width": row["width"],
                 "box_height": row["height"],
                 "box_pane": row["pane"],
+                "box_source": _source(box["source"] for _, box in of_frame),
             }
             rows.append(manifest_row)
             cuts.append(
@@ -82,6 +83,11 @@ def _by_frame(
     """The boxes of each frame, one or one a pane: those of both panes are one pair."""
     for _, of_frame in groupby(boxes, key=lambda box: box[1]["frame"]):
         yield list(of_frame)
+
+
+def _source(sources: Iterable[str]) -> str:
+    """Of a pair whose boxes on both panes are not of one kind, that of the one that nobody drew."""
+    return max(sources, key=lambda source: (source == "interpolated", source))
 
 
 def _box(row: dict[str, Any]) -> Box:

@@ -37,7 +37,10 @@ COLUMNS = {
     "box_height": "Int64",
     "box_pane": "str",
     **dict.fromkeys(PATHS, "str"),
+    "box_source": "str",
 }
+LATER = ("box_source",)
+"""Columns that stores of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ class CropStore:
         """One row a pair, in the order of the caches' rows; ids are text, numbers Int64.
 
         Columns: pair_id, patient_id, clip_id, frame, phase, center, grade, label, box_x, box_y,
-        box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one that was drawn,
-        before the margin. Text that is missing is "", so is the path of a missing crop.
+        box_width, box_height, box_pane, bmode_path, ceus_path, box_source (`drawn`, `interpolated`, or
+        "" where boxes.csv does not say). The box is the one of boxes.csv, before the margin. Text
+        that is missing is "", so is the path of a missing crop.
         """
         path = self.root / "manifest.csv"
         blanks = {name: [""] for name, kind in COLUMNS.items() if kind == "Int64"}
@@ -96,6 +100,7 @@ class CropStore:
             table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=blanks)
         except (OSError, ValueError) as error:
             raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
+        table = table.assign(**{name: "" for name in LATER if name not in table})
         lacking = [name for name in COLUMNS if name not in table]
         if lacking:
             raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")
