@@ -56,8 +56,8 @@ def interpolate(boxes: Sequence[Placed], most_gap: int) -> tuple[list[Placed], l
     notes = []
     if wide:
         notes.append(
-            f"{wide:,} times two key frames are more than {most_gap} frames apart, and nothing is filled "
-            "in between them (--most-gap)"
+            f"{wide:,} times two key frames are more than {most_gap} frames apart, and nothing is "
+            "filled in between them (--most-gap)"
         )
     left = sum(not box.drawn for box in boxes) - taken
     if left:

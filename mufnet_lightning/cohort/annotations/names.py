@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from mufnet_lightning.cohort.clips import FILM_ENDINGS
 from mufnet_lightning.cohort.faults import quoted
+from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
 from mufnet_lightning.errors import InputFault
 
 FIELDS = ("{clip}", "{frame}")
+ENDINGS = (*IMAGE_ENDINGS, *FILM_ENDINGS, ".dcm", ".json", ".txt", ".nii", ".gz")
+"""Of files; what else stands behind a point is part of a name."""
 
 
 class ClipNames:
@@ -84,7 +88,10 @@ class NamePattern:
                 f"--frames-from is {quoted(text)}, expected a name with {{clip}} and {{frame}} in it, "
                 "each at most once, and something between them, as '{clip}_{frame}.png'"
             )
-        escaped = re.escape(_plain(text).replace("\\", "/"))
+        plain = _plain(text).replace("\\", "/")
+        while plain.lower().endswith(ENDINGS):  # names in annotations may lack it, or have another
+            plain = plain.rpartition(".")[0]
+        escaped = re.escape(plain)
         for field, within in zip(FIELDS, ("(?P<clip>[^/]+)", r"(?P<frame>\d+)"), strict=True):
             escaped = escaped.replace(re.escape(field), within)
         return cls(text, re.compile(rf"(?:.*/)?{escaped}(?:\.[^./]+)?"))

@@ -116,9 +116,9 @@ class Frames:
     def finish(self) -> list[str]:
         """All faults; among them what frames count from, where nobody says."""
         if self.undefined:
-            numbers = sorted(self.undefined)
+            least, most = min(self.undefined), max(self.undefined)
             self.faults[
-                f"frames are numbered from {numbers[0]} ({self.undefined[numbers[0]]}) to {numbers[-1]}, "
+                f"frames are numbered from {least} ({self.undefined[least]}) to {most}, "
                 "and nothing says what they count from; give --first-frame 0 or --first-frame 1"
             ] = None
         return list(self.faults)
@@ -173,7 +173,8 @@ class Frames:
             return self._frame_at(annotation.seconds, clip, path)
         if annotation.frame is not None and self.pattern and self.pattern.has_frame:
             raise LookupError(
-                f"{annotation.where} has a frame number of its own, expected --frames-from without {{frame}}"
+                f"{annotation.where} has a frame number of its own, expected --frames-from without "
+                "{frame}"
             )
         own = number if annotation.frame is None else annotation.frame
         if own is None:
