@@ -101,7 +101,7 @@ def cvat_film(
     return path
 
 
-def cvat_project(path: Path, boxes: Sequence[Drawn]) -> Path:
+def cvat_project(path: Path, boxes: Sequence[Drawn], size: tuple[int, int] = (WIDTH, HEIGHT)) -> Path:
     """CVAT for images, of a project with a film a task."""
     root = ElementTree.Element("annotations")
     project = ElementTree.SubElement(ElementTree.SubElement(root, "meta"), "project")
@@ -112,7 +112,7 @@ def cvat_project(path: Path, boxes: Sequence[Drawn]) -> Path:
         ElementTree.SubElement(task, "source").text = f"{clip}.avi"
         for box in drawn:
             named = f"frame_{box.frame:06d}"
-            more = _numbers(id=box.frame, name=named, task_id=number, width=WIDTH, height=HEIGHT)
+            more = _numbers(id=box.frame, name=named, task_id=number, width=size[0], height=size[1])
             image = ElementTree.SubElement(root, "image", more)
             corners = _numbers(xtl=box.x, ytl=box.y, xbr=box.right, ybr=box.bottom)
             ElementTree.SubElement(image, "box", {"label": box.label, "occluded": "0"} | corners)

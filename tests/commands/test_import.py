@@ -87,7 +87,7 @@ def test_the_boxes_are_drawn_where_they_are(cohort: Path, tmp_path: Path, files:
         ("--most-gap 1", "--most-gap is 1, expected 2 or more"),
         ("--replace", "--replace says what --write may do"),
         ("--first-frame 2", "first_frame: expected one of 0, 1"),
-        ("--format pair", "format: expected one of cvat"),
+        ("--format pair", "format: expected one of 'cvat'"),
         ("--clip C9", "--clip is 'C9', expected a clip_id that clips.csv has"),
     ],
 )

@@ -136,8 +136,8 @@ def _of_group(where: str, group: Any) -> Iterator[Annotation]:
     finding = group.finding_type
     label = str(finding.meaning) if finding is not None else str(group.tracking_identifier or "")
     for roi in rois:
-        if roi.ValueType != "SCOORD":
-            raise ValueError("its region is in space (SCOORD3D), expected one on an image")
+        if getattr(roi, "ValueType", "") != "SCOORD":
+            raise ValueError("its region is in space, expected one on an image (SCOORD)")
         source = roi.ContentSequence[0].ReferencedSOPSequence[0]
         yield Annotation(
             where=where,
@@ -155,7 +155,7 @@ def _around(kind: str, points: np.ndarray) -> Extent:
     if kind == "POLYLINE":
         return around_points(points.tolist())
     if kind == "CIRCLE":  # the middle, and a point of the circle
-        (x, y), other = points
+        (x, y), other = points.tolist()
         radius = math.dist((x, y), other)
         return Extent(x - radius, y - radius, 2 * radius, 2 * radius)
     if kind == "ELLIPSE":  # the ends of both axes

@@ -39,7 +39,9 @@ def read_pictures(files: Sequence[Path], reading: Reading) -> None:
             assert box is not None  # the value is there
             label = str(value) if image.ndim == 2 or value < 256 else f"#{value - 256:06x}"
             reading.annotations.append(
-                Annotation(f"{path.name} value {label}", path.name, box, label, size=(width, height))
+                Annotation(
+                    f"{path.name} value {label}", path.as_posix(), box, label, size=(width, height)
+                )
             )
 
 
@@ -59,7 +61,7 @@ def read_nifti(files: Sequence[Path], reading: Reading) -> None:
                 reading.annotations.append(
                     Annotation(
                         where=f"{path.name} value {value} frame {frame}",
-                        source=path.name.removesuffix(".gz").removesuffix(".nii") + ".nii",
+                        source=path.as_posix().removesuffix(".gz"),
                         box=box,
                         label=str(value),
                         frame=int(frame),

@@ -26,6 +26,8 @@ from mufnet_lightning.cohort.annotations.shapes import around_ellipse, around_fl
 FORM = "VIA"
 POINT, RECTANGLE, CIRCLE, ELLIPSE, LINE, POLYLINE, POLYGON, EXTREME_BOX, EXTREME_CIRCLE = range(1, 10)
 """Shapes of version 3."""
+CHECK_BOXES = 2
+"""Type of an attribute of version 3 with several values."""
 
 
 def is_via(content: Any) -> bool:
@@ -142,7 +144,7 @@ def _films(path: Path, content: Mapping[str, Any], reading: Reading) -> None:
         try:
             shape = one["xy"]
             if not shape:
-                reading.left_out[f"{FORM} span of time"] += 1
+                reading.left_out[f"{FORM} span of time, or word about a file"] += 1
                 continue
             if shape[0] == POINT:
                 reading.left_out[f"{FORM} point"] += 1
@@ -153,7 +155,7 @@ def _films(path: Path, content: Mapping[str, Any], reading: Reading) -> None:
             if len(times) > 1:
                 raise ValueError("it has a box over a span of time, expected one moment")
             named = {
-                str(attributes[key]["aname"]): (attributes[key].get("options") or {}).get(value, value)
+                str(attributes[key]["aname"]): _chosen(attributes[key], str(value))
                 for key, value in one["av"].items()
             }
             reading.annotations.append(
@@ -167,6 +169,13 @@ def _films(path: Path, content: Mapping[str, Any], reading: Reading) -> None:
             )
         except MALFORMED as error:
             reading.malformed(where, FORM, error)
+
+
+def _chosen(attribute: Mapping[str, Any], value: str) -> str:
+    """What was chosen, in words; of check boxes all that were ticked."""
+    options = attribute.get("options") or {}
+    ticked = value.split(",") if attribute.get("type") == CHECK_BOXES else [value]
+    return ",".join(str(options.get(one, one)) for one in ticked)
 
 
 def _box_of_numbers(kind: int, numbers: Sequence[float]) -> Extent:

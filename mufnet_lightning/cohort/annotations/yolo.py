@@ -55,7 +55,7 @@ def read_yolo(files: Sequence[Path], reading: Reading) -> None:
                 reading.annotations.append(
                     Annotation(
                         where=where,
-                        source=path.stem,
+                        source=path.with_suffix("").as_posix(),
                         box=box,
                         label=known.get(label, str(label)),
                         digits=digits,

@@ -140,6 +140,16 @@ def test_a_pattern_without_sense_is_a_fault(cohort: Path, tmp_path: Path, patter
     assert "--frames-from is" in faults(lambda: plan_import(path, cohort, choices))
 
 
+def test_folders_may_name_the_clip(cohort: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "yolo"
+    for clip, frame in (("C1", 3), ("C2", 5)):
+        (folder / clip).mkdir(parents=True)
+        (folder / clip / f"frame_{frame:06d}.txt").write_text("0 0.6125 0.40625 0.1 0.1875\n")
+    choices = Choices(frames_from="{clip}/frame_{frame}.png", first_frame=0)
+    plan = plan_import(folder, cohort, choices)
+    assert [(box.clip, box.frame, box.box.x) for box in plan.boxes] == [("C1", 3, 90), ("C2", 5, 90)]
+
+
 def coco_film(path: Path, field: str, number: int) -> Path:
     """COCO of a film, whose frames have a number of their own."""
     image = {"id": 1, "video_id": 5, "file_name": "x/1.jpg", "width": 160, "height": 64, field: number}
