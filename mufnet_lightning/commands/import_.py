@@ -24,7 +24,8 @@ class Import:
     Args:
         annotations: file, or folder of files of one format
         cohort: folder with clips.csv
-        format: of the annotations; told by their content unless given
+        format: cvat, coco, yolo, labelme, via, mask (PNG), nifti, dicom-seg or dicom-sr; told by the
+            content unless given
         labels: those of the tumour, where there are others
         label_attribute: attribute that holds the label, where there are several (VIA)
         pane: on which all boxes were drawn; told by their place unless given

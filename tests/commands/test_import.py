@@ -28,7 +28,8 @@ def test_it_is_shown_before_it_is_written(
     assert (cohort / "boxes.csv").read_bytes() == before
     assert "COCO, 3 boxes in 2 clips" in printed.out
     assert re.search(r"^C1 +tumour +2 +0 +2 to 6 +0 to 11$", printed.out, re.MULTILINE)
-    assert "C1,2,90,20,16,12," in printed.out
+    assert "C1,2,90,20,16,12,ceus" in printed.out
+    assert "frames: 3 by their number, counted from 0 as --first-frame says" in printed.out
     assert "boxes.csv is not written; --write does it" in printed.out
     assert "clips.csv: 2 clips without any box" in printed.err
     page = (cohort / "boxes_look.html").read_text(encoding="utf-8")

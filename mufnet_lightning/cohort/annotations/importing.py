@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -18,10 +18,12 @@ from mufnet_lightning.cohort.annotations.placing import Choices, Frames, Placed,
 from mufnet_lightning.cohort.annotations.sheet import NAME, Look, look_at, sheet
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.cohort.faults import quoted, raise_faults
+from mufnet_lightning.cohort.geometry import box_outward, parse_pane
 from mufnet_lightning.cohort.read import check_cohort
 from mufnet_lightning.cohort.schemas import NEEDED
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.vocabulary import MODALITIES, PANES
 
 FIRST_ROWS = 5
 MOST_LINES = 60  # of the summary's table
@@ -88,24 +90,24 @@ class ImportPlan:
         write_atomic(path, sheet(self.title, self.summary(), self.boxes, self.looks))
         return path
 
-    def write(self, replace: bool = False) -> Path:
+    def write(self, over: bool = False) -> Path:
         """Write boxes.csv, and return its path.
 
         Raises:
-            InputFault: there is one, and it is not to be replaced.
+            InputFault: there is one, and it is not to be written over.
         """
-        check_free(self.folder, replace)
+        check_free(self.folder, over)
         write_atomic(self.folder / "boxes.csv", self.text)
         return self.folder / "boxes.csv"
 
 
-def check_free(folder: Path, replace: bool) -> None:
+def check_free(folder: Path, over: bool) -> None:
     """Refuse to write over a boxes.csv that nobody gave up.
 
     Raises:
-        InputFault: there is one, and `replace` is False.
+        InputFault: there is one, and `over` is False.
     """
-    if (folder / "boxes.csv").exists() and not replace:
+    if (folder / "boxes.csv").exists() and not over:
         raise InputFault(f"{folder / 'boxes.csv'} is there already; --replace writes over it")
 
 
@@ -148,6 +150,7 @@ def plan_import(
         _asked(look.fault, wanted[clip], choices) for clip, look in looks.items() if look.fault
     )
     boxes, notes = _boxes(placed, looks, choices)
+    boxes = _on_panes(boxes, clips)
     fill = interpolate(boxes, choices.most_gap) if choices.interpolate else drawn_only(boxes)
     if not fill[0]:
         raise InputFault(f"{annotations} holds no box that was drawn")
@@ -155,7 +158,7 @@ def plan_import(
     boxes = sorted(fill[0], key=lambda box: (order[box.clip], box.frame, box.pane))
     warnings = _check(cohort, clips, boxes)
     notes += fill[1]
-    notes += [f"{count:,} frames {what}" for what, count in frames.notes.items()]
+    notes += [f"frames: {count:,} {what}" for what, count in frames.notes.items()]
     notes += [
         f"{count:,} left out, as it has no box: {what}" for what, count in reading.left_out.items()
     ]
@@ -240,6 +243,20 @@ def _boxes(
         f"{cut:,} boxes reached outside their frame, by at most {most:.2g} pixels, and were cut there"
     )
     return boxes, [note] if cut else []
+
+
+def _on_panes(boxes: Sequence[Placed], clips: pd.DataFrame) -> list[Placed]:
+    """The boxes with the pane that holds each, where nobody said: tracks are filled pane by pane."""
+    panes = {
+        clip: {name: parse_pane(text) for name, text in zip(MODALITIES, texts, strict=True) if text}
+        for _, clip, *texts in clips.reindex(columns=["clip_id", *PANES], fill_value="").itertuples()
+    }
+    placed = []
+    for one in boxes:
+        box = box_outward(one.box.x, one.box.y, one.box.width, one.box.height)
+        holding = [name for name, pane in panes[one.clip].items() if pane.contains(box)]
+        placed.append(replace(one, pane=one.pane or next(iter(holding), "")))
+    return placed
 
 
 def _check(folder: Path, clips: pd.DataFrame, boxes: Sequence[Placed]) -> tuple[str, ...]:

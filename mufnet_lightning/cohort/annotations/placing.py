@@ -183,6 +183,7 @@ class Frames:
                     f"{quoted(annotation.source)} is the clip {clip}, which has more than one frame, "
                     "and nothing says which; name pictures of single frames by --frames-from"
                 )
+            self.notes["of clips that have only one"] += 1
             return 0
         first = annotation.counts_from if annotation.frame is not None else None
         if first is None:
@@ -195,6 +196,9 @@ class Frames:
                 f"--first-frame is {self.choices.first_frame}, but this format counts frames from "
                 f"{first} by definition"
             )
+        defined = annotation.frame is not None and annotation.counts_from is not None
+        by = "the format defines" if defined else "--first-frame says"
+        self.notes[f"by their number, counted from {first} as {by}"] += 1
         if own < first:
             raise LookupError(f"{annotation.where}: frame {own}, though frames count from {first}")
         return own - first

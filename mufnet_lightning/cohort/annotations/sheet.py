@@ -21,6 +21,7 @@ NAME = "boxes_look.html"
 """The file in the cohort folder. Like the clips it shows whole frames, with a scanner's texts."""
 WIDEST = 640  # pixels of a picture there
 FEW_CLIPS = 60  # of more of them one frame each is shown
+MOST_CLIPS = 200  # of more of them not all
 DRAWN, FILLED = (255, 210, 0), (0, 200, 255)
 STYLE = (
     "body{font-family:sans-serif;margin:2em;background:#222;color:#eee}figure{display:inline-block;"
@@ -55,10 +56,13 @@ def look_at(paths: Mapping[str, Path], wanted: Mapping[str, Sequence[int]]) -> d
         wanted: annotated frames, by clip_id, at least one each.
     """
 
+    some = set(list(wanted)[:: max(1, -(-len(wanted) // MOST_CLIPS))])
+
     def look(clip: str) -> Look:
         frames = sorted(set(wanted[clip]))
         middle = frames[len(frames) // 2]
         shown = {frames[0], middle, frames[-1]} if len(wanted) <= FEW_CLIPS else {middle}
+        shown = shown if clip in some else set()
         pictures: dict[int, np.ndarray] = {}
         width = height = 0
         try:
@@ -97,7 +101,10 @@ def sheet(title: str, summary: str, boxes: Sequence[Placed], looks: Mapping[str,
         f"<pre>{escape(summary)}</pre>",
         '<p>Boxes <span class="drawn">drawn</span>, and <span class="filled">filled in</span>.</p>',
     ]
-    for clip, look in looks.items():
+    some = {clip: look for clip, look in looks.items() if look.pictures}
+    if len(some) < len(looks):
+        parts.append(f"<p>{len(some):,} of {len(looks):,} clips are shown.</p>")
+    for clip, look in some.items():
         parts.append(f"<h2>{escape(clip)}</h2>")
         for frame, picture in look.pictures.items():
             there = on_frame.get((clip, frame), [])

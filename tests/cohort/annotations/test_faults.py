@@ -183,7 +183,7 @@ def test_stills_need_no_frame(tmp_path: Path, files: ModuleType) -> None:
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks" / "busi (1)_mask.png"), BOX.mask() * 255)
     plan = plan_import(tmp_path / "masks", cohort, Choices(frames_from="{clip}_mask.png"))
-    assert plan.text == "clip_id,frame,x,y,width,height,pane\n1,0,90,20,16,12,\n"
+    assert plan.text == "clip_id,frame,x,y,width,height,pane\n1,0,90,20,16,12,bmode\n"
 
 
 # labels and panes
@@ -245,7 +245,7 @@ def test_a_box_may_reach_outside_by_less_than_a_pixel(
         )
         return
     plan = plan_import(path, cohort)
-    assert plan.text.splitlines()[1] == "C1,1,140,0,20,29.6,"
+    assert plan.text.splitlines()[1] == "C1,1,140,0,20,29.6,ceus"
     assert "1 boxes reached outside their frame, by at most 0.4 pixels" in "\n".join(plan.notes)
 
 
@@ -277,7 +277,7 @@ def test_a_volume_of_some_frames_is_a_fault(cohort: Path, tmp_path: Path) -> Non
 def test_turned_rectangles_and_ellipses_give_the_box_around(cohort: Path, tmp_path: Path) -> None:
     path = made.cvat_film(tmp_path / "a.xml", [BOX], "C1.avi")  # its middle is 98, 26
     edited(path, 'xtl="90"', 'rotation="90" xtl="90"')
-    assert plan_import(path, cohort).text.splitlines()[1] == "C1,3,92,18,12,16,"
+    assert plan_import(path, cohort).text.splitlines()[1] == "C1,3,92,18,12,16,ceus"
     ellipse = (
         '<ellipse frame="3" keyframe="1" outside="0" cx="98" cy="26" rx="8" ry="6" rotation="45"/>'
     )
@@ -294,7 +294,7 @@ def test_masks_of_cvats(cohort: Path, tmp_path: Path) -> None:
     place = 'left="90" top="20" width="4" height="3"'
     mask = f'<mask frame="5" keyframe="1" outside="0" rle="5,2,2,2,1" {place}/>'
     edited(path, "</track>", f"{mask}</track>")
-    assert plan_import(path, cohort).text.splitlines()[2] == "C1,5,91,21,2,2,"
+    assert plan_import(path, cohort).text.splitlines()[2] == "C1,5,91,21,2,2,ceus"
 
 
 # files

@@ -31,16 +31,16 @@ def test_frames_between_two_key_frames_are_filled_on_request(cohort: Path, tmp_p
     plain = plan_import(path, cohort, Choices(frames_from="{clip}_{frame}", first_frame=0))
     assert plain.text.splitlines() == [
         "clip_id,frame,x,y,width,height,pane",
-        "C1,2,90,20,16,12,",
-        "C1,6,98,21,20,12,",
+        "C1,2,90,20,16,12,ceus",
+        "C1,6,98,21,20,12,ceus",
     ]
     assert plan_import(path, cohort, FILL).text.splitlines() == [
         "clip_id,frame,x,y,width,height,pane,source",
-        "C1,2,90,20,16,12,,drawn",
-        "C1,3,92,20,17,13,,interpolated",  # 92 to 109, 20.25 to 32.25, rounded outward
-        "C1,4,94,20,18,13,,interpolated",
-        "C1,5,96,20,19,13,,interpolated",
-        "C1,6,98,21,20,12,,drawn",
+        "C1,2,90,20,16,12,ceus,drawn",
+        "C1,3,92,20,17,13,ceus,interpolated",  # 92 to 109, 20.25 to 32.25, rounded outward
+        "C1,4,94,20,18,13,ceus,interpolated",
+        "C1,5,96,20,19,13,ceus,interpolated",
+        "C1,6,98,21,20,12,ceus,drawn",
     ]
 
 
@@ -78,6 +78,16 @@ def test_nothing_is_filled_in_where_the_tumour_was_out_of_sight(cohort: Path, tm
     path.write_text(text.replace("</track>", f"{gone}</track>"))
     plan = plan_import(path, cohort, Choices(interpolate=True))
     assert [box.frame for box in plan.boxes] == [2, 6]
+
+
+def test_boxes_on_both_panes_are_filled_each_on_its_own(cohort: Path, tmp_path: Path) -> None:
+    both = [*KEYS, Drawn("C1", 2, 10, 20, 16, 12), Drawn("C1", 6, 18, 21, 20, 12)]
+    plan = plan_import(made.coco(tmp_path / "a.json", sorted(both)), cohort, FILL)
+    there = [(box.frame, box.pane, box.box.x) for box in plan.boxes if not box.drawn]
+    assert there == [
+        *((3, "bmode", 12), (3, "ceus", 92), (4, "bmode", 14), (4, "ceus", 94)),
+        *((5, "bmode", 16), (5, "ceus", 96)),
+    ]
 
 
 def test_tracks_are_filled_apart() -> None:
@@ -119,7 +129,7 @@ def test_the_store_says_which_boxes_nobody_drew(cohort: Path, tmp_path: Path) ->
     before = prepare_store(cohort, tmp_path / "before").digest
     assert set(CropStore.open(tmp_path / "before").manifest["box_source"]) == {""}
     kept = (cohort / "boxes.csv").read_bytes()
-    plan_import(made.coco(tmp_path / "a.json", KEYS), cohort, FILL).write(replace=True)
+    plan_import(made.coco(tmp_path / "a.json", KEYS), cohort, FILL).write(over=True)
     prepare_store(cohort, tmp_path / "store")
     manifest = CropStore.open(tmp_path / "store").manifest
     marks = dict(zip(manifest["frame"], manifest["box_source"], strict=True))

@@ -115,7 +115,7 @@ def test_what_is_written_is_read_by_prepare_as_it_was_drawn(
 ) -> None:
     write, choices = FORMATS[form]
     boxes = random_boxes(5)
-    plan_import(write(tmp_path, boxes), cohort, choices).write(replace=True)
+    plan_import(write(tmp_path, boxes), cohort, choices).write(over=True)
     read = read_cohort(cohort).boxes
     assert read is not None
     columns = ["clip_id", "frame", "x", "y", "width", "height"]
