@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mufnet_lightning.cohort.dicom import is_dicom, iter_dicom
+from mufnet_lightning.cohort.dicom import count_dicom, is_dicom, iter_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
-from mufnet_lightning.cohort.series import iter_series
+from mufnet_lightning.cohort.series import iter_series, series_files
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS, read_image
-from mufnet_lightning.cohort.video import iter_video
+from mufnet_lightning.cohort.video import count_video, iter_video
 
 FILM_ENDINGS = (
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".wmv", ".mpg", ".mpeg", ".ts", ".gif", ".webm"),
@@ -59,3 +59,24 @@ def iter_frames(path: Path, wanted: Sequence[int]) -> Iterator[tuple[int, np.nda
         yield 0, read_image(path)
     else:  # old DICOM lacks the mark, and names without an ending, or that are numbers, are DICOM's
         yield from iter_dicom(path, numbers)
+
+
+def count_frames(path: Path, exact: bool = True) -> int | None:
+    """How many frames a clip has.
+
+    Args:
+        path: as of `iter_frames`.
+        exact: decode a film to its end; else None where its container does not say.
+
+    Raises:
+        ClipFault: unreadable.
+    """
+    if path.is_dir():
+        return len(series_files(path))
+    ending = path.suffix.lower()
+    if not is_dicom(path):
+        if ending in FILM_ENDINGS:
+            return count_video(path, exact)
+        if ending in IMAGE_ENDINGS:
+            return 1
+    return count_dicom(path)

@@ -60,7 +60,7 @@ def frame_place(path: Path) -> FramePlace:
     """
     from pydicom import dcmread
 
-    frames = _frames(path, _pixel_header(path))
+    frames = count_dicom(path)
     try:
         header = _quietly(
             dcmread,
@@ -75,6 +75,25 @@ def frame_place(path: Path) -> FramePlace:
         )
     except Exception:  # as below
         raise ClipFault(path, "cannot be read as DICOM: its place in its series is damaged") from None
+
+
+def sop_class(path: Path) -> str:
+    """What kind of DICOM object a file holds, as its SOP Class UID; "" where it cannot be read."""
+    return _uid(path, "SOPClassUID")
+
+
+def instance_uid(path: Path) -> str:
+    """What other DICOM objects call a file, to be compared and not kept; "" where it has none."""
+    return _uid(path, "SOPInstanceUID")
+
+
+def count_dicom(path: Path) -> int:
+    """How many frames a DICOM file says it has.
+
+    Raises:
+        ClipFault: it cannot be read.
+    """
+    return _frames(path, _pixel_header(path))
 
 
 def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -137,6 +156,16 @@ def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iter
     else:
         yield first
         yield from frames
+
+
+def _uid(path: Path, name: str) -> str:
+    from pydicom import dcmread
+
+    try:
+        header = _quietly(dcmread, path, stop_before_pixels=True, specific_tags=[name], force=True)
+        return str(header.get(name) or "")
+    except Exception:  # as above
+        return ""
 
 
 def _frames(path: Path, header: Any) -> int:

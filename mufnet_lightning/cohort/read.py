@@ -49,7 +49,7 @@ class Cohort:
             the table has none), scanner, exam_id (see `exams`); mm_per_pixel, start_s, injection_frame
             (NaN where empty).
         boxes: clip_id, frame, x, y, width, height (whole pixels, rounded outward), pane (`bmode` or
-            `ceus`, never empty), phase and lesion_id (may be empty).
+            `ceus`, never empty), phase, lesion_id and source (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
         id: what names the cohort (see `identity`); None where the folder has none yet.

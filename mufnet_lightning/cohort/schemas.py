@@ -21,6 +21,7 @@ MEASURES = ("mm_per_pixel", "start_s", "injection_frame")
 """Of clips.csv: numbers that a clip's header may lack."""
 LARGEST_MM = 5  # of a pixel
 PHASES = ("cortical", "medullary")
+SOURCES = ("drawn", "interpolated")
 NEEDED = {
     "patients.csv": ("patient_id",),
     "clips.csv": ("clip_id", "patient_id", "path"),
@@ -30,13 +31,13 @@ NEEDED = {
 OPTIONAL = {
     "patients.csv": ("grade", "label", "center"),
     "clips.csv": (*PANES, "scanner", "exam_id", *MEASURES),
-    "boxes.csv": ("pane", "phase", "lesion_id"),
+    "boxes.csv": ("pane", "phase", "lesion_id", "source"),
     "pairs.csv": (*PATHS, "clip_id", "frame", "phase"),
 }
 CHOICES = {  # of these columns the file must have at least one
     "pairs.csv": PATHS,
 }
-CAPITALS = ("pane", "phase")  # words that are understood in capitals too
+CAPITALS = ("pane", "phase", "source")  # words that are understood in capitals too
 FILLED = pa.Check(lambda cells: cells != "", error="expected some text")
 
 
@@ -105,6 +106,7 @@ def boxes_schema(clips: set[str] | None) -> pa.DataFrameSchema:
             "height": pa.Column(str, side),
             "pane": _one_of(MODALITIES),
             "phase": _one_of(PHASES),
+            "source": _one_of(SOURCES),
         }
     )
 

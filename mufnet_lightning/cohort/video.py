@@ -75,3 +75,39 @@ def iter_video(
             raise ClipFault(named, too_short(read, promised) + ", and the last may be incomplete")
     finally:
         capture.release()
+
+
+def count_video(path: Path, exact: bool = True) -> int | None:
+    """How many frames a film has.
+
+    Args:
+        path: of the film.
+        exact: decode it to its end; else what its container says, None where that is a guess.
+
+    Raises:
+        ClipFault: unreadable.
+    """
+    cv2.utils.logging.setLogLevel(0)
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    try:
+        if not capture.isOpened():
+            raise ClipFault(path, "cannot be opened as video: damaged, cut off, or another format")
+        if not exact:
+            counted = path.suffix.lower() in COUNTED
+            return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if counted else None
+        count = 0
+        while capture.grab():
+            count += 1
+        return count
+    finally:
+        capture.release()
+
+
+def frame_rate(path: Path) -> float:
+    """Frames a second, as a film's container says; 0 where it does not say."""
+    cv2.utils.logging.setLogLevel(0)
+    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    try:
+        return float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
+    finally:
+        capture.release()

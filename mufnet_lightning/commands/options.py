@@ -30,6 +30,7 @@ from typing import (
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from mufnet_lightning.commands.verbs import file_of
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.configs import find_config
 from mufnet_lightning.training.messages import one_sentence
@@ -49,7 +50,7 @@ AnyCommand = TypeVar("AnyCommand", bound=Command)
 
 def command_of(verb: str) -> type[Command]:
     """The dataclass of a verb: `Phantom` of phantom.py."""
-    module = import_module(f"mufnet_lightning.commands.{verb}")
+    module = import_module(f"mufnet_lightning.commands.{file_of(verb)}")
     command: type[Command] = getattr(module, verb.capitalize())
     return command
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import keyword
+
 VERBS = {
     "phantom": "write a simulated cohort whose ceilings are known",
     "plan": "tell how wide intervals will be, and what a test can find, at a planned size",
+    "import": "take boxes that were drawn in CVAT, LabelMe, VIA and others, or masks, into a cohort",
     "inspect": "look at a cohort or a store before training: one page, and what would spoil a study",
     "prepare": "check a cohort, cut its paired crops, write a store",
     "fit": "train one arm on one fold, then score validation and test with the selected checkpoint",
@@ -24,3 +27,12 @@ VERBS = {
 }
 LIGHTNING_VERBS = ("fit", "validate", "test", "predict")
 """Those whose options LightningCLI declares: lightning.py runs them."""
+
+
+def file_of(verb: str) -> str:
+    """The name of a verb's file, without its ending: `import` is a word of Python's, so import_.py.
+
+    >>> file_of("prepare"), file_of("import")
+    ('prepare', 'import_')
+    """
+    return f"{verb}_" if keyword.iskeyword(verb) else verb

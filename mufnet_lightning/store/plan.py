@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -213,6 +213,7 @@ def _of_boxes(views: Sequence[_Drawn], tables: Cohort) -> Row:
         "lesion_id": first["lesion_id"],
         "partner_clip_id": others[0]["clip_id"] if others else "",
         "partner_frame": others[0]["frame"] if others else None,
+        "box_source": _source(box["source"] for view in views for _, box in view.boxes),
         **measures(first, clip, _panes(clip), tables.headers.of.get(clip["clip_id"])),
     }
 
@@ -224,6 +225,11 @@ def _cut(view: _Drawn, margin: float, number: int, tables: Cohort) -> Cut:
     boxes = boxes_to_cut(drawn, view.first["pane"], panes, margin, views)
     crops = {name: f"{number:06d}_{name}.png" for name in panes}
     return Cut(view.first["frame"], view.boxes[0][0], boxes, crops)
+
+
+def _source(sources: Iterable[str]) -> str:
+    """Of a pair whose boxes are not of one kind, that of the one that nobody drew."""
+    return max(sources, key=lambda source: (source == "interpolated", source))
 
 
 def _box(row: Row) -> Box:
@@ -269,7 +275,7 @@ def _manifest_row(number: int, patient: Row, given: Collection[str]) -> Row:
     }
     for name in MODALITIES:
         row[f"{name}_path"] = f"crops/{pair_id}_{name}.png" if name in given else ""
-    return row | {"lesion_id": "", "partner_clip_id": "", "partner_frame": None}
+    return row | {"box_source": "", "lesion_id": "", "partner_clip_id": "", "partner_frame": None}
 
 
 def _by_patient(patients: pd.DataFrame, table: pd.DataFrame) -> Iterator[tuple[Row, int, Row]]:

@@ -50,7 +50,13 @@ MEASURED = dict.fromkeys(
     "Float64",
 )
 """Columns of the header and the table, empty where neither says."""
-LATER = {"lesion_id": "str", "partner_clip_id": "str", "partner_frame": "Int64", **MEASURED}
+LATER = {
+    "box_source": "str",
+    "lesion_id": "str",
+    "partner_clip_id": "str",
+    "partner_frame": "Int64",
+    **MEASURED,
+}
 """Columns that stores of earlier versions lack."""
 
 
@@ -101,13 +107,14 @@ class CropStore:
         """One row a pair, in the order of the caches' rows; ids are text, numbers Int64.
 
         Columns: pair_id, patient_id, clip_id, frame, phase, center, grade, label, box_x, box_y,
-        box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one that was drawn,
-        before the margin. Text that is missing is "", so is the path of a missing crop.
+        box_width, box_height, box_pane, bmode_path, ceus_path. The box is the one of boxes.csv, before
+        the margin. Text that is missing is "", so is the path of a missing crop.
 
-        Of later versions: lesion_id; partner_clip_id and partner_frame, of the other modality where it
-        is a clip of its own. Float64, empty where neither the clip's header nor the table says:
-        mm_per_pixel_x and mm_per_pixel_y of the box's pane, lesion_width_mm and lesion_height_mm of the
-        box, time_s since the clip's first frame, time_since_injection_s of contrast.
+        Of later versions: box_source (`drawn`, `interpolated`, or "" where boxes.csv does not say);
+        lesion_id; partner_clip_id and partner_frame, of the other modality where it is a clip of its
+        own. Float64, empty where neither the clip's header nor the table says: mm_per_pixel_x and
+        mm_per_pixel_y of the box's pane, lesion_width_mm and lesion_height_mm of the box, time_s since
+        the clip's first frame, time_since_injection_s of contrast.
         """
         path = self.root / "manifest.csv"
         kinds = COLUMNS | LATER
