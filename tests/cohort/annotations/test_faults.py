@@ -207,7 +207,7 @@ def test_two_boxes_on_one_pane_of_a_frame_are_a_fault(cohort: Path, tmp_path: Pa
     both = Choices(frames_from="{clip}_{frame}", first_frame=0, labels=["tumour", "cyst"])
     assert faults(lambda: plan_import(path, cohort, both)) == (
         "a.json annotation 2: clip 'C1' frame 3 has its ceus box from a.json annotation 1 already, "
-        "expected one box a frame and pane"
+        "expected one box a frame and pane, or a lesion_id for each tumour"
     )
 
 
