@@ -292,9 +292,11 @@ def _worded(fault: str, boxes: Sequence[Placed]) -> str:
 
 
 def _asked(fault: str, frames: Sequence[int], choices: Choices) -> str:
-    """A clip's fault, with the question that explains most of them."""
-    hint = f"; frame {max(frames)} (from 0) is annotated"
-    return fault + hint + (", do the annotations count from 1?" if choices.first_frame != 1 else "")
+    """A clip's fault, with the question that explains most of those that are a frame short."""
+    last = max(frames)
+    asked = f"has {last} frame" in fault and choices.first_frame != 1
+    hint = ", do the annotations count from 1?" if asked else ""
+    return f"{fault}; frame {last} (from 0) is annotated{hint}"
 
 
 def _cells(box: Placed) -> list[str]:
