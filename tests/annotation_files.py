@@ -192,7 +192,7 @@ def labelme(folder: Path, boxes: Sequence[Drawn], shape: str = "rectangle", firs
             inside = np.full((int(box.height), int(box.width)), 255, np.uint8)
             points = [[box.x, box.y], [box.right - 1, box.bottom - 1]]
             given["mask"] = base64.b64encode(cv2.imencode(".png", inside)[1].tobytes()).decode()
-        content = {
+        content: dict[str, Any] = {
             "version": "5.5.0",
             "flags": {},
             "shapes": [given | {"points": points}],

@@ -72,14 +72,14 @@ def _add(
     image = images.get(given["image_id"])
     if image is None:
         raise ValueError(f"there is no image {given['image_id']}")
-    more = given.get("attributes") or {}
+    more = given.get("attributes")
+    more = more if isinstance(more, Mapping) else {}
     box = _box(path, where, given, image, reading)
     if box is None:
         reading.left_out[f"{FORM} annotation without a box"] += 1
         return
-    rotation = more.get("rotation") if isinstance(more, Mapping) else None
-    if rotation:
-        box = around_turned(box, float(rotation))
+    if more.get("rotation"):
+        box = around_turned(box, float(more["rotation"]))
     track = given.get("track_id", given.get("instance_id", more.get("track_id", "")))
     source, frame, counts_from = str(image["file_name"]), None, None
     if "video_id" in image:

@@ -130,8 +130,14 @@ def plan_import(
     Raises:
         InputFault: with everything that is wrong, a sentence each.
 
-    >>> plan = plan_import(Path("boxes.xml"), Path("my_cohort"))  # doctest: +SKIP
-    >>> print(plan.summary())  # doctest: +SKIP
+    >>> import cv2, numpy, tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = cv2.imwrite(str(folder / "scan.png"), numpy.zeros((48, 64, 3), numpy.uint8))
+    >>> clips = "clip_id,patient_id,path,ceus_pane", 'C1,P1,scan.png,"0,0,64,48"'
+    >>> _ = (folder / "clips.csv").write_text(chr(10).join(clips))
+    >>> _ = (folder / "scan.txt").write_text("0 0.5 0.5 0.25 0.5")  # YOLO
+    >>> plan_import(folder / "scan.txt", folder).text.splitlines()
+    ['clip_id,frame,x,y,width,height,pane', 'C1,0,24,12,16,24,ceus']
     """
     choices = choices or Choices()
     clips, paths = _clips(cohort, choices)
@@ -290,9 +296,11 @@ def _worded(fault: str, boxes: Sequence[Placed]) -> str:
 
 
 def _asked(fault: str, frames: Sequence[int], choices: Choices) -> str:
-    """A clip's fault, with the question that explains most of them."""
-    hint = f"; frame {max(frames)} (from 0) is annotated"
-    return fault + hint + (", do the annotations count from 1?" if choices.first_frame != 1 else "")
+    """A clip's fault, with the question that explains most of those that are a frame short."""
+    last = max(frames)
+    asked = f"has {last} frame" in fault and choices.first_frame != 1
+    hint = ", do the annotations count from 1?" if asked else ""
+    return f"{fault}; frame {last} (from 0) is annotated{hint}"
 
 
 def _cells(box: Placed) -> list[str]:

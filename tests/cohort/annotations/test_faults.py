@@ -122,6 +122,8 @@ def test_a_frame_behind_the_last_asks_what_is_counted_from(cohort: Path, tmp_pat
     message = faults(lambda: plan_import(path, cohort, NAMED))
     assert "12 frames" in message
     assert message.endswith("frame 12 (from 0) is annotated, do the annotations count from 1?")
+    made.coco(path, [Drawn("C1", 15, 90, 20, 16, 12)])
+    assert faults(lambda: plan_import(path, cohort, NAMED)).endswith("frame 15 (from 0) is annotated")
 
 
 def test_pictures_of_one_clip_that_do_not_name_it(cohort: Path, tmp_path: Path) -> None:
@@ -170,6 +172,44 @@ def test_frames_of_films_in_coco(cohort: Path, tmp_path: Path) -> None:
     path = coco_film(tmp_path / "b.json", "frame_id", 3)
     assert "--first-frame" in faults(lambda: plan_import(path, cohort))
     assert plan_import(path, cohort, Choices(first_frame=1)).boxes[0].frame == 2
+
+
+def test_a_film_in_one_annotation_of_coco(cohort: Path, tmp_path: Path) -> None:
+    annotation = {"id": 1, "video_id": 5, "category_id": 1, "bboxes": [None, [90, 20, 16, 12], None]}
+    film = {"id": 5, "file_names": ["C2/0.jpg", "C2/1.jpg", "C2/2.jpg"], "width": 160, "height": 64}
+    content = {"videos": [film], "annotations": [annotation]}
+    path = tmp_path / "vis.json"
+    path.write_text(json.dumps(content | {"categories": [{"id": 1, "name": "tumour"}]}))
+    (box,) = plan_import(path, cohort).boxes
+    assert (box.clip, box.frame, box.box.x) == ("C2", 1, 90)
+
+
+def test_what_cvat_says_in_coco(cohort: Path, tmp_path: Path) -> None:
+    boxes = [BOX, Drawn("C1", 4, 91, 20, 16, 12)]
+    path = made.coco(tmp_path / "a.json", boxes)
+    content = json.loads(path.read_text())
+    content["annotations"][0]["attributes"] = {"rotation": 90.0, "track_id": 0, "keyframe": True}
+    content["annotations"][1]["attributes"] = {"rotation": 0.0, "track_id": 0, "keyframe": False}
+    path.write_text(json.dumps(content))
+    plan = plan_import(path, cohort, NAMED)
+    assert plan.text.splitlines()[1:] == ["C1,3,92,18,12,16,ceus"]
+    content["annotations"][0]["attributes"] = ["a list"]
+    path.write_text(json.dumps(content))
+    assert plan_import(path, cohort, NAMED).boxes[0].box.x == 90
+
+
+def test_boxes_of_pictures_in_via_3(cohort: Path, tmp_path: Path) -> None:
+    path = made.via_film(tmp_path / "a.json", [BOX])
+    content = json.loads(path.read_text())
+    content["file"]["1"] |= {"fname": "C1_0003.png", "type": 2}
+    content["attribute"]["1"]["type"] = 2  # check boxes
+    content["attribute"]["1"]["options"] = {"0": "tumour", "1": "cyst"}
+    content["metadata"]["1_0"] |= {"z": [], "av": {"1": "0,1"}}
+    content["metadata"]["1_1"] = {"vid": "1", "flg": 0, "z": [1.0, 2.0], "xy": [], "av": {"1": "0"}}
+    path.write_text(json.dumps(content))
+    plan = plan_import(path, cohort, NAMED)
+    assert [(box.frame, box.label) for box in plan.boxes] == [(3, "tumour,cyst")]
+    assert any("1 left out, as it has no box: VIA span of time" in note for note in plan.notes)
 
 
 def test_stills_need_no_frame(tmp_path: Path, files: ModuleType) -> None:
