@@ -13,10 +13,8 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.inspection.findings import Finding, SameFile
 from mufnet_lightning.store.inspection.look import CropLook
 from mufnet_lightning.store.looks import judgement
-from mufnet_lightning.store.twins import Twins
+from mufnet_lightning.store.twins import CERTAIN, Twins
 
-CERTAIN = 0.95
-"""Correlation from which two crops are one scan for sure: with two grades, a fault."""
 LOOK_ALIKE, FEWEST = 0.1, 4
 """A share of the patients with a look-alike, and their number, from which a study is spoilt."""
 SHOWN = 5
