@@ -68,7 +68,9 @@ def test_of_single_stills_95_in_100_twins_are_found_and_no_strangers(
     assert len(wanted) == PATIENTS
     assert len(wanted & pairs) >= 0.95 * PATIENTS
     strangers = len(list(combinations(rows, 2))) - PATIENTS
+    wrong = {name for pair in pairs - wanted for name in pair}
     assert len(pairs - wanted) <= 0.01 * strangers
+    assert len(wrong) <= 0.01 * len(rows)  # pictures that are named with one that is no twin
 
 
 def test_no_patients_of_a_phantom_look_alike(phantom: CropStore) -> None:
