@@ -1,4 +1,4 @@
-"""Panes that lie on other tissue: told by their outlines, or by edges of tissue in many clips."""
+"""Panes on other tissue are told by their outlines, and by the edges of tissue in many clips."""
 
 from __future__ import annotations
 
