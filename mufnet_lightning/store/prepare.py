@@ -24,6 +24,7 @@ from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 from mufnet_lightning.cohort.read import Cohort, read_cohort
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.contradictions import contradictions
 from mufnet_lightning.store.cut import copy_images, cut_clip, lost_job
 from mufnet_lightning.store.finish import finish_store, keep_tables
 from mufnet_lightning.store.info import FORMAT_VERSION
@@ -284,6 +285,9 @@ def _write(
     place_crops(plan, rows, partial)
     fingerprints = {name: note.fingerprint for name, note in notes.items()}
     twins = find_twins(partial, rows, fingerprints, odd)
+    faults = contradictions(twins, partial)
+    if faults:
+        return faults
     for warning in (*warnings, *twin_warnings(twins)):
         _warn(warning)
     keep_odd(partial, odd)

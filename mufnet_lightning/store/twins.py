@@ -3,7 +3,9 @@
 Such twins on both sides of a split let a network recognise what it has learnt by heart. Each crop has a
 perceptual hash (signs of the low frequencies of its cosine transform; Zauner C, 2010), and crops of two
 patients whose hashes are near are held against each other, pixel by pixel, with some play for boxes
-that were drawn apart: the highest correlation over shifts of an eighth of the side.
+that were drawn apart: shifts of an eighth of the side, and 8% of zoom. Where the pictures lie on each
+other best, two correlations are taken: of the pictures, which a dark lesion on bright tissue alone
+makes high, and of their fine structure, without slow changes of grey. Their mean is the similarity.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from mufnet_lightning.system.processes import cores, progress_bar
 from mufnet_lightning.vocabulary import PATHS
 
 log = logging.getLogger(__name__)
-ALIKE = 0.88
-"""Correlation from which two crops are taken for one scan; 1 of 79,800 pairs of strangers had 0.86."""
+ALIKE = 0.72
+"""Similarity from which two crops are taken for one scan, or one lesion; see benchmarks/twins.py."""
+CERTAIN = 0.9
+"""Similarity from which they are one scan for sure."""
 NEAR = 22
 """Of 63 signs: more that differ, and crops are not looked at; 2 to 3% of a phantom's strangers are."""
 MOST_LOOKS = 200_000
@@ -38,7 +42,11 @@ OF_A_CLIP = 6
 _HASHED, _SIGNS = 32, 8
 _LOOKED, _PLAY = 64, 8
 _ROWS = 512
-_HOPE = 0.2
+_HOPE = 0.68
+"""Correlation of the pictures below which no zoom will make them alike."""
+_ZOOMS = (0.96, 0.92)
+_SLOW, _FAST = 4.0, 1.0
+"""Standard deviations, in 64ths of the side, between which structure is fine."""
 _EVEN = 3.0
 _INSIDE = slice(_PLAY, -_PLAY)
 _PICTURES = 20_000
@@ -53,7 +61,7 @@ class Twins:
     Attributes:
         patients: ids.
         crops: file names, of the one and of the other.
-        similarity: correlation of these, `ALIKE` to 1.
+        similarity: of these, `ALIKE` to 1.
         labels: of the patients, 0 or 1; None where it is not known.
     """
 
@@ -157,7 +165,11 @@ def _alike(
 
 
 def similarity(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """The highest correlation of two pictures (64 × 64 grey levels) over shifts, -1 to 1."""
+    """The mean of two correlations, of the pictures and of their fine structure, -1 to 1.
+
+    Args:
+        one, other: 64 × 64 grey levels.
+    """
     return _similarity(_Small.of(one), _Small.of(other))
 
 
@@ -176,17 +188,57 @@ class _Small:
 def _similarity(one: _Small, other: _Small) -> float:
     if one.is_even or other.is_even:
         return -1.0  # OpenCV takes an even picture for like any other
-    highest = -1.0
-    for whole, part in ((one.whole, other.whole), (other.whole, one.whole)):
-        everywhere = cv2.matchTemplate(
-            whole.astype(np.float32),
-            part[_INSIDE, _INSIDE].astype(np.float32),
-            cv2.TM_CCOEFF_NORMED,
-        )
-        highest = max(highest, float(everywhere.max()))
-        if highest < ALIKE - _HOPE:
-            break  # the other way round will not be much better
-    return highest
+    pictures = one.whole.astype(np.float32), other.whole.astype(np.float32)
+    best = _laid_over(*pictures)
+    if best.correlation < _HOPE:
+        return best.correlation / 2  # the other way round will not be much better
+    best = max(best, _laid_over(*pictures[::-1]), key=lambda laid: laid.correlation)
+    for zoom in _ZOOMS:
+        for whole, part in (pictures, pictures[::-1]):
+            for pair in ((_zoomed(whole, zoom), part), (part, _zoomed(whole, zoom))):
+                best = max(best, _laid_over(*pair), key=lambda laid: laid.correlation)
+    return (best.correlation + best.of_the_fine_structure()) / 2
+
+
+@dataclass(frozen=True)
+class _LaidOver:
+    """The inner part of one picture on another, where it fits best."""
+
+    correlation: float
+    whole: NDArray[np.float32]
+    part: NDArray[np.float32]
+    row: int
+    column: int
+
+    def of_the_fine_structure(self) -> float:
+        """The correlation there, or a pixel beside it."""
+        everywhere = _correlations(_fine(self.whole), _fine(self.part))
+        rows, columns = (slice(max(0, at - 1), at + 2) for at in (self.row, self.column))
+        return float(everywhere[rows, columns].max())
+
+
+def _laid_over(whole: NDArray[np.float32], part: NDArray[np.float32]) -> _LaidOver:
+    everywhere = _correlations(whole, part)
+    row, column = divmod(int(everywhere.argmax()), everywhere.shape[1])
+    return _LaidOver(float(everywhere[row, column]), whole, part, row, column)
+
+
+def _correlations(whole: NDArray[np.float32], part: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of the inner part of a picture with another, at every shift."""
+    return cv2.matchTemplate(whole, part[_INSIDE, _INSIDE], cv2.TM_CCOEFF_NORMED).astype(np.float32)
+
+
+def _zoomed(picture: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
+    """Its middle, as large as the whole."""
+    side = round(_LOOKED * zoom)
+    start = (_LOOKED - side) // 2
+    middle = picture[start : start + side, start : start + side]
+    return cv2.resize(middle, (_LOOKED, _LOOKED), interpolation=cv2.INTER_LINEAR).astype(np.float32)
+
+
+def _fine(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    fast, slow = (cv2.GaussianBlur(picture, (0, 0), sigma) for sigma in (_FAST, _SLOW))
+    return (fast - slow).astype(np.float32)
 
 
 def twin_warnings(twins: Sequence[Twins]) -> list[str]:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.phantom.generate import write_phantom
 from mufnet_lightning.phantom.options import PhantomOptions
 from mufnet_lightning.store import twins
@@ -68,7 +69,9 @@ def test_of_single_stills_95_in_100_twins_are_found_and_no_strangers(
     assert len(wanted) == PATIENTS
     assert len(wanted & pairs) >= 0.95 * PATIENTS
     strangers = len(list(combinations(rows, 2))) - PATIENTS
+    wrong = {name for pair in pairs - wanted for name in pair}
     assert len(pairs - wanted) <= 0.01 * strangers
+    assert len(wrong) <= 0.01 * len(rows)  # pictures that are named with one that is no twin
 
 
 def test_no_patients_of_a_phantom_look_alike(phantom: CropStore) -> None:
@@ -76,23 +79,42 @@ def test_no_patients_of_a_phantom_look_alike(phantom: CropStore) -> None:
     assert not (phantom.root / TWINS).exists()
 
 
-@pytest.mark.parametrize("grade", ["2", "4"])
+def encoded_anew(files: ModuleType, folder: Path, grade: str) -> Path:
+    """A cohort in which P2 has the clip of P1, of grade 2, in another codec."""
+    cohort: Path = files.write_cohort(folder)
+    patients = cohort / "patients.csv"
+    patients.write_text(patients.read_text().replace("P2,3", f"P2,{grade}"))
+    frames = [files.clip_frame(number, 1) for number in range(files.CLIP_LENGTH)]
+    files.write_clip(cohort / "clips" / "C2.avi", frames, "MJPG")
+    return cohort
+
+
+def test_one_scan_under_two_grades_is_a_fault(files: ModuleType, tmp_path: Path) -> None:
+    cohort = encoded_anew(files, tmp_path / "cohort", "4")
+    with pytest.raises(
+        InputFault, match="'P1' and 'P2', one of low .* one scan under two grades"
+    ) as raised:
+        prepare_store(cohort, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    shown = [word.strip(",") for word in str(raised.value).split() if word.strip(",").endswith(".png")]
+    assert len(shown) == 2
+    assert all((tmp_path / ".store.partial/crops" / name).is_file() for name in shown), (
+        "to be looked at"
+    )
+    encoded_anew(files, cohort, "2")
+    assert len(prepare_store(cohort, tmp_path / "store").manifest) == 12
+
+
 def test_a_clip_that_was_encoded_anew_under_another_id_is_named(
-    grade: str,
     files: ModuleType,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    cohort = files.write_cohort(tmp_path / "cohort")
-    patients = cohort / "patients.csv"
-    patients.write_text(patients.read_text().replace("P2,3", f"P2,{grade}"))
-    frames = [files.clip_frame(number, 1) for number in range(files.CLIP_LENGTH)]  # that of P1, grade 2
-    files.write_clip(cohort / "clips" / "C2.avi", frames, "MJPG")
+    cohort = encoded_anew(files, tmp_path / "cohort", "2")
     store = prepare_store(cohort, tmp_path / "store")
     assert read_twins(store.root) == [("P1", "P2")]
-    grades = ", one of low and one of high grade" if grade == "4" else ""
-    assert f"patients 'P1' and 'P2'{grades} look alike" in caplog.text
+    assert "patients 'P1' and 'P2' look alike" in caplog.text
     prepare_store(cohort, tmp_path / "store")
     assert f"named in {tmp_path / 'store' / TWINS}: 1" in capsys.readouterr().out
     (line,) = (store.root / TWINS).read_text().splitlines()[1:]

@@ -12,6 +12,7 @@ import pandas as pd
 from mufnet_lightning.cohort.faults import SHOWN_FAULTS
 from mufnet_lightning.cohort.survey import survey_cohort
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.contradictions import two_grades
 from mufnet_lightning.store.inspection.findings import Finding, Inspection
 from mufnet_lightning.store.inspection.numbers import (
     SITES,
@@ -29,7 +30,6 @@ from mufnet_lightning.store.inspection.pictures import (
     of_the_twins,
     same_files,
     thumbnail,
-    two_grades,
 )
 from mufnet_lightning.store.inspection.seen import Seen, file_name, seen_in_cohort, seen_in_store
 from mufnet_lightning.store.store import COLUMNS, CropStore

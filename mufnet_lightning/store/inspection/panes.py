@@ -80,10 +80,9 @@ def doubted_clips(clips: Sequence[PanedClip], pictures: bool) -> list[DoubtedCli
     for one in clips:
         offset, reasons = one.alignment.offset, []
         if offset is not None and is_off(offset):
-            right, down = offset.pixels(one.panes["ceus"])
             reasons.append(
                 f"the two sectors lie on each other where ceus_pane begins "
-                f"{_way(right, 'right', 'left')} and {_way(down, 'down', 'up')} "
+                f"{_elsewhere(offset.pixels(one.panes['ceus']))} "
                 f"(overlap {offset.overlap:.2f}, as the table has it {offset.before:.2f})"
             )
         for name, share in one.alignment.inside.items():
@@ -146,14 +145,13 @@ def _of_the_tissue(clips: Sequence[PanedClip], doubted: set[str]) -> list[Findin
             for half in halves
         )
         if agree and whole.size > TISSUE_OFF:
-            right, down = whole.pixels(panes[1])
             findings.append(
                 Finding(
                     "doubt",
                     "panes",
                     f"in {len(own):,} clips with {PANES[0]} {panes[0]} and {PANES[1]} {panes[1]} the "
                     f"edges of tissue lie on each other where ceus_pane begins "
-                    f"{_way(right, 'right', 'left')} and {_way(down, 'down', 'up')}: "
+                    f"{_elsewhere(whole.pixels(panes[1]))}: "
                     + ", ".join(one.clip for one in own[:SHOWN])
                     + (", ..." if len(own) > SHOWN else ""),
                 )
@@ -161,5 +159,8 @@ def _of_the_tissue(clips: Sequence[PanedClip], doubted: set[str]) -> list[Findin
     return findings
 
 
-def _way(pixels: int, forth: str, back: str) -> str:
-    return f"{abs(pixels)} px further {forth if pixels >= 0 else back}"
+def _elsewhere(pixels: tuple[int, int]) -> str:
+    """Where the CEUS pane should begin, as seen from where the table has it."""
+    ways = ((pixels[0], "right", "left"), (pixels[1], "down", "up"))
+    said = [f"{abs(by)} px further {forth if by > 0 else back}" for by, forth, back in ways if by]
+    return " and ".join(said)

@@ -10,13 +10,12 @@ import numpy as np
 
 from mufnet_lightning.cohort.stills import read_image
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.contradictions import is_contradiction
 from mufnet_lightning.store.inspection.findings import Finding, SameFile
 from mufnet_lightning.store.inspection.look import CropLook
 from mufnet_lightning.store.looks import judgement
 from mufnet_lightning.store.twins import Twins
 
-CERTAIN = 0.95
-"""Correlation from which two crops are one scan for sure: with two grades, a fault."""
 LOOK_ALIKE, FEWEST = 0.1, 4
 """A share of the patients with a look-alike, and their number, from which a study is spoilt."""
 SHOWN = 5
@@ -33,9 +32,9 @@ def of_the_twins(twins: Sequence[Twins], patients: int) -> list[Finding]:
     """
     findings = []
     for pair in twins:
-        if two_grades(pair) and pair.similarity >= CERTAIN:
+        if is_contradiction(pair):
             findings.append(Finding("fault", "twins", f"{pair}: one scan under two grades"))
-    doubtful = [pair for pair in twins if not (two_grades(pair) and pair.similarity >= CERTAIN)]
+    doubtful = [pair for pair in twins if not is_contradiction(pair)]
     findings += [
         Finding("doubt", "twins", f"{pair}; are they one person?") for pair in doubtful[:SHOWN]
     ]
@@ -55,11 +54,6 @@ def of_the_twins(twins: Sequence[Twins], patients: int) -> list[Finding]:
             ),
         )
     return findings
-
-
-def two_grades(pair: Twins) -> bool:
-    """Whether one of them is known to be of low and one of high grade."""
-    return None not in pair.labels and pair.labels[0] != pair.labels[1]
 
 
 def same_files(
