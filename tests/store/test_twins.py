@@ -92,7 +92,7 @@ def encoded_anew(files: ModuleType, folder: Path, grade: str) -> Path:
 def test_one_scan_under_two_grades_is_a_fault(files: ModuleType, tmp_path: Path) -> None:
     cohort = encoded_anew(files, tmp_path / "cohort", "4")
     with pytest.raises(
-        InputFault, match="'P1' and 'P2', one of low .* one scan under two grades"
+        InputFault, match=r"'P1' and 'P2', one of low .* one scan under two grades"
     ) as raised:
         prepare_store(cohort, tmp_path / "store")
     assert not (tmp_path / "store").exists()
