@@ -29,7 +29,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         given = dict(attrs)
-        self.ids |= {given["id"]} if given.get("id") else set()
+        self.ids.add(given.get("id") or "")
         self.sources += [source for name in ("src", "href") if (source := given.get(name))]
         if tag not in VOID:
             self.open.append(tag)

@@ -39,7 +39,7 @@ def of_the_twins(twins: Sequence[Twins], patients: int) -> list[Finding]:
     ]
     if len(doubtful) > SHOWN:
         more = len(doubtful) - SHOWN
-        findings.append(Finding("doubt", "twins", f"{more:,} more pairs of patients look alike"))
+        findings.append(Finding("doubt", "twins", f"{_more(more, 'pair')} of patients look alike"))
     concerned = len({name for pair in twins for name in pair.patients})
     if concerned >= FEWEST and concerned > LOOK_ALIKE * patients:
         findings.insert(
@@ -97,9 +97,13 @@ def of_the_same_files(same: Sequence[SameFile]) -> list[Finding]:
     shown = [one for one in findings if one.severity == "fault"]
     doubts = [one for one in findings if one.severity == "doubt"]
     if len(doubts) > SHOWN:
-        rest = f"{len(doubts) - SHOWN:,} more files are the same for two patients"
+        rest = f"{_more(len(doubts) - SHOWN, 'pair')} of files of two patients that are the same"
         doubts[SHOWN:] = [Finding("doubt", "twins", rest)]
     return shown + doubts
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count:,} more {what}{'s' * (count != 1)}"
 
 
 def of_the_odd(crops: Mapping[str, CropLook], names: Sequence[str]) -> list[Finding]:

@@ -84,7 +84,7 @@ def test_twins_of_two_grades_are_a_fault_and_many_twins_too() -> None:
     findings = of_the_twins(several, 100)
     assert findings[0].severity == "fault"
     assert "12 of 100 patients have a look-alike" in findings[0].sentence
-    assert "1 more pairs" in findings[-1].sentence
+    assert "1 more pair of patients" in findings[-1].sentence
     assert {one.severity for one in of_the_twins(several, 300)} == {"doubt"}
 
 
