@@ -117,7 +117,7 @@ def _seen_pairs(
         for path, patient in zip(manifest[column], manifest["patient_id"], strict=True)
         if path
     }
-    named = {crop.name: source.relative_to(cohort.folder).as_posix() for _, source, crop in images}
+    named = {crop.name: _named(source, cohort.folder) for _, source, crop in images}
     return Seen(
         manifest,
         crops,
@@ -127,11 +127,16 @@ def _seen_pairs(
     )
 
 
+def _named(file: Path, folder: Path) -> str:
+    """As a table in the folder would name it."""
+    return (file.relative_to(folder) if file.is_relative_to(folder) else file).as_posix()
+
+
 def _seen_clips(cohort: Cohort, manifest: pd.DataFrame, jobs: Sequence[ClipJob], draw: int) -> Seen:
     assert cohort.clips is not None
     assert cohort.boxes is not None
-    by_path = {str(row["path"]): row for row in cohort.clips.to_dict("records")}
-    rows = [by_path[job.source.relative_to(cohort.folder).as_posix()] for job in jobs]
+    by_id = {row["clip_id"]: row for row in cohort.clips.to_dict("records")}
+    rows = [by_id[clip] for clip in manifest["clip_id"].unique()]  # the jobs' order is the manifest's
     chosen = set(np.linspace(0, len(jobs) - 1, min(draw, len(jobs))).round().astype(int).tolist())
     looks = in_processes(
         look_at_clip,
