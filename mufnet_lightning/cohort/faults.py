@@ -52,7 +52,8 @@ class Report:
 
     def good_rows(self, table: str, cells: pd.DataFrame) -> pd.DataFrame:
         """The rows without a fault so far: a second look at the others would only make noise."""
-        return cells[[(table, row) not in self.bad_rows for row in cells.index]]
+        bad = [row for row in cells.index if (table, row) in self.bad_rows]
+        return cells.drop(index=bad)
 
     def ids(self, table: str, cells: pd.DataFrame | None, column: str) -> set[str] | None:
         """The ids that a table has; None where that is not known, as some could not be read."""

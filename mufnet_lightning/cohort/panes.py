@@ -28,6 +28,7 @@ from mufnet_lightning.vocabulary import MODALITIES, Contrast
 EMPTY = "bmode_pane and ceus_pane are both empty, expected at least one"
 WRITE = "write bmode_pane and ceus_pane (x,y,width,height)"
 WRITE_ONE = "write it into bmode_pane or ceus_pane, or bmode or ceus into a column modality"
+ENDED = "cannot be decoded: the process that tried was ended from outside"
 FEW_CLIPS = 4  # processes would take longer to start than these to measure
 LOOKED_AT = 4  # frames of a clip, to see its tint
 HORIZONTAL, VERTICAL = ("left", "right"), ("top", "bottom")
@@ -206,7 +207,7 @@ def _measured(duals: Sequence[_Dual]) -> list[tuple[float, ...] | str]:
     jobs = [TintJob(dual.path, _spread(dual.frames), dual.panes) for dual in duals]
     if len(jobs) < FEW_CLIPS:
         return [tints(job) for job in jobs]
-    return in_processes(tints, jobs, "looking for contrast")
+    return in_processes(tints, jobs, "looking for contrast", lambda _: ENDED)
 
 
 def _spread(frames: Sequence[int]) -> tuple[int, ...]:

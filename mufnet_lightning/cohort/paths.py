@@ -33,7 +33,14 @@ def check_paths(
             if problem := _path_problem(roots, path, endings):
                 report.add(name, row, f"{column} {quoted(path)} {problem}")
                 continue
-            owner, first = owners.setdefault(located(roots, path).resolve(), (patient, row))
+            real = located(roots, path).resolve()
+            same = real
+            if real not in owners:  # a folder of frames holds the file of another row, or the other way
+                same = next((place for place in real.parents if place in owners), real)
+                if same == real and real.is_dir():
+                    same = next((place for place in owners if real in place.parents), real)
+            owner, first = owners.get(same, (patient, row))
+            owners.setdefault(real, (patient, row))
             if owner != patient:
                 report.add(
                     name,
@@ -65,7 +72,12 @@ def _path_problem(roots: Sequence[Path], path: str, endings: tuple[str, ...] | N
         if not file.exists():
             return "does not exist"
         if file.is_dir():
-            return "" if endings is None else "is a folder, expected a file"
+            if endings is not None:
+                return "is a folder, expected a file"
+            inside = [one.resolve() for one in file.iterdir()]
+            if not all(any(one.is_relative_to(root.resolve()) for root in roots) for one in inside):
+                return "is a folder with a link in it that leads out of the cohort folder"
+            return ""
     except OSError as error:  # a name too long, a loop of links
         return f"cannot be read: {error.strerror}"
     if endings is not None and file.suffix.lower() not in endings:

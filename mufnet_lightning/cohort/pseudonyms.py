@@ -102,7 +102,8 @@ class Pseudonyms:
         shown = patients[[*(name for name in _OF_PATIENTS if name in patients), *kept]]
         pseudonymous = replace(
             cohort,
-            patients=self._named(shown),
+            # in another order than the hospital's list, which would tell who is who
+            patients=self._named(shown).sort_values("patient_id", kind="stable"),
             clips=None if cohort.clips is None else self._clips(cohort.clips),
             boxes=None if cohort.boxes is None else self._named(cohort.boxes),
             pairs=None if cohort.pairs is None else self._named(cohort.pairs),
@@ -141,7 +142,7 @@ def _check_columns(columns: Sequence[str], cohort: Cohort) -> None:
             known = ", ".join(str(column) for column in cohort.patients if column != "patient_id")
             faults.append(f"--columns {name}: patients.csv has no such column, only {known}")
         elif name not in _OF_PATIENTS:
-            reason = why_personal(name, cohort.patients[name], asked_for=True)
+            reason = why_personal(name, cohort.patients[name])
             if reason:
                 faults.append(f"--columns {name}: it may not leave: {reason}")
     if faults:

@@ -17,7 +17,7 @@ import pandas as pd
 from mufnet_lightning.cohort.clip_headers import ClipHeaders, check_views, with_headers
 from mufnet_lightning.cohort.csv_text import read_texts
 from mufnet_lightning.cohort.doubts import doubts
-from mufnet_lightning.cohort.exams import check_exams
+from mufnet_lightning.cohort.exams import check_exams, check_lesions
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import Box, Pane, box_outward, parse_pane
 from mufnet_lightning.cohort.identity import read_id
@@ -49,7 +49,7 @@ class Cohort:
             the table has none), scanner, exam_id (see `exams`); mm_per_pixel, start_s, injection_frame
             (NaN where empty).
         boxes: clip_id, frame, x, y, width, height (whole pixels, rounded outward), pane (`bmode` or
-            `ceus`, never empty), phase, lesion_id and source (may be empty).
+            `ceus`, never empty), phase, lesion_id and box_source (may be empty).
         pairs: patient_id, bmode_path and ceus_path (one may be empty), clip_id, frame (Int64, may
             be empty), phase. A cohort has either clips and boxes, or pairs; the others are None.
         id: what names the cohort (see `identity`); None where the folder has none yet.
@@ -171,6 +171,7 @@ def checked_tables(
             check_exams(clips, report)
         boxes = _check_boxes(texts["boxes.csv"], clips, report)
         if clips is not None and boxes is not None:
+            check_lesions(boxes, clips, report)
             check_views(boxes, clips, headers, report)
     return patients, clips, boxes, pairs, headers
 

@@ -31,13 +31,13 @@ NEEDED = {
 OPTIONAL = {
     "patients.csv": ("grade", "label", "center"),
     "clips.csv": (*PANES, "scanner", "exam_id", *MEASURES),
-    "boxes.csv": ("pane", "phase", "lesion_id", "source"),
+    "boxes.csv": ("pane", "phase", "lesion_id", "box_source"),
     "pairs.csv": (*PATHS, "clip_id", "frame", "phase"),
 }
 CHOICES = {  # of these columns the file must have at least one
     "pairs.csv": PATHS,
 }
-CAPITALS = ("pane", "phase", "source")  # words that are understood in capitals too
+CAPITALS = ("pane", "phase", "box_source")  # words that are understood in capitals too
 FILLED = pa.Check(lambda cells: cells != "", error="expected some text")
 
 
@@ -106,7 +106,7 @@ def boxes_schema(clips: set[str] | None) -> pa.DataFrameSchema:
             "height": pa.Column(str, side),
             "pane": _one_of(MODALITIES),
             "phase": _one_of(PHASES),
-            "source": _one_of(SOURCES),
+            "box_source": _one_of(SOURCES),
         }
     )
 

@@ -13,7 +13,8 @@ from mufnet_lightning.cohort.dicom import frame_place, is_dicom, iter_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS, read_image
 
-INDEX = "DICOMDIR"
+ASIDE = ("dicomdir", "thumbs.db", "desktop.ini")
+"""Files that systems and DICOM leave in folders, beside hidden ones; in small letters."""
 
 
 def series_files(folder: Path) -> list[Path]:
@@ -33,7 +34,7 @@ def series_files(folder: Path) -> list[Path]:
     ['f9.png', 'f10.png']
     """
     try:
-        files = sorted(file for file in folder.iterdir() if not _is_aside(file))
+        files = frame_files(folder)
     except OSError as error:
         raise ClipFault(folder, f"cannot be read: {error.strerror}") from None
     if not files:
@@ -47,6 +48,19 @@ def series_files(folder: Path) -> list[Path]:
     return _numbered(folder, files)
 
 
+def frame_files(folder: Path) -> list[Path]:
+    """All that is in a folder of frames, by name, but for what systems leave there.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if not file.name.startswith(".") and file.name.lower() not in ASIDE
+    )
+
+
 def iter_series(folder: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
     """Read frames of a folder (see `series_files`); arguments and yields as `iter_dicom` has them.
 
@@ -56,19 +70,25 @@ def iter_series(folder: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.
     files = series_files(folder)
     if len(files) <= numbers[-1]:
         raise ClipFault(folder, too_short(len(files), len(files)))
+    size: tuple[int, ...] = ()
     for number in numbers:
         file = files[number]
         try:
             if file.suffix.lower() in IMAGE_ENDINGS and not is_dicom(file):
-                yield number, read_image(file)
+                frame = read_image(file)
             else:
-                yield from ((number, frame) for _, frame in iter_dicom(file, [0]))
+                ((_, frame),) = iter_dicom(file, [0])
         except ClipFault as fault:
             raise ClipFault(folder, f"has a frame {file.name} that {fault.reason}") from None
-
-
-def _is_aside(file: Path) -> bool:
-    return file.name.startswith(".") or file.name.upper() == INDEX
+        size = size or frame.shape
+        if frame.shape != size:
+            height, width = frame.shape[:2]
+            raise ClipFault(
+                folder,
+                f"has a frame {file.name} of {width} × {height} pixels among others of {size[1]} × "
+                f"{size[0]}, expected frames of one clip",
+            )
+        yield number, frame
 
 
 def _of_one_series(folder: Path, files: Sequence[Path]) -> list[Path]:
@@ -99,7 +119,13 @@ def _of_one_series(folder: Path, files: Sequence[Path]) -> list[Path]:
         raise ClipFault(
             folder, "has frames without an Instance Number of their own, so their order is not known"
         )
-    return sorted(files, key=lambda file: (places[file].number or 0, file.name))
+    ordered = sorted(files, key=lambda file: places[file].number or 0)
+    steps = {(places[two].number or 0) - (places[one].number or 0) for one, two in pairwise(ordered)}
+    if len(steps) > 1:  # a file may be missing, and every frame behind it would be another
+        known = sorted(place.number for place in places.values() if place.number is not None)
+        gap = next(one for one, two in pairwise(known) if two - one > min(steps))
+        raise ClipFault(folder, f"has frames whose Instance Numbers have a gap behind {gap}")
+    return ordered
 
 
 def _numbered(folder: Path, files: Sequence[Path]) -> list[Path]:

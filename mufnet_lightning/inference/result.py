@@ -116,8 +116,8 @@ def cautions(card: ModelCard, row: Mapping[Any, Any]) -> list[str]:
         )
     if row["looks_like"]:
         said.append(
-            f"The pictures look like those of patient {row['looks_like']}, who trained the model: if "
-            "it is the same person, the score flatters."
+            "The pictures look like those of a patient who trained the model (patients.csv says of "
+            "whom): if it is the same person, the score flatters."
         )
     return said
 

@@ -22,6 +22,7 @@ from mufnet_lightning.system.processes import in_processes
 from mufnet_lightning.vocabulary import MODALITIES, PATHS
 
 log = logging.getLogger(__name__)
+NAMELESS = "its clip or picture cannot be read, as the log of the call says"
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,12 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     lost: dict[Path, str] = {}
     every: list[ClipJob | ImageJob] = list(jobs)
     for job, of_job in zip(every, faults, strict=True):
-        lost |= _lost(job, of_job)
+        of_crops = _lost(job, of_job)
+        if tables.mark:  # what a fault says of files, which are often called as people
+            for reason in sorted(set(of_crops.values())):
+                log.warning("%s", reason)
+            of_crops = dict.fromkeys(of_crops, NAMELESS)
+        lost |= of_crops
     kept = []
     for row in rows:
         crops = [plan.crops[row[f"{name}_path"]] for name in MODALITIES if row[f"{name}_path"]]

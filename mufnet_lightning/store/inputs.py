@@ -30,8 +30,8 @@ SEEN = "inputs.look"
 """In a store: the number. It names no file, since names may tell of people."""
 ODD = "odd_crops.csv"
 """In a store: the crops that are odd (see `looks`), where there are any."""
-CUT_RULES = 2
-"""Raised when the same inputs give other crops; 2: boxes on both panes are one pair."""
+CUT_RULES = 3
+"""Raised when the same inputs may give other crops; 2: boxes on both panes are one pair; 3: exams."""
 TWINS = "twins.csv"
 """In a store: pairs of patients who look alike (see `twins`), where there are any."""
 SETTLED_S = 2.0

@@ -213,7 +213,7 @@ def _of_boxes(views: Sequence[_Drawn], tables: Cohort) -> Row:
         "lesion_id": first["lesion_id"],
         "partner_clip_id": others[0]["clip_id"] if others else "",
         "partner_frame": others[0]["frame"] if others else None,
-        "box_source": _source(box["source"] for view in views for _, box in view.boxes),
+        "box_source": _source(box["box_source"] for view in views for _, box in view.boxes),
         **measures(first, clip, _panes(clip), tables.headers.of.get(clip["clip_id"])),
     }
 

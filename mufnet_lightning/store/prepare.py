@@ -52,7 +52,7 @@ class _Settings:
     with_grades: bool
 
 
-def _named_by(tables: Cohort, settings: _Settings) -> dict[str, object]:
+def _named_by(tables: Cohort, settings: _Settings, columns: Sequence[str]) -> dict[str, object]:
     """What a digest has to name beside the files; nothing is added to what earlier versions made."""
     named: dict[str, object] = {"format_version": FORMAT_VERSION, **asdict(settings)}
     if tables.boxes is not None and tables.boxes.duplicated(["clip_id", "frame"]).any():
@@ -65,7 +65,7 @@ def _named_by(tables: Cohort, settings: _Settings) -> dict[str, object]:
             for clip, panes in tables.headers.panes.items()
         }
     if tables.mark:
-        named["pseudonyms"] = [tables.mark, *tables.patients.columns]
+        named["pseudonyms"] = [tables.mark, *sorted(columns)]
     return named
 
 
@@ -136,7 +136,8 @@ def prepare_store(
         sums, unread = _sums(tables)
         if pseudonyms is not None:
             tables = pseudonyms.applied(tables)
-        digest, twins = _digest(tables, settings, sums)
+        columns = pseudonyms.columns if pseudonyms is not None else ()
+        digest, twins = _digest(tables, settings, sums, columns)
         for twin in twins:
             _warn(twin)
         if tables.warnings or twins:
@@ -214,7 +215,9 @@ def _read_sum(path: Path) -> str | OSError:
         return error
 
 
-def _digest(tables: Cohort, settings: _Settings, sums: Mapping[str, str]) -> tuple[str, list[str]]:
+def _digest(
+    tables: Cohort, settings: _Settings, sums: Mapping[str, str], columns: Sequence[str]
+) -> tuple[str, list[str]]:
     """SHA-256 over everything that decides what a store holds, and a warning of each pair of twins."""
     owners = _owners(tables)
     first: dict[str, str] = {}
@@ -226,7 +229,7 @@ def _digest(tables: Cohort, settings: _Settings, sums: Mapping[str, str]) -> tup
                 f"{twin} of patient {owners[twin]!r} and {file} of patient {owners[file]!r} are the "
                 "same file, byte for byte"
             )
-    inputs = {**_named_by(tables, settings), "files": sums}
+    inputs = {**_named_by(tables, settings, columns), "files": sums}
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest(), twins
 
 
@@ -282,6 +285,7 @@ def _write(
     warnings, faults = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
     if faults:
         return faults
+    _clear(partial)
     place_crops(plan, rows, partial)
     fingerprints = {name: note.fingerprint for name, note in notes.items()}
     twins = find_twins(partial, rows, fingerprints, odd)
@@ -306,6 +310,13 @@ def _write(
     shutil.rmtree(partial / PARTS)
     move_into_place(partial, target)
     return []
+
+
+def _clear(partial: Path) -> None:
+    """Leave the jobs' folders alone: what a call of other inputs wrote before it failed is not ours."""
+    for path in partial.iterdir():
+        if path.name != PARTS:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _warn(message: str) -> None:

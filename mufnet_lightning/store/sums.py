@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from mufnet_lightning.cohort.series import frame_files
+
 
 def file_sum(path: Path) -> str:
     """Of a file, or of the files in a folder and their names; 64 hexadecimal digits.
@@ -16,6 +18,5 @@ def file_sum(path: Path) -> str:
     if not path.is_dir():
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    inside = sorted(file for file in path.iterdir() if file.is_file())
-    named = [[file.name, file_sum(file)] for file in inside]
+    named = [[file.name, file_sum(file)] for file in frame_files(path) if file.is_file()]
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()

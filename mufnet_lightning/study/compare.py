@@ -174,8 +174,12 @@ def _manifest(arms: Sequence[ScoredArm]) -> pd.DataFrame | None:
     """Of the store that the first arm with a run was scored on, where it is still there."""
     for arm in arms:
         store = (arm.run.tags.get("store") or arm.run.params.get("data.store")) if arm.run else None
-        if store and (Path(noted_store(store)) / "manifest.csv").is_file():
-            return CropStore.open(Path(noted_store(store))).manifest
+        if arm.run is None or not store or not (Path(noted_store(store)) / "manifest.csv").is_file():
+            continue
+        opened = CropStore.open(Path(noted_store(store)))
+        digests = [one.digest for one in arm.run.datasets]
+        if all(opened.digest.startswith(digest) for digest in digests):  # another may lie there by now
+            return opened.manifest
     return None
 
 

@@ -92,12 +92,14 @@ def portable_path(path: str | Path) -> str:
 
 
 def portable_paths(values: Any) -> Any:
-    """Plain values with every absolute path that exists made portable."""
+    """Plain values with every absolute path made portable, and every relative one that leads home."""
     if isinstance(values, Mapping):
-        return {name: portable_paths(value) for name, value in values.items()}
-    if isinstance(values, list):
-        return [portable_paths(value) for value in values]
-    if isinstance(values, str) and os.path.isabs(values) and os.path.lexists(values):
+        return {portable_paths(name): portable_paths(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return type(values)(portable_paths(value) for value in values)
+    if isinstance(values, Path):
+        return Path(portable_paths(str(values)))
+    if isinstance(values, str) and (os.path.isabs(values) or values.startswith(f"..{os.sep}")):
         return portable_path(values)
     return values
 

@@ -265,11 +265,13 @@ def clip_not_there(folder: Path, files: ModuleType) -> None:
 
 
 @broken(
-    "clips.csv row 2: clips is a folder with C1.avi in it, expected the frames of one clip, each a "
+    "clips.csv row 2: films is a folder with C1.avi in it, expected the frames of one clip, each a "
     "picture or a DICOM file of its own (boxes.csv row 4 needs frame 10)"
 )
 def clip_is_a_folder(folder: Path, files: ModuleType) -> None:
-    change(folder, "clips.csv", 2, path="clips")
+    (folder / "films").mkdir()
+    (folder / "clips/C1.avi").rename(folder / "films/C1.avi")
+    change(folder, "clips.csv", 2, path="films")
 
 
 @broken(

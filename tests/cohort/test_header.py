@@ -222,9 +222,13 @@ def test_what_has_no_header_has_none(tmp_path: Path) -> None:
     assert read_header(tmp_path / "nowhere.dcm") is None
 
 
+def _section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
 def test_the_page_on_input_lists_every_element_that_is_read() -> None:
     text = (Path(__file__).parents[2] / "docs" / "input.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ([A-Z][A-Za-z, ]+) \|", text.split("## The header")[1], re.MULTILINE)
+    rows = re.findall(r"^\| ([A-Z][A-Za-z, ]+) \|", _section(text, "The header"), re.MULTILINE)
     assert {name for row in rows for name in row.split(", ")} == set(ELEMENTS)
 
 

@@ -246,7 +246,7 @@ def test_who_comes_again_under_another_id_is_known_by_the_pictures(
     patients = read(tmp_path / "out", "patients").set_index("patient_id")
     assert patients["looks_like"].to_dict() == {"X1": trained, "X2": ""}
     assert (patients["trained"] == "").all(), "no id says so"
-    said = f"The pictures look like those of patient {trained}, who trained the model"
+    said = "The pictures look like those of a patient who trained the model"
     assert (tmp_path / "out/page.html").read_text().count(said) == 1
 
 

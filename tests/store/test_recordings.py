@@ -108,7 +108,6 @@ def test_clips_that_nothing_pairs_are_told(
 @pytest.mark.parametrize(
     ("row", "cells", "reason"),
     [
-        (1, {"patient_id": "P2"}, "exam_id 'E1' is of patients 'P1' and 'P2', expected one"),
         (3, {"exam_id": "E1", "patient_id": "P1"}, "exam_id 'E1' has 2 clips of CEUS beside 1"),
     ],
 )
@@ -117,6 +116,41 @@ def test_an_exam_that_is_none(
 ) -> None:
     tables = apart(files, [2], [2])
     tables["clips"][row] |= cells
+    with pytest.raises(InputFault, match=reason):
+        prepare_store(files.write_cohort(tmp_path / "cohort", tables), tmp_path / "store")
+
+
+def test_exams_are_counted_in_each_patient(files: ModuleType, tmp_path: Path) -> None:
+    tables = apart(files, [2], [2])
+    for clip in tables["clips"]:
+        clip["exam_id"] = "1"  # everybody's first visit
+    store = prepare_store(files.write_cohort(tmp_path / "cohort", tables), tmp_path / "store")
+    assert (store.manifest["partner_clip_id"] != "").all()
+    assert len(store.manifest) == 2
+
+
+def test_a_box_that_was_forgotten_moves_no_other_pair(files: ModuleType, tmp_path: Path) -> None:
+    tables = apart(files, [0, 3, 6], [0, 3, 6, 9])
+    store = prepare_store(files.write_cohort(tmp_path / "cohort", tables), tmp_path / "store")
+    assert store.manifest["partner_frame"].tolist() == [0, 3, 6, 6] * 2
+
+
+@pytest.mark.parametrize(
+    ("lesions", "reason"),
+    [
+        (
+            {"C1": "", "C2": "a"},
+            "lesion_id is empty, and that of row 4 .* expected all or none",
+        ),
+        ({"C1": "a", "C2": "b"}, "have no lesion_id in common, so nothing of them is a pair"),
+    ],
+)
+def test_lesions_that_do_not_agree_are_a_fault(
+    lesions: dict[str, str], reason: str, files: ModuleType, tmp_path: Path
+) -> None:
+    tables = apart(files, [2, 5], [2, 5])
+    for box in tables["boxes"]:
+        box["lesion_id"] = lesions.get(box["clip_id"], "a")
     with pytest.raises(InputFault, match=reason):
         prepare_store(files.write_cohort(tmp_path / "cohort", tables), tmp_path / "store")
 
@@ -174,13 +208,15 @@ def test_a_folder_of_dicom_frames_is_a_clip(cohort: Path, files: ModuleType, tmp
     (cohort / "clips/C1.avi").unlink()
     dicom_series(cohort / "clips/C1", files, [3 * i + 1 for i in range(files.CLIP_LENGTH)])
     (cohort / "clips/C1/DICOMDIR").write_bytes(b"index")
-    (cohort / "clips/C1/.DS_Store").write_bytes(b"")
+    (cohort / "clips/C1/Thumbs.db").write_bytes(b"")
     tables = files.cohort_tables()
     tables["clips"][0]["path"] = "clips/C1"
     files.write_table(cohort / "clips.csv", tables["clips"])
     store = prepare_store(cohort, tmp_path / "store")
     for path in [*store.manifest["bmode_path"], *store.manifest["ceus_path"]]:
         assert (store.root / path).read_bytes() == (whole.root / path).read_bytes()
+    (cohort / "clips/C1/.DS_Store").write_bytes(b"")  # systems leave such files there
+    assert prepare_store(cohort, tmp_path / "store").digest == store.digest
     # a frame that changes makes other inputs
     assert store.digest != whole.digest
     (cohort / "clips/C1/IM0001").write_bytes((cohort / "clips/C1/IM0002").read_bytes())
@@ -219,6 +255,49 @@ def test_a_folder_whose_frames_have_no_order(names: list[str], reason: str, tmp_
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(InputFault, match=reason):
         series_files(tmp_path)
+
+
+def test_frames_of_another_size_and_a_gap_in_a_series_are_faults(
+    files: ModuleType, tmp_path: Path
+) -> None:
+    gap = dicom_series(tmp_path / "gap", files, [1, 2, 4, 5])
+    with pytest.raises(InputFault, match="Instance Numbers have a gap behind 2"):
+        series_files(gap)
+    cv2.imwrite(str(tmp_path / "gap/f1.png"), np.zeros((20, 30, 3), np.uint8))
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for number, height in ((1, 20), (2, 22)):
+        cv2.imwrite(str(mixed / f"f{number}.png"), np.zeros((height, 30, 3), np.uint8))
+    with pytest.raises(InputFault, match="of 30 × 22 pixels among others of 30 × 20"):
+        list(iter_frames(mixed, [0, 1]))
+
+
+def test_a_folder_and_a_file_in_it_are_of_one_patient(
+    cohort: Path, files: ModuleType, tmp_path: Path
+) -> None:
+    dicom_series(cohort / "clips/series", files, [1, 2, 3])
+    tables = files.cohort_tables()
+    tables["clips"][0]["path"], tables["clips"][1]["path"] = "clips/series", "clips/series/IM0002"
+    files.write_table(cohort / "clips.csv", tables["clips"])
+    with pytest.raises(InputFault, match="is used in row 2 for patient 'P1' already"):
+        prepare_store(cohort, tmp_path / "store")
+    tables["clips"][0]["path"], tables["clips"][1]["path"] = "clips/series/IM0002", "clips/series"
+    files.write_table(cohort / "clips.csv", tables["clips"])
+    with pytest.raises(InputFault, match="is used in row 2 for patient 'P1' already"):
+        prepare_store(cohort, tmp_path / "store")
+
+
+def test_no_link_in_a_folder_of_frames_leads_out(
+    cohort: Path, files: ModuleType, tmp_path: Path
+) -> None:
+    folder = dicom_series(cohort / "clips/series", files, [1, 2, 3])
+    (tmp_path / "IM0004").write_bytes((folder / "IM0001").read_bytes())
+    (folder / "IM0004").symlink_to(tmp_path / "IM0004")
+    tables = files.cohort_tables()
+    tables["clips"][0]["path"] = "clips/series"
+    files.write_table(cohort / "clips.csv", tables["clips"])
+    with pytest.raises(InputFault, match="with a link in it that leads out of the cohort folder"):
+        prepare_store(cohort, tmp_path / "store")
 
 
 @pytest.mark.parametrize("numbers", [[1, 1, 2], [1, None, 2]])

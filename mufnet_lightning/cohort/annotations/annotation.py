@@ -74,12 +74,14 @@ class Reading:
         annotations: the boxes.
         faults: one sentence each.
         left_out: what holds no box, by kind, counted.
+        notes: sentences of what must be known.
     """
 
     label_attribute: str | None = None
     annotations: list[Annotation] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
+    notes: set[str] = field(default_factory=set)
 
     def malformed(self, where: str, form: str, error: Exception) -> None:
         """Note an entry that is not as its format says."""

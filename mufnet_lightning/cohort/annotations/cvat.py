@@ -94,6 +94,11 @@ def _image(where: str, image: Element, tasks: _Tasks, reading: Reading) -> None:
     except MALFORMED as error:
         reading.malformed(where, FORM, error)
         return
+    if film and len(image):
+        reading.notes.add(
+            "CVAT's form for images does not say which boxes of a film it filled in: all count as "
+            "drawn (its form for video does)"
+        )
     for shape in image:
         box = _box_of(where, shape, reading)
         if box is not None:

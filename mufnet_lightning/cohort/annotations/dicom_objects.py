@@ -116,8 +116,8 @@ def _masks(
     return [(segment, pixels >= least)]
 
 
-def _source(where: str, group: Any) -> tuple[str, int]:
-    """UID of the file that a stored frame was drawn on, and the number of its frame, from 1."""
+def _source(where: str, group: Any) -> tuple[str, int | None]:
+    """UID of the file that a stored frame was drawn on; number of its frame, from 1, where told."""
     images = [
         image
         for derivation in group.get("DerivationImageSequence", ())
@@ -166,10 +166,10 @@ def _around(kind: str, points: np.ndarray) -> Extent:
     raise ValueError(f"its region is a {kind}, which has no box")
 
 
-def _one(frames: Any) -> int:
-    """The one frame that is meant; 1 where a file has only one, and none is said."""
+def _one(frames: Any) -> int | None:
+    """The one frame that is meant; None where none is said, as of a file that has only one."""
     if frames is None:
-        return 1
+        return None
     numbers = [int(frames)] if isinstance(frames, int | str) else [int(number) for number in frames]
     if len(numbers) != 1:
         raise ValueError(f"it speaks of {len(numbers)} frames at once, expected one")

@@ -18,12 +18,10 @@ from mufnet_lightning.cohort.annotations.placing import Choices, Frames, Placed,
 from mufnet_lightning.cohort.annotations.sheet import NAME, Look, look_at, sheet
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.cohort.faults import quoted, raise_faults
-from mufnet_lightning.cohort.geometry import box_outward, parse_pane
-from mufnet_lightning.cohort.read import check_cohort
+from mufnet_lightning.cohort.read import Cohort, check_cohort
 from mufnet_lightning.cohort.schemas import NEEDED
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.files import write_atomic
-from mufnet_lightning.vocabulary import MODALITIES, PANES
 
 FIRST_ROWS = 5
 MOST_LINES = 60  # of the summary's table
@@ -51,12 +49,12 @@ class ImportPlan:
 
     @property
     def text(self) -> str:
-        """boxes.csv; the column `source` is there where a box was filled in."""
+        """boxes.csv; the column `box_source` is there where a box was filled in."""
         filled = not all(box.drawn for box in self.boxes)
         lines = io.StringIO(newline="")
         writer = csv.writer(lines, lineterminator="\n")
         columns = [*NEEDED["boxes.csv"], "pane"]
-        writer.writerow([*columns, "source"] if filled else columns)
+        writer.writerow([*columns, "box_source"] if filled else columns)
         for box in self.boxes:
             row = _cells(box)
             writer.writerow(row if filled else row[:-1])
@@ -156,14 +154,15 @@ def plan_import(
         _asked(look.fault, wanted[clip], choices) for clip, look in looks.items() if look.fault
     )
     boxes, notes = _boxes(placed, looks, choices)
-    boxes = _on_panes(boxes, clips)
+    boxes = _on_panes(boxes, _checked(cohort, clips, boxes, choices))
     fill = interpolate(boxes, choices.most_gap) if choices.interpolate else drawn_only(boxes)
     if not fill[0]:
         raise InputFault(f"{annotations} holds no box that was drawn")
     order = {clip: number for number, clip in enumerate(named)}
     boxes = sorted(fill[0], key=lambda box: (order[box.clip], box.frame, box.pane))
-    warnings = _check(cohort, clips, boxes, choices)
+    warnings = _checked(cohort, clips, boxes, choices).warnings
     notes += fill[1]
+    notes += sorted(reading.notes)
     notes += [f"frames: {count:,} {what}" for what, count in frames.notes.items()]
     notes += [
         f"{count:,} left out, as it has no box: {what}" for what, count in reading.left_out.items()
@@ -180,7 +179,9 @@ def _clips(cohort: Path, choices: Choices) -> tuple[pd.DataFrame, dict[str, Path
     table = read_table(cohort / "clips.csv")
     lacking = [name for name in NEEDED["clips.csv"] if name not in table]
     raise_faults(f"clips.csv has no column {name}, which is needed" for name in lacking)
-    texts = {"patients.csv": _patients(table), "clips.csv": table, "boxes.csv": None}
+    # without a box no header is asked for panes yet: contrast is looked for on the annotated frames
+    none = pd.DataFrame(columns=[*NEEDED["boxes.csv"]], dtype=str)
+    texts = {"patients.csv": _patients(table), "clips.csv": table, "boxes.csv": none}
     read = check_cohort(texts, cohort, False, contrast=choices.contrast, root=choices.root)
     paths = zip(table["clip_id"], table["path"], strict=True)
     return table, {clip: read.file(path) for clip, path in paths}
@@ -251,32 +252,22 @@ def _boxes(
     return boxes, [note] if cut else []
 
 
-def _on_panes(boxes: Sequence[Placed], clips: pd.DataFrame) -> list[Placed]:
+def _on_panes(boxes: Sequence[Placed], cohort: Cohort) -> list[Placed]:
     """The boxes with the pane that holds each, where nobody said: tracks are filled pane by pane."""
-    panes = {
-        clip: {name: parse_pane(text) for name, text in zip(MODALITIES, texts, strict=True) if text}
-        for _, clip, *texts in clips.reindex(columns=["clip_id", *PANES], fill_value="").itertuples()
-    }
-    placed = []
-    for one in boxes:
-        box = box_outward(one.box.x, one.box.y, one.box.width, one.box.height)
-        holding = [name for name, pane in panes[one.clip].items() if pane.contains(box)]
-        placed.append(replace(one, pane=one.pane or next(iter(holding), "")))
-    return placed
+    assert cohort.boxes is not None
+    return [replace(one, pane=pane) for one, pane in zip(boxes, cohort.boxes["pane"], strict=True)]
 
 
-def _check(
-    folder: Path, clips: pd.DataFrame, boxes: Sequence[Placed], choices: Choices
-) -> tuple[str, ...]:
+def _checked(folder: Path, clips: pd.DataFrame, boxes: Sequence[Placed], choices: Choices) -> Cohort:
     """Judge the table as `mufnet prepare` will, with faults that name the annotations."""
     index = pd.Index(range(2, len(boxes) + 2), name="row")
-    columns = [*NEEDED["boxes.csv"], "pane", "source"]
+    columns = [*NEEDED["boxes.csv"], "pane", "box_source"]
     table = pd.DataFrame([_cells(box) for box in boxes], index=index, columns=columns, dtype=str)
     texts = {"patients.csv": _patients(clips), "clips.csv": clips, "boxes.csv": table}
     try:
         return check_cohort(
             texts, folder, with_grades=False, contrast=choices.contrast, root=choices.root
-        ).warnings
+        )
     except InputFault as fault:
         raise InputFault([_worded(one, boxes) for one in fault.faults]) from None
 

@@ -6,7 +6,6 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from mufnet_lightning.cohort.clips import FILM_ENDINGS
 from mufnet_lightning.cohort.faults import quoted
@@ -56,11 +55,18 @@ class ClipNames:
             most = max(shared.values())
             best = {clip for clip, count in shared.items() if count == most}
             matches = best if most > 1 else matches
+        if len(matches) == 1 and self._contradicted(parts, self._paths[next(iter(matches))]):
+            raise LookupError("lies in another folder than the clip of that name in clips.csv")
         if len(matches) == 1:
             return matches.pop()
         if not matches:
             raise LookupError("is no clip's path, clip_id or file name in clips.csv")
         raise LookupError(f"could be the clips {', '.join(sorted(matches))}")
+
+    def _contradicted(self, parts: Sequence[str], path: Sequence[str]) -> bool:
+        """Whether folders are those of patients, say, and a name's is not its clip's."""
+        folders = {one[-2] for one in self._paths.values() if len(one) > 1}
+        return len(folders) > 1 and len(parts) > 1 < len(path) and parts[-2] != path[-2]
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,10 @@ def _parts(name: str) -> Sequence[str]:
 
 
 def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
+    """Without the endings of files; UIDs and versions have points of their own."""
+    while name.lower().endswith(ENDINGS) and name.rpartition(".")[0]:
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _shared(one: Sequence[str], other: Sequence[str]) -> int:

@@ -15,6 +15,7 @@ from mufnet_lightning.cohort.annotations.names import ClipNames, NamePattern
 from mufnet_lightning.cohort.clips import count_frames
 from mufnet_lightning.cohort.dicom import instance_uid, is_dicom
 from mufnet_lightning.cohort.faults import ClipFault, quoted
+from mufnet_lightning.cohort.series import series_files
 from mufnet_lightning.cohort.video import frame_rate
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import Contrast, Modality
@@ -93,6 +94,7 @@ class Frames:
         self.pattern = NamePattern.of(choices.frames_from) if choices.frames_from else None
         self.faults: dict[str, None] = {}  # in their order, each once
         self.notes: Counter[str] = Counter()
+        self._places: dict[str, int] = {}  # of DICOM files in a folder of frames, by their UIDs
         self.undefined: dict[int, str] = {}
         self.clip_of = cache(self._clip_of)
         self.frames_of = cache(count_frames)
@@ -136,7 +138,7 @@ class Frames:
                 raise LookupError(f"{source}: was drawn on a DICOM file whose UID {what}")
             if self.choices.clip is not None:
                 raise LookupError(f"{source}: was drawn on the clip {clips[0]}, not on --clip")
-            return clips[0], None
+            return clips[0], self._places.get(uid)
         if self.choices.clip is not None and self.pattern is None:
             return self.choices.clip, None
         number = None
@@ -161,12 +163,20 @@ class Frames:
     def _instances(self) -> Mapping[str, list[str]]:
         clips: dict[str, list[str]] = {}
         for clip, path in self.paths.items():
-            if is_dicom(path):
+            if path.is_dir():
+                for number, frame in enumerate(series_files(path)):
+                    uid = instance_uid(frame) if is_dicom(frame) else ""
+                    if uid:
+                        clips.setdefault(uid, []).append(clip)
+                        self._places[uid] = number
+            elif is_dicom(path):
                 clips.setdefault(instance_uid(path), []).append(clip)
         return clips
 
     def _frame(self, annotation: Annotation, clip: str, number: int | None) -> int:
         path = self.paths[clip]
+        if annotation.uid in self._places and number is not None:
+            return number
         if annotation.frames is not None and (has := self.frames_of(path)) != annotation.frames:
             raise LookupError(
                 f"{annotation.source} has {annotation.frames} frames, but its clip {clip} has {has}: "

@@ -1,8 +1,8 @@
 """YOLO's text files: a file a picture, a row a box or an outline, in shares of the picture.
 
 `class x y width height` (x and y of the middle), with a confidence behind it or not; or `class x y x y
-...`, an outline of three points or more. Names of the classes are in data.yaml, classes.txt or
-obj.names.
+...`, an outline of four points or more (of three, it could be a box with confidence and track). The
+classes have their names in data.yaml, classes.txt or obj.names.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ NO_PICTURES = (
     "test.txt",
     "valid.txt",
     "readme.txt",
+    "readme.dataset.txt",
+    "readme.roboflow.txt",
     "requirements.txt",
 )
 ABOVE = 3  # folders above the files in which names are looked for
@@ -70,7 +72,9 @@ def _row(words: Sequence[str]) -> tuple[int, Extent, int]:
     label, numbers = int(words[0]), [float(word) for word in words[1:]]
     if len(numbers) < 4:
         raise ValueError(f"it has {len(words)} words, expected 5 (a box) or more (an outline)")
-    outline = len(numbers) >= 6
+    if len(numbers) == 6:
+        raise ValueError("it has 7 words: an outline of 3 points, or a box with confidence and track?")
+    outline = len(numbers) > 6
     shares = words[1:] if outline else words[1:5]
     if outline and len(numbers) % 2:
         raise ValueError(f"it has {len(words)} words, expected class and pairs of x and y")

@@ -469,3 +469,31 @@ def test_a_hundred_thousand_boxes_take_seconds(tmp_path: Path, files: ModuleType
     choices = Choices(frames_from="{clip}_{frame}", first_frame=0, labels=["t"])
     assert len(plan_import(path, cohort, choices).boxes) == 400
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("paths", "name", "reason"),
+    [
+        ({"C1": "clips/1.2.840.113.1"}, "1.2.840.113.7", "is no clip's path"),
+        ({"C1": "P1.2"}, "other/P1.v2", "is no clip's path"),
+        ({"C1": "P1/scan.avi", "C2": "P2/b.avi"}, "P3/scan.avi", "lies in another folder"),
+        ({"C1": "P1/scan.avi", "C2": "P2/b.avi"}, "P2/scan.png", "lies in another folder"),
+    ],
+)
+def test_a_name_does_not_mean_somebody_elses_clip(
+    paths: dict[str, str], name: str, reason: str
+) -> None:
+    with pytest.raises(LookupError, match=reason):
+        ClipNames(paths).match(name)
+
+
+def test_a_name_means_its_clip_whatever_folder_the_export_lies_in() -> None:
+    assert ClipNames({"C1": "clips/scan.avi", "C2": "clips/b.avi"}).match("frames/scan.png") == "C1"
+    assert ClipNames({"C1": "P1/scan.avi", "C2": "P2/scan.avi"}).match("D:/x/P2/scan.avi") == "C2"
+    assert ClipNames({"C1": "clips/1.2.840.113.1"}).match("1.2.840.113.1.png") == "C1"
+
+
+def test_a_row_of_a_tracker_is_no_triangle(cohort: Path, tmp_path: Path) -> None:
+    path = tmp_path / "C1.txt"
+    path.write_text("0 0.5 0.5 0.2 0.2 0.9 1\n")
+    assert any("confidence and track" in one for one in faults(lambda: plan_import(path, cohort)))

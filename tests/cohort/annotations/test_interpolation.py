@@ -36,7 +36,7 @@ def test_frames_between_two_key_frames_are_filled_on_request(cohort: Path, tmp_p
         "C1,6,98,21,20,12,ceus",
     ]
     assert plan_import(path, cohort, FILL).text.splitlines() == [
-        "clip_id,frame,x,y,width,height,pane,source",
+        "clip_id,frame,x,y,width,height,pane,box_source",
         "C1,2,90,20,16,12,ceus,drawn",
         "C1,3,92,20,17,13,ceus,interpolated",  # 92 to 109, 20.25 to 32.25, rounded outward
         "C1,4,94,20,18,13,ceus,interpolated",
@@ -157,20 +157,20 @@ def test_source_is_one_of_two_words(cohort: Path, word: str, fits: bool) -> None
     from mufnet_lightning.errors import InputFault
 
     header, *rows = (cohort / "boxes.csv").read_text().splitlines()
-    lines = [f"{header},source", *(f"{row},{word}" for row in rows)]
+    lines = [f"{header},box_source", *(f"{row},{word}" for row in rows)]
     (cohort / "boxes.csv").write_text("\n".join(lines))
     if fits:
         boxes = read_cohort(cohort).boxes
         assert boxes is not None
-        assert set(boxes["source"]) == {word.lower()}
+        assert set(boxes["box_source"]) == {word.lower()}
     else:
-        with pytest.raises(InputFault, match="source is 'cvat', expected drawn or interpolated"):
+        with pytest.raises(InputFault, match="box_source is 'cvat', expected drawn or interpolated"):
             read_cohort(cohort)
 
 
 def test_a_pair_with_one_filled_box_is_marked(cohort: Path, tmp_path: Path) -> None:
     header, *rows = (cohort / "boxes.csv").read_text().splitlines()
-    lines = [f"{header},source", *(f"{row},drawn" for row in rows)]
+    lines = [f"{header},box_source", *(f"{row},drawn" for row in rows)]
     lines.append("C1,2,10,14,20,18,bmode,,interpolated")
     (cohort / "boxes.csv").write_text("\n".join(lines))
     prepare_store(cohort, tmp_path / "store")
