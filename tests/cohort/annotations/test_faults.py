@@ -496,4 +496,4 @@ def test_a_name_means_its_clip_whatever_folder_the_export_lies_in() -> None:
 def test_a_row_of_a_tracker_is_no_triangle(cohort: Path, tmp_path: Path) -> None:
     path = tmp_path / "C1.txt"
     path.write_text("0 0.5 0.5 0.2 0.2 0.9 1\n")
-    assert any("confidence and track" in one for one in faults(lambda: plan_import(path, cohort)))
+    assert "confidence and track" in faults(lambda: plan_import(path, cohort))
