@@ -41,7 +41,7 @@ class Pseudonyms:
             it has ids, grade and label alone; centres are pseudonyms too unless `center` is listed.
 
     >>> Pseudonyms(bytes(32)).of("patient", "Doe, Jane")
-    'P-aghkyk4qhm47'
+    'P-gjb2bbf7ohge'
     """
 
     key: bytes

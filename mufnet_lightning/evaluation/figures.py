@@ -258,6 +258,10 @@ def weight_figure(labels: ArrayLike, weights: Mapping[str, ArrayLike]) -> Figure
         return figure
 
 
+METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "pdf": {"CreationDate": None}}
+"""What would change with the day is left out."""
+
+
 def figure_files(figure: Figure, name: str, dpi: int = DPI) -> dict[str, bytes]:
     """`name.png` and `name.pdf`, as bytes; the same data give the same bytes.
 
@@ -266,14 +270,20 @@ def figure_files(figure: Figure, name: str, dpi: int = DPI) -> dict[str, bytes]:
         name: of the files, without an ending.
         dpi: dots an inch, of the PNG and of the pictures in the PDF.
     """
-    files = {}
+    return {f"{name}.{ending}": _saved(figure, ending, dpi) for ending in METADATA}
+
+
+def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
+    """The PNG alone, in half the time."""
+    return _saved(figure, "png", dpi)
+
+
+def _saved(figure: Figure, ending: str, dpi: int) -> bytes:
     with mpl.rc_context(STYLE):
-        for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=ending, dpi=dpi, metadata=metadata)
-            files[f"{name}.{ending}"] = buffer.getvalue()
-            figure.set_layout_engine("none")  # the places that were found hold for the next form too
-    return files
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=ending, dpi=dpi, metadata=METADATA[ending])
+        figure.set_layout_engine("none")  # the places that were found hold for the next form too
+    return buffer.getvalue()
 
 
 def new_figure(width: float, height: float) -> Figure:

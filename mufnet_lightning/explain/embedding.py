@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from matplotlib.figure import Figure
 
-from mufnet_lightning.evaluation.figures import figure_files
+from mufnet_lightning.evaluation.figures import figure_png
 
 WIDTH = 1400  # pixels, of the widest picture
 JPEG_QUALITY = 85
@@ -16,7 +16,7 @@ JPEG_QUALITY = 85
 
 def embedded_figure(figure: Figure) -> str:
     """A figure as a data address."""
-    return embedded(figure_files(figure, "figure")["figure.png"])
+    return embedded(figure_png(figure))
 
 
 def embedded(png: bytes, photograph: bool = False) -> str:

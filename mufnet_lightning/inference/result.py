@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.evaluation.figures import figure_files
+from mufnet_lightning.evaluation.figures import figure_png
 from mufnet_lightning.explain.embedding import embedded
 from mufnet_lightning.inference.card import ModelCard
 from mufnet_lightning.inference.files import PAGE, PATIENTS, RESULT
@@ -161,7 +161,7 @@ def _findings(
             pictures, note = [], ""
             try:
                 for figure, modalities in patient_figures(grader, data, images):
-                    png = figure_files(figure, "figure", DPI)["figure.png"]
+                    png = figure_png(figure, DPI)
                     pictures.append((embedded(png, photograph=True), len(modalities)))
             except InputFault as fault:  # an own encoder without feature maps
                 note = f"There are no maps: {fault}"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from mufnet_lightning.evaluation.figures import figure_files
+from mufnet_lightning.evaluation.figures import figure_png
 from mufnet_lightning.store.inspection.findings import Inspection
 from mufnet_lightning.store.inspection.numbers import per_patient
 from mufnet_lightning.vocabulary import CLASS_NAMES, MODALITIES, MODALITY_NAMES, PATHS
@@ -166,7 +166,7 @@ def size_figure(sizes: pd.DataFrame, patients: pd.DataFrame) -> str:
     scatter.legend(frameon=False, fontsize=8, markerscale=2)
     for axis in (scatter, areas, pairs):
         axis.spines[["top", "right"]].set_visible(False)
-    png = figure_files(figure, "figure", DPI)["figure.png"]
+    png = figure_png(figure, DPI)
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 

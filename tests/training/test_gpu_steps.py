@@ -120,6 +120,7 @@ def test_network_and_loss_mix_no_devices_and_wait_for_none(share: float) -> None
 
 def test_one_graph_is_made_for_all_epochs(phantom_store: Path, own_blocks: object) -> None:
     sizes: list[int] = []
+    torch._dynamo.reset()  # it keeps what it learnt of sizes in the tests before
 
     @register_backend(name="noting")  # type: ignore[misc]
     def noting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
