@@ -30,6 +30,7 @@ LONGEST = (
     "legacy/test_legacy.py",
     "training/test_run.py",
     "test_wheel.py",
+    "test_privacy.py",
     "study/test_explain_folds.py",
     "report/test_report.py",
     "test_library.py",
