@@ -25,6 +25,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.cohort.annotations.importing import plan_import
+from mufnet_lightning.cohort.annotations.placing import Choices
+from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.cohort.geometry import Box, Pane, crop
 from mufnet_lightning.cohort.read import read_cohort
 from mufnet_lightning.errors import InputFault
@@ -643,3 +646,30 @@ def test_one_clip_whose_header_does_not_settle_the_panes(files: ModuleType, tmp_
         f"clip {lone}: no clips.csv beside it names its panes: its header names one, 0,8,64,48; give "
         "--bmode-pane X,Y,WIDTH,HEIGHT or --ceus-pane X,Y,WIDTH,HEIGHT",
     )
+
+
+def test_boxes_of_both_panes_of_the_header_are_interpolated_pane_by_pane(
+    files: ModuleType, tmp_path: Path
+) -> None:
+    cohort = cohort_of(tmp_path / "cohort", files, DUAL)
+    (cohort / "boxes.csv").unlink()
+    clip = read_table(cohort / "clips.csv").iloc[0]
+    places = {"bmode": 12, "ceus": 92}
+    for frame in (3, 5):
+        shapes = [
+            {"label": "t", "shape_type": "rectangle", "points": [[x + frame, 20], [x + frame + 20, 36]]}
+            for x in places.values()
+        ]
+        size = {"imageWidth": files.FRAME_WIDTH, "imageHeight": files.FRAME_HEIGHT}
+        name = f"{clip['clip_id']}_{frame}"
+        text = json.dumps({"imagePath": f"{name}.png", **size, "shapes": shapes})
+        (tmp_path / f"{name}.json").write_text(text)
+    (tmp_path / "labels").mkdir()
+    for path in tmp_path.glob("*.json"):
+        path.rename(tmp_path / "labels" / path.name)
+    choices = Choices(frames_from="{clip}_{frame}", first_frame=0, interpolate=True)
+    boxes = plan_import(tmp_path / "labels", cohort, choices).boxes
+    for pane, x in places.items():
+        own = {one.frame: one.box.x for one in boxes if one.pane == pane}
+        assert own == {3: x + 3, 4: x + 4, 5: x + 5}
+    assert len(boxes) == 6

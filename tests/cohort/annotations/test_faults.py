@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from annotation_files import Drawn
 
+from mufnet_lightning.cohort.annotations.annotation import Annotation, Extent
 from mufnet_lightning.cohort.annotations.importing import ImportPlan, plan_import
 from mufnet_lightning.cohort.annotations.names import ClipNames
-from mufnet_lightning.cohort.annotations.placing import Choices
+from mufnet_lightning.cohort.annotations.placing import Choices, Frames
 from mufnet_lightning.errors import InputFault
 
 BOX = Drawn("C1", 3, 90, 20, 16, 12)
@@ -497,3 +498,24 @@ def test_a_row_of_a_tracker_is_no_triangle(cohort: Path, tmp_path: Path) -> None
     path = tmp_path / "C1.txt"
     path.write_text("0 0.5 0.5 0.2 0.2 0.9 1\n")
     assert "confidence and track" in faults(lambda: plan_import(path, cohort))
+
+
+def test_what_was_drawn_on_a_file_of_a_folder_lies_on_its_frame(
+    cohort: Path, files: ModuleType, tmp_path: Path
+) -> None:
+    folder = cohort / "clips" / "series"
+    uids = {}
+    for number in (3, 1, 2):
+        dataset = files.write_dicom(folder / f"IM{number}", files.clip_frame(number, 1))
+        dataset.SeriesInstanceUID, dataset.InstanceNumber = "1.2.3", number
+        dataset.save_as(folder / f"IM{number}", enforce_file_format=True)
+        uids[number] = str(dataset.SOPInstanceUID)
+    frames = Frames({"C1": folder}, {"C1": "clips/series"}, Choices())
+    for number, uid in uids.items():
+        one = Annotation(where="a", source="seg", box=Extent(1, 1, 2, 2), label="t", uid=uid)
+        assert frames.place(one) == ("C1", number - 1)
+    # a file that is no frame of it tells no frame, whatever clip is named
+    named = Frames({"C1": folder}, {"C1": "clips/series"}, Choices(clip="C1"))
+    other = Annotation(where="a", source="seg", box=Extent(1, 1, 2, 2), label="t", uid="1.2.9")
+    assert named.place(other) is None
+    assert "which has more than one frame, and nothing says which" in named.finish()[0]
