@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault
@@ -21,6 +20,7 @@ from mufnet_lightning.inference.files import PAGE, PATIENTS, RESULT
 from mufnet_lightning.inference.frames import FRAMES, patient_figures, telling_images
 from mufnet_lightning.inference.grader import Grader
 from mufnet_lightning.inference.predict import StorePredictions
+from mufnet_lightning.system.pages import page_templates
 from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES, PREDICTIONS
 
@@ -205,13 +205,7 @@ def _page(
     made: str,
 ) -> str:
     fused = len(card.modalities) > 1
-    environment = Environment(
-        loader=PackageLoader("mufnet_lightning.inference", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("mufnet_lightning.inference")
     return environment.get_template("page.html.jinja").render(
         card=card,
         made=made,

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
@@ -27,6 +26,7 @@ from mufnet_lightning.store.contradictions import two_grades
 from mufnet_lightning.store.inspection.findings import Inspection, SiteTable
 from mufnet_lightning.store.inspection.numbers import per_patient
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.system.pages import page_templates
 from mufnet_lightning.vocabulary import CLASS_NAMES, MODALITIES, MODALITY_NAMES, PATHS
 
 SITE_NAMES = {"center": "Centre", "scanner": "Scanner"}
@@ -130,13 +130,7 @@ def write_inspection(inspection: Inspection, out: Path) -> Path:
 
 def render_inspection(inspection: Inspection) -> str:
     """The page as HTML; everything that it shows is in it."""
-    environment = Environment(
-        loader=PackageLoader("mufnet_lightning.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates("mufnet_lightning.report")
     template = environment.get_template("inspection.html.jinja")
     return template.render(page=inspection_page(inspection), seen=inspection)
 

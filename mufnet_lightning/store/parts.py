@@ -56,10 +56,7 @@ def place_crops(plan: Plan, rows: Sequence[Mapping[str, object]], store: Path) -
     Raises:
         OSError: they cannot be written.
     """
-    crops = store / "crops"
-    if crops.exists():
-        shutil.rmtree(crops)  # of a call that was stopped
-    crops.mkdir()
+    (store / "crops").mkdir()
     for path in (str(row[column]) for row in rows for column in PATHS if row[column]):
         try:
             os.link(plan.crops[path], store / path)

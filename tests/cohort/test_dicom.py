@@ -19,7 +19,13 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    JPEGLSLossless,
+    RLELossless,
+)
 
 from mufnet_lightning.cohort.clips import iter_frames
 from mufnet_lightning.cohort.faults import ClipFault
@@ -139,6 +145,22 @@ REAL_SYNTAXES = {  # syntax: a real file of it, and one that shows the same, if 
     "Implicit VR Little Endian": ("SC_rgb_jpeg_dcmd.dcm", "SC_jpeg_no_color_transform.dcm"),
     "Deflated Explicit VR Little Endian": ("image_dfl.dcm", None),
 }
+
+
+MADE_SYNTAXES = {syntax.name: syntax for syntax in (JPEGLSLossless, RLELossless)}
+
+
+@pytest.mark.parametrize("syntax", MADE_SYNTAXES)
+def test_frames_without_loss_come_back_bit_by_bit(
+    syntax: str, files: ModuleType, tmp_path: Path
+) -> None:
+    path = tmp_path / "clip.dcm"
+    dataset = files.write_dicom(path, np.stack([files.clip_frame(number, 1) for number in range(3)]))
+    dataset.compress(MADE_SYNTAXES[syntax], generate_instance_uid=False)
+    dataset.save_as(path, enforce_file_format=True)
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID.name == syntax
+    for number in (0, 2):
+        assert (frame(path, number) == files.clip_frame(number, 1)).all()
 
 
 @pytest.mark.parametrize(("syntax", "names"), REAL_SYNTAXES.items(), ids=[*REAL_SYNTAXES])
@@ -325,6 +347,6 @@ def test_every_real_ultrasound_file_of_pydicoms_shows_a_picture() -> None:
 
 def test_the_page_on_input_has_a_row_for_each_syntax() -> None:
     rows = re.findall(r"^\| (.+?) \|", INPUT_TABLE.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {*REAL_SYNTAXES, *FILMS, *CONTAINERS} <= set(rows)
+    assert {*REAL_SYNTAXES, *MADE_SYNTAXES, *FILMS, *CONTAINERS} <= set(rows)
     assert DeflatedExplicitVRLittleEndian.name in rows
     assert ExplicitVRBigEndian.name in rows
