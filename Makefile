@@ -6,6 +6,8 @@ READY  := $(VENV)/.ready
 CONFIG ?= fused
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+# where it is set, every process would compile every library again: 12 s each
+unexport PYTHONDONTWRITEBYTECODE
 
 # a file at a time, in the order of tests/conftest.py: what a file's tests share is made once
 WORKERS := -n auto --dist loadfile --no-loadscope-reorder
