@@ -13,10 +13,12 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.run_ids import own_id, server_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, mlflow_client
 
 HEARTBEAT = "heartbeat"
@@ -34,7 +36,7 @@ def held(run_id: str) -> Iterator[None]:
     Raises:
         InputFault: somebody else does.
     """
-    path = STORE_FOLDER / "locks" / f"run-{run_id}"
+    path = _lock(run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, thread_local=False)  # a child that is forked does not hold it
     try:
@@ -47,7 +49,7 @@ def held(run_id: str) -> Iterator[None]:
         lock.release()
 
 
-def alive(run_id: str) -> bool:
+def alive(run_id: str, *, elsewhere: bool = False) -> bool:
     """Whether a process works on a run: here, or where its heartbeat comes from.
 
     In this working folder the lock alone decides. The heartbeat of another one is believed for 90
@@ -55,11 +57,12 @@ def alive(run_id: str) -> bool:
 
     Args:
         run_id: of the run; where the store has no such run, the lock alone is looked at.
+        elsewhere: look at other working folders alone.
 
     Raises:
-        MlflowException: the tracking server does not answer.
+        InputFault: the tracking server does not answer.
     """
-    return locked(run_id) or _beats_elsewhere(run_id)
+    return (not elsewhere and locked(run_id)) or _beats_elsewhere(run_id)
 
 
 def refuse_alive(run_id: str) -> None:
@@ -74,7 +77,7 @@ def refuse_alive(run_id: str) -> None:
 
 def locked(run_id: str) -> bool:
     """Whether a process works on a run in this working folder; no server is asked."""
-    path = STORE_FOLDER / "locks" / f"run-{run_id}"
+    path = _lock(run_id)
     if not path.exists():
         return False
     lock = FileLock(path)
@@ -90,11 +93,15 @@ def heartbeat() -> str:
     return f"{_here()} {os.getpid()} {time.time():.0f}"
 
 
+def _lock(run_id: str) -> Path:
+    return STORE_FOLDER / "locks" / f"run-{own_id(STORE_FOLDER, run_id)}"
+
+
 def _beats_elsewhere(run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
     try:
-        run = mlflow_client().get_run(run_id)
+        run = mlflow_client().get_run(server_id(STORE_FOLDER, run_id))
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return False
