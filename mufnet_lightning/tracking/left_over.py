@@ -58,7 +58,10 @@ class LeftOver:
         """
         if not self._has_end:
             self.sender.send(advance)  # the store answers: else the run may yet be gone on with
-            if self.sender.run_id is not None and not alive(self.sender.run_id, elsewhere=True):
+            status = self.sender.status()
+            if status in ENDS:  # a full disk kept it out of the journal
+                self.status = status
+            elif not alive(str(self.sender.run_id), elsewhere=True):
                 self._journal.append("tag", name="reason", value="its process was killed")
                 self._journal.append("status", status="KILLED", end=self._last or milliseconds())
             self._has_end = True

@@ -26,6 +26,7 @@ HEARTBEAT = "heartbeat"
 PERIOD = 30.0
 """Seconds from one heartbeat to the next."""
 _MISSED = 3  # heartbeats, after which nobody is alive
+_A_SENDER = 3.0  # that it may be held to send what an earlier process left
 _A_LOOK = 1.0  # seconds that another process may hold the lock to see whether it is free
 
 
@@ -71,6 +72,9 @@ def refuse_alive(run_id: str) -> None:
     Raises:
         InputFault: somebody does.
     """
+    until = time.monotonic() + _A_SENDER
+    while locked(run_id) and time.monotonic() < until:
+        time.sleep(0.1)
     if alive(run_id):
         raise InputFault(_busy(run_id))
 

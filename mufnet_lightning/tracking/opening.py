@@ -19,8 +19,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LIMITS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
-"""MLflow's own would wait four minutes for a server that is not there. The user's settings hold."""
+_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own would wait four minutes for a server that is gone
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # where results are printed
+}
+"""Of MLflow, where the user has not set them."""
 _LOCKED = 60.0  # seconds that a database may be locked when it is opened
 _PROBE = 5.0  # seconds for a server to say anything at all
 _FRESH = 5.0  # seconds that its answer is believed
@@ -53,7 +57,7 @@ def open_client(uri: str, lock: Path | None = None) -> MlflowClient:
     """
     from mlflow import MlflowClient
 
-    for name, value in _LIMITS.items():
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     path = database_of(uri)
     if path is None:
@@ -100,8 +104,8 @@ def refuse_absent(uri: str) -> None:
     reason = absent(uri)
     if reason:
         raise InputFault(
-            f"the tracking server {without_password(uri)} does not answer ({reason}); "
-            "start it, or see MLFLOW_TRACKING_URI"
+            f"{without_password(uri)}, which MLFLOW_TRACKING_URI names, does not answer ({reason}); "
+            "start the server, or name another"
         )
 
 

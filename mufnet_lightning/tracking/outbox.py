@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
@@ -129,19 +130,27 @@ class Outbox:
         return outbox
 
     def flush(self, seconds: float, told_after: float | None = None) -> bool:
-        """Send now; whether everything that may be sent is there after at most these seconds."""
+        """Send now; whether everything that may be sent is there.
+
+        Args:
+            seconds: to wait without progress; a large file that is being sent is some.
+            told_after: seconds after which a message says what is waited for.
+        """
         until, told_at = time.monotonic() + seconds, time.monotonic() + (told_after or seconds)
+        sent = self.sender.sent
         while True:
             with self._round:
                 wanted = self._begun + 1
                 self._urgent.set()
                 while self._done < wanted and self._thread.is_alive():
+                    if self.sender.sent != sent or self.sender.uploads:
+                        sent, until = self.sender.sent, time.monotonic() + seconds
                     left = until - time.monotonic()
                     if left <= 0:
                         return False
                     self._round.wait(min(left, 0.25))
                     if time.monotonic() > told_at:
-                        told_at = until
+                        told_at = math.inf
                         log.info("waiting for the tracking store to take the rest of the run")
                 if self._failure is None:
                     return self._done >= wanted
@@ -149,12 +158,13 @@ class Outbox:
                 return False
             time.sleep(0.5)
 
-    def close(self, name: str, in_time: bool) -> bool:
+    def close(self, name: str, in_time: bool, otherwise: Callable[[], None] | None = None) -> bool:
         """Send the rest, for a bounded time, and let the run go. The journal's last record is its end.
 
         Args:
             name: of the run, for the warning.
             in_time: the run has come to its end; else it is to be over soon.
+            otherwise: tells the store of the end, where the journal could not take it.
 
         Returns:
             Whether the store has everything; the journal is gone then.
@@ -166,7 +176,11 @@ class Outbox:
             self._urgent.set()
         try:
             self._thread.join(1.0)
-            if done and not (self.sender.held and checkpoint_folder(self.run_id).is_dir()):
+            done = done or not (self._thread.is_alive() or self._failure or self.sender.left)
+            if otherwise is not None:  # the next call, too, closes the run
+                with contextlib.suppress(Exception):
+                    otherwise()
+            elif done and not (self.sender.held and checkpoint_folder(self.run_id).is_dir()):
                 self.journal.remove()  # else a resume may send what waits
             elif not done:
                 log.warning(

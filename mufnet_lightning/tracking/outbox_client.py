@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,6 +217,30 @@ class OutboxClient(MlflowClient):
             super().set_terminated(self._there(run_id), status, end_time)
             return
         self._append("status", status=status or "FINISHED", end=end_time or milliseconds())
+
+    def end(
+        self, status: str, tags: Mapping[str, str], models: Sequence[str | None] = ()
+    ) -> Callable[[], None] | None:
+        """The end of the run, with what it says last; the journal takes nothing behind it.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+            tags: that say why.
+            models: names under which its model is to be registered; None for a model without a name.
+
+        Returns:
+            None; where the disk is full, what tells the store of the end without a journal.
+        """
+        now, run_id = milliseconds(), self.outbox.run_id
+        try:
+            for name, value in tags.items():
+                self.set_tag(run_id, name, value)
+            self.set_terminated(run_id, status, now)
+            for register in models:
+                self._append("model", register=register)
+        except InputFault:
+            return lambda: self.outbox.sender.end(status, tags, now)
+        return None
 
     # what is read
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.datasets import RecordedDataset
 from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.notes import NOTE, study_note
 from mufnet_lightning.tracking.opening import open_client, refuse_absent, unwritable
@@ -172,7 +172,6 @@ class TrackedRun:
     def of(cls, run: Run) -> TrackedRun:
         """The view of an MLflow run."""
         info, data = run.info, run.data
-        inputs = run.inputs.dataset_inputs if run.inputs else ()
         return cls(
             str(info.run_id),
             str(info.run_name),
@@ -184,12 +183,7 @@ class TrackedRun:
             dict(data.tags),
             dict(data.params),
             dict(data.metrics),
-            [
-                RecordedDataset(
-                    entry.dataset.name, entry.dataset.digest, json.loads(entry.dataset.profile or "{}")
-                )
-                for entry in inputs
-            ],
+            RecordedDataset.of(run),
         )
 
     @property
@@ -250,15 +244,6 @@ class TrackedRun:
     def commit(self) -> str:
         """Of the code; empty outside git."""
         return self.tags.get("git_commit", "")
-
-
-@dataclass(frozen=True)
-class RecordedDataset:
-    """What a run says of the store that it was trained on."""
-
-    name: str
-    digest: str
-    profile: Mapping[str, int]
 
 
 def find_run(reference: str) -> TrackedRun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ BIRTH = "journal"
 """The tag of the id that a run had before the store knew it: a run is not made twice."""
 _MOST = 1000  # points that MLflow takes at once
 _FEW = 100  # parameters
+_LARGE = 1_000_000  # bytes of a file
 _GONE = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND")
 log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class Sender:
 
     Attributes:
         run_id: the store's id of the run, once it has been made.
+        sent: how often the store has taken something.
+        uploads: a large file is being sent.
         experiment_id: of its study, where this process has made the run.
         named: the journal has its last name: where that is not the run's id, both are noted.
     """
@@ -53,6 +56,7 @@ class Sender:
     ) -> None:
         self.journal = journal
         self.run_id: str | None
+        self.sent, self.uploads = 0, False
         self._keep_model = keep_model
         self._new = new
         self.named = not new
@@ -120,6 +124,22 @@ class Sender:
         if self.run_id is not None:
             self._client().set_tag(self.run_id, HEARTBEAT, heartbeat())
 
+    def end(self, status: str, tags: Mapping[str, str], time: int) -> None:
+        """Tell the store of the run's end, past the journal."""
+        client, run_id = self._client(), self._run()
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+        _delete_tag(client, run_id, HEARTBEAT)
+        client.set_terminated(run_id, status, time)
+
+    def status(self) -> str:
+        """That the store has of the run.
+
+        Raises:
+            Unsent: the store does not answer.
+        """
+        return str(self._client().get_run(self._run()).info.status)
+
     # from here on: inside `send`
 
     def _send(self, advance: Callable[[int], None]) -> None:
@@ -145,6 +165,7 @@ class Sender:
                 if one["op"] == "model" and self._keep_model is None:
                     return
                 self._send_one(client, one)
+                self.sent += 1
                 advance(1)
             behind = offset
             if len(points) >= _MOST:
@@ -167,6 +188,7 @@ class Sender:
             part = [Metric(*point) for point in points[start : start + _MOST]]
             with _refusals(f"{len(part)} points") as refused:
                 client.log_batch(run_id, metrics=part)
+            self.sent += 1
             for one in part if refused and len(part) > 1 else ():
                 with _refusals(f"{one.key} {one.value} of step {one.step}", told=True):
                     client.log_batch(run_id, metrics=[one])
@@ -187,7 +209,7 @@ class Sender:
             elif op == "inputs":
                 client.log_inputs(run_id, [_dataset(one) for one in record["datasets"]])
             elif op == "file" and self._has_content(record):
-                client.log_artifact(run_id, str(self.journal.content_of(record)), record["folder"])
+                self._send_file(client, run_id, record)
             elif op == "name":
                 client.update_run(run_id, name=record["name"])
             elif op == "status" and record["status"] in ENDS:
@@ -198,6 +220,14 @@ class Sender:
             elif op == "model":
                 assert self._keep_model is not None
                 self._keep_model(run_id, record["register"])
+
+    def _send_file(self, client: MlflowClient, run_id: str, record: Record) -> None:
+        content = self.journal.content_of(record)
+        self.uploads = content.stat().st_size > _LARGE
+        try:
+            client.log_artifact(run_id, str(content), record["folder"])
+        finally:
+            self.uploads = False
 
     def _has_content(self, record: Record) -> bool:
         there = self.journal.content_of(record).is_file()

@@ -14,7 +14,6 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.logged_model import keep_model
 from mufnet_lightning.tracking.left_over import send_left_over
 from mufnet_lightning.tracking.notes import NOTE
@@ -74,8 +73,7 @@ class RunLogger(MLFlowLogger):
         self._monitor: MachineMonitor | None = None
         self._outbox: Outbox | None = None
         self._client: OutboxClient | None = None
-        self._register: str | None = None
-        self._model_is_due = False
+        self._model_due: list[str | None] = []
 
     @property
     @rank_zero_experiment
@@ -201,7 +199,7 @@ class RunLogger(MLFlowLogger):
         if self._outbox.flush(_FOR_THE_MODEL):
             keep_model(self.run, register, anew=True)
         else:
-            self._model_is_due, self._register = True, register
+            self._model_due = [register]
 
     def finalize(self, status: str = "success") -> None:
         """Lightning calls this after each of its passes; the run goes on."""
@@ -215,13 +213,9 @@ class RunLogger(MLFlowLogger):
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
-        with contextlib.suppress(InputFault):  # a full disk: the next call closes the run
-            if reason:
-                client.set_tag(self.run, "reason", reason[:5000])
-            client.set_terminated(self.run, status)
-            if self._model_is_due:
-                outbox.journal.append("model", register=self._register)
-        if outbox.close(self.title, status == "FINISHED"):
+        said = {"reason": reason[:5000]} if reason else {}
+        ended = client.end(status, said, self._model_due)
+        if outbox.close(self.title, status == "FINISHED", ended):
             self._run_id = outbox.sender.run_id
 
     def __enter__(self) -> RunLogger:
