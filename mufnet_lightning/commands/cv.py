@@ -35,8 +35,10 @@ class Cv:
         # a table from elsewhere has folds of its own
         check_run("fit", self.fit, () if self.folds_from else self.fold)
         from mufnet_lightning.study.cross_validate import cross_validate
+        from mufnet_lightning.tracking.left_over import send_left_over
         from mufnet_lightning.tracking.views import run_link_line
 
+        send_left_over(10)
         run_id = cross_validate(self.fit, self.restart, self.fold or None, self.folds_from)
         line = run_link_line(run_id)
         if line:

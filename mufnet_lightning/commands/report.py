@@ -31,8 +31,10 @@ class Report:
     def run(self) -> None:
         """Write it and print where it is."""
         from mufnet_lightning.report.page import write_report
+        from mufnet_lightning.tracking.left_over import send_left_over
         from mufnet_lightning.tracking.views import run_link_line
 
+        send_left_over(10)
         file, run_id = write_report(self.study, self.cohort, self.out, not self.no_record)
         print(file)
         if run_id:

@@ -75,11 +75,13 @@ def run_study(
     from mufnet_lightning.study.cross_validate import cross_validate
     from mufnet_lightning.study.out_folder import write_files
     from mufnet_lightning.study.table_one import table_one
+    from mufnet_lightning.tracking.left_over import send_left_over
     from mufnet_lightning.tracking.runs import find_run, mlflow_client
     from mufnet_lightning.tracking.views import run_link_line
 
     table = table_one(patients, "grade") if patients else None  # a bad table is told at once
     _check_same_images(arms)
+    send_left_over(10)
     runs: list[str] = []
     for arm, arguments in arms.items():
         print(f"\n== {Path(arm).stem}", flush=True)

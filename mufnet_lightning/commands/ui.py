@@ -61,8 +61,10 @@ class Ui:
         """Print the addresses, open the first in a browser where there is one, serve until stopped."""
         import psutil
 
+        from mufnet_lightning.tracking.left_over import send_left_over
         from mufnet_lightning.tracking.views import HOST, is_remote, server_address
 
+        send_left_over(0)
         server = server_address()
         if is_remote():
             _check_answers(server)

@@ -22,6 +22,7 @@ VERBS = {
     "export": "write a trained model as one file, ONNX or torch.export, for other programs",
     "report": "write one self-contained HTML file for a study",
     "ceilings": "put a phantom's arms beside what the truth behind it reaches",
+    "sync": "send what runs recorded while the tracking server was away",
     "ui": "open MLflow's pages on a study's arms",
     "completion": "print what makes the shell complete verbs and options",
 }

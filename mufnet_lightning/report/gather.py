@@ -28,8 +28,8 @@ from mufnet_lightning.tracking.artifacts import (
     recorded_recalibration,
 )
 from mufnet_lightning.tracking.configuration import Configuration
+from mufnet_lightning.tracking.datasets import RecordedDataset
 from mufnet_lightning.tracking.runs import (
-    RecordedDataset,
     TrackedRun,
     find_runs,
     find_study,

@@ -9,6 +9,7 @@ from typing import Any
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.configuration import Configuration
+from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
 from mufnet_lightning.tracking.stores import noted_store
 
@@ -125,7 +126,7 @@ def trained_cohorts(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def checkpoint_folder(run_id: str) -> Path:
     """Where a run keeps its checkpoints while it goes on."""
-    return (STORE_FOLDER / "checkpoints" / run_id).resolve()
+    return (STORE_FOLDER / "checkpoints" / own_id(STORE_FOLDER, run_id)).resolve()
 
 
 def last_checkpoint(run_id: str) -> Path:

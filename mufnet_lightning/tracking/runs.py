@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.datasets import RecordedDataset
 from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.notes import NOTE, study_note
+from mufnet_lightning.tracking.opening import open_client, refuse_absent, unwritable
 from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
+from mufnet_lightning.tracking.run_ids import server_id
 from mufnet_lightning.vocabulary import CHOSEN_ON, Part
 
 if TYPE_CHECKING:
@@ -55,32 +57,47 @@ def tracking_uri() -> str:
 
     The latter is told where it is, if it was moved (see `settle`).
     """
-    default = _default_uri()
+    default = default_uri()
     uri = os.environ.get("MLFLOW_TRACKING_URI") or default
     if uri == default:  # MLflow sets the variable by itself too
-        STORE_FOLDER.mkdir(exist_ok=True)
+        try:
+            STORE_FOLDER.mkdir(exist_ok=True)
+        except OSError as error:
+            raise InputFault(unwritable(Path.cwd(), error)) from None
         settle(STORE_FOLDER)
     return uri
 
 
-def _default_uri() -> str:
+def default_uri() -> str:
+    """Of the SQLite store in the working folder."""
     return f"sqlite:///{(STORE_FOLDER / DATABASE).resolve().as_posix()}"
 
 
-def open_study(study: str) -> str:
+def open_study(study: str, store: MlflowClient | None = None) -> str:
     """The id of a study's MLflow experiment, which is made, or described, if it is not yet.
+
+    Args:
+        study: its name.
+        store: the client to ask; `mlflow_client` unless given.
 
     Raises:
         InputFault: somebody deleted it, and MLflow keeps the name.
     """
-    store = mlflow_client()
+    from mlflow.exceptions import MlflowException
+
+    store = store or mlflow_client()
     experiment = store.get_experiment_by_name(study)
     if experiment is None:
-        own = tracking_uri() == _default_uri()  # a tracking server knows its own place
+        own = tracking_uri() == default_uri()  # a tracking server knows its own place
         location = (STORE_FOLDER / ARTIFACTS).resolve().as_uri() if own else None
         # the UI then opens on the table of runs, not on what it has for language models
         tags = {"mlflow.experimentKind": "custom_model_development", NOTE: study_note(study)}
-        return store.create_experiment(study, location, tags)
+        try:
+            return store.create_experiment(study, location, tags)
+        except MlflowException as error:
+            experiment = store.get_experiment_by_name(study)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+                raise  # else another process has just made it
     if experiment.lifecycle_stage == "deleted":
         raise InputFault(f"study {study!r} was deleted in MLflow; restore it, or choose another name")
     if NOTE not in experiment.tags:
@@ -104,11 +121,26 @@ def find_study(study: str) -> str:
 
 
 def mlflow_client() -> MlflowClient:
-    """A client of the store."""
-    from mlflow import MlflowClient, set_tracking_uri
+    """A client of the store, to read from it.
 
-    set_tracking_uri(tracking_uri())
-    return MlflowClient()
+    Raises:
+        InputFault: the store cannot be used, or its server does not answer.
+    """
+    uri = tracking_uri()
+    refuse_absent(uri)
+    return client_of(uri)
+
+
+def client_of(uri: str) -> MlflowClient:
+    """A client of a store, which need not answer now.
+
+    Raises:
+        InputFault: it is a database that cannot be used.
+    """
+    from mlflow import set_tracking_uri
+
+    set_tracking_uri(uri)
+    return open_client(uri, STORE_FOLDER / "locks" / "database" if uri == default_uri() else None)
 
 
 @dataclass(frozen=True)
@@ -140,7 +172,6 @@ class TrackedRun:
     def of(cls, run: Run) -> TrackedRun:
         """The view of an MLflow run."""
         info, data = run.info, run.data
-        inputs = run.inputs.dataset_inputs if run.inputs else ()
         return cls(
             str(info.run_id),
             str(info.run_name),
@@ -152,12 +183,7 @@ class TrackedRun:
             dict(data.tags),
             dict(data.params),
             dict(data.metrics),
-            [
-                RecordedDataset(
-                    entry.dataset.name, entry.dataset.digest, json.loads(entry.dataset.profile or "{}")
-                )
-                for entry in inputs
-            ],
+            RecordedDataset.of(run),
         )
 
     @property
@@ -220,28 +246,22 @@ class TrackedRun:
         return self.tags.get("git_commit", "")
 
 
-@dataclass(frozen=True)
-class RecordedDataset:
-    """What a run says of the store that it was trained on."""
-
-    name: str
-    digest: str
-    profile: Mapping[str, int]
-
-
 def find_run(reference: str) -> TrackedRun:
     """The run that `runs:/ID` or `ID` names.
 
     Raises:
-        InputFault: the store has no such run.
+        InputFault: the store has no such run, or does not answer.
     """
     from mlflow.exceptions import MlflowException
 
-    run_id = reference.removeprefix("runs:/").strip("/")
+    run_id = server_id(STORE_FOLDER, reference.removeprefix("runs:/").strip("/"))
     try:
         return TrackedRun.of(mlflow_client().get_run(run_id))
-    except MlflowException:
-        raise InputFault(f"{reference}: neither a file nor a run in {tracking_uri()}") from None
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise InputFault(f"{reference}: neither a file nor a run in {tracking_uri()}") from None
+        reason = str(error).splitlines()[0]
+        raise InputFault(f"{reference}: {tracking_uri()} cannot be asked for it: {reason}") from None
 
 
 def find_runs(

@@ -18,7 +18,7 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.folds import FoldTable, read_folds
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.load import load_grader
-from mufnet_lightning.inference.logged_model import check_registry, keep_model
+from mufnet_lightning.inference.logged_model import check_registry
 from mufnet_lightning.inference.predict import crop_notes, lacking_modalities
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
@@ -262,7 +262,7 @@ class MufnetCLI(ParsedCLI):
         keep_selected(self.trainer, selected)
         if self._keeps_model and self.trainer.is_global_zero:
             register = self._get(self.config_init, "tracking").register
-            keep_model(self.trainer.logger.run, register, anew=True)  # type: ignore[union-attr]
+            self.trainer.logger.keep_model(register)  # type: ignore[union-attr]
         self._print(*scored)
 
     @property

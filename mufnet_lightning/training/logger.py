@@ -6,22 +6,28 @@ import contextlib
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from mufnet_lightning.inference.logged_model import keep_model
+from mufnet_lightning.tracking.left_over import send_left_over
 from mufnet_lightning.tracking.notes import NOTE
-from mufnet_lightning.tracking.runs import Tracking, open_study, tracking_uri
+from mufnet_lightning.tracking.outbox import Outbox
+from mufnet_lightning.tracking.outbox_client import MACHINE, OutboxClient
+from mufnet_lightning.tracking.runs import Tracking, client_of, mlflow_client, tracking_uri
 from mufnet_lightning.tracking.tags import run_tags
+from mufnet_lightning.training.machine import MachineMonitor
 from mufnet_lightning.vocabulary import START, arm_name
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
     from mufnet_lightning.data.datamodule import RoiPairDataModule
 
@@ -35,6 +41,9 @@ class RunLogger(MLFlowLogger):
         with RunLogger(Tracking(study="notebook")) as logger:
             trainer = Trainer(logger=logger, callbacks=[RunRecord(), PredictionWriter(), Evaluation()])
             trainer.fit(module, datamodule=data)
+
+    What is logged goes into a journal on this disk (mlruns/outbox) and from there, behind the training,
+    to the tracking store: a server that is slow or away holds nothing up, and nothing is lost.
 
     Args:
         where: study, name, parent run and baseline.
@@ -51,6 +60,7 @@ class RunLogger(MLFlowLogger):
         resumed_run: str | None = None,
     ) -> None:
         where = where or Tracking()
+        client_of(tracking_uri())  # a database is made by one process at a time
         by = {"mlflow.user": where.user} if where.user else {}
         super().__init__(
             experiment_name=where.study,
@@ -60,21 +70,46 @@ class RunLogger(MLFlowLogger):
             run_id=resumed_run,
         )
         self.resumed = resumed_run is not None
-        self._monitor: Any = None
+        self._monitor: MachineMonitor | None = None
+        self._outbox: Outbox | None = None
+        self._client: OutboxClient | None = None
+        self._model_due: list[str | None] = []
 
     @property
-    def experiment(self) -> MlflowClient:
-        """The client; on first use the run is opened."""
-        if not self._initialized and getattr(rank_zero_only, "rank", 0) == 0:
-            if self.resumed:
-                store, run_id = self._mlflow_client, str(self._run_id)
-                store.update_run(run_id, status="RUNNING")
-                if "reason" in store.get_run(run_id).data.tags:
-                    store.delete_tag(run_id, "reason")  # why it broke off; it goes on
-            else:
-                open_study(self._experiment_name)
-        client: MlflowClient = super().experiment
-        return client
+    @rank_zero_experiment
+    def experiment(self) -> OutboxClient:
+        """The client; on first use the run is opened.
+
+        Raises:
+            InputFault: somebody works on the run that is gone on with, or nothing can be recorded.
+        """
+        if self._client is None:
+            self._open()
+        assert self._client is not None
+        return self._client
+
+    def _open(self) -> None:
+        recorded: dict[tuple[str, int], float] = {}
+        if self.resumed:
+            run = mlflow_client().get_run(str(self._run_id))
+            self._outbox = Outbox.resume(run, _keep_model)
+            tags, recorded = dict(run.data.tags), _recorded(run, self._outbox)
+            self._experiment_id = str(run.info.experiment_id)
+        else:
+            from mlflow.tracking.context.registry import resolve_tags
+
+            tags = {name: str(value) for name, value in resolve_tags(self.tags).items()}
+            self._outbox = Outbox.begin(self._experiment_name, self._run_name, tags, _keep_model)
+            # of a run that the server does not know yet nobody knows it
+            self._experiment_id = self._outbox.sender.experiment_id or self._experiment_name
+        self._run_id = self._outbox.run_id
+        self._client = OutboxClient(self._outbox, tags, recorded, self.resumed)
+        self._initialized = True
+        if self.resumed:
+            self._client.update_run(self._run_id, status="RUNNING")
+            if "reason" in tags:
+                self._client.delete_tag(self._run_id, "reason")  # why it broke off; it goes on
+        send_left_over(0)
 
     @property
     def run(self) -> str:
@@ -115,8 +150,7 @@ class RunLogger(MLFlowLogger):
     def note(self, text: str) -> None:
         """Say what the MLflow UI shows as the run's description, where nobody gave it another one."""
         if NOTE not in (self.tags or {}):
-            known = self.experiment.get_run(self.run).data.tags  # of a run that goes on, too
-            start = known.get(START, "")
+            start = self.experiment.tags.get(START, "")  # of a run that goes on, too
             said = f"{text} **{start[:1].upper()}{start[1:]}.**" if start else text
             self.experiment.set_tag(self.run, NOTE, said)
 
@@ -128,11 +162,44 @@ class RunLogger(MLFlowLogger):
     @rank_zero_only
     def watch_machine(self) -> None:
         """Log CPU, memory, disk and GPU use every few seconds until the run is closed."""
-        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
-
         if self._monitor is None:
-            self._monitor = SystemMetricsMonitor(self.run, sampling_interval=5)
-            self._monitor.start()
+            step = self.experiment.next_step(MACHINE) if self.resumed else 0
+            self._monitor = MachineMonitor(self.experiment, self.run, step)
+            self._monitor.start()  # type: ignore[no-untyped-call]
+
+    @rank_zero_only
+    def start_training(self, epoch: int, holds: bool) -> None:
+        """A training begins, at the begin or behind a checkpoint.
+
+        Args:
+            epoch: its first one, counted from 0.
+            holds: `confirm` is called for each epoch; what is logged in an epoch is sent then.
+        """
+        self.experiment.start_training(epoch, holds)
+
+    @rank_zero_only
+    def begin_epoch(self, epoch: int) -> None:
+        """What is logged from now on belongs to this epoch."""
+        self.experiment.begin_epoch(epoch)
+
+    @rank_zero_only
+    def confirm(self, epoch: int) -> None:
+        """The checkpoint of an epoch is on the disk: nobody will train it again."""
+        self.experiment.confirm(epoch)
+
+    @rank_zero_only
+    def end_training(self) -> None:
+        """The training has come to its end."""
+        self.experiment.end_training()
+
+    @rank_zero_only
+    def keep_model(self, register: str | None = None) -> None:
+        """Log the trained model, now, or when the server has the rest of the run (see `keep_model`)."""
+        assert self._outbox is not None
+        if self._outbox.flush(_FOR_THE_MODEL):
+            keep_model(self.run, register, anew=True)
+        else:
+            self._model_due = [register]
 
     def finalize(self, status: str = "success") -> None:
         """Lightning calls this after each of its passes; the run goes on."""
@@ -140,15 +207,16 @@ class RunLogger(MLFlowLogger):
     @rank_zero_only
     def close(self, status: str, reason: str | None = None) -> None:
         """End the run as `FINISHED`, `FAILED` or `KILLED` (interrupted), with the reason as a tag."""
-        if not self.opened:
+        outbox, client = self._outbox, self._client
+        if outbox is None or client is None or outbox.closed:
             return
         if self._monitor is not None:
             self._monitor.finish()
             self._monitor = None
-        if reason:
-            with contextlib.suppress(Exception):  # the status matters more than its reason
-                self.experiment.set_tag(self.run, "reason", reason[:5000])
-        self.experiment.set_terminated(self.run, status)
+        said = {"reason": reason[:5000]} if reason else {}
+        ended = client.end(status, said, self._model_due)
+        if outbox.close(self.title, status == "FINISHED", ended):
+            self._run_id = outbox.sender.run_id
 
     def __enter__(self) -> RunLogger:
         return self
@@ -188,6 +256,23 @@ def recorded(trainer: Trainer) -> Iterator[None]:
                 _let_go(error)
                 raise KeyboardInterrupt from None
             raise
+
+
+_FOR_THE_MODEL = 20.0  # seconds for the rest of the run, which the model is made from
+
+
+def _keep_model(run_id: str, register: str | None) -> None:
+    keep_model(run_id, register, anew=True)
+
+
+def _recorded(run: Run, outbox: Outbox) -> dict[tuple[str, int], float]:
+    """The points that a run has: on the server, and in its journal."""
+    client = mlflow_client()
+    points = list(run.data._metric_objs)  # the last of each; the machine's are many
+    for name in run.data.metrics:
+        if not name.startswith(MACHINE):
+            points += client.get_metric_history(run.info.run_id, name)
+    return {(p.key, int(p.step)): float(p.value) for p in points} | outbox.journal.points()
 
 
 def _let_go(error: BaseException) -> None:

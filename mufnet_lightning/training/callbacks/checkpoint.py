@@ -76,6 +76,11 @@ class LastCheckpoint(_RunCheckpoint):
     def __init__(self) -> None:
         super().__init__(filename="last", auto_insert_metric_name=False, enable_version_counter=False)
 
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if isinstance(trainer.logger, RunLogger):
+            trainer.logger.confirm(trainer.current_epoch)
+
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:

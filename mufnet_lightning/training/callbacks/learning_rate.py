@@ -7,6 +7,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 
+from mufnet_lightning.training.logger import RunLogger
+
 
 class LearningRate(LearningRateMonitor):
     """Logs each optimiser's rate as `lr-CLASS`, a point an epoch.
@@ -21,4 +23,6 @@ class LearningRate(LearningRateMonitor):
         """Log what this epoch is trained with."""
         rates = self._extract_stats(trainer, "any")
         for logger in trainer.loggers if rates else ():
+            if isinstance(logger, RunLogger):
+                logger.begin_epoch(trainer.current_epoch)
             logger.log_metrics(rates, step=trainer.current_epoch)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 from jsonargparse import Namespace
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars as metrics_to_scalars
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, SaveConfigCallback
 
@@ -16,7 +17,7 @@ from mufnet_lightning.data.leakage import training_cohort
 from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.system.files import portable_paths
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
-from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
+from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
 from mufnet_lightning.training.callbacks.notes import nothing_yet, run_note
 from mufnet_lightning.training.callbacks.selection import what_chose
 from mufnet_lightning.training.facts import record_files, record_parameters
@@ -91,6 +92,31 @@ class RunRecord(SaveConfigCallback):
         record_files(logger.experiment, logger.run, config, data)
         if not logger.resumed:
             record_parameters(logger.experiment, logger.run, config, data)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The run knows from here on which epoch is trained."""
+        if isinstance(trainer.logger, RunLogger):
+            holds = any(isinstance(one, LastCheckpoint) for one in trainer.checkpoint_callbacks)
+            trainer.logger.start_training(trainer.current_epoch, holds)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See `on_train_start`."""
+        if isinstance(trainer.logger, RunLogger):
+            trainer.logger.begin_epoch(trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's numbers before its checkpoint is written.
+
+        Lightning does so behind it: a process that is killed in between would lose them.
+        """
+        if isinstance(trainer.logger, RunLogger) and trainer.is_global_zero:
+            numbers = metrics_to_scalars(trainer._logger_connector.metrics["log"])
+            trainer.logger.log_metrics(numbers, step=int(numbers.pop("step", trainer.current_epoch)))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Nothing of the training is repeated from here on."""
+        if isinstance(trainer.logger, RunLogger):
+            trainer.logger.end_training()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]

@@ -1,0 +1,77 @@
+"""`mufnet sync`: what runs could not tell the tracking store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mufnet_lightning.errors import InputFault
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.progress import Progress
+
+
+@dataclass(frozen=True)
+class Sync:
+    """Send what runs recorded while the tracking server was away; close those that were killed.
+
+    A run whose process still works sends by itself, and is left alone.
+    """
+
+    def run(self) -> None:
+        """Send the journals in mlruns/outbox, a line a run; each is removed when all of it arrived.
+
+        Raises:
+            InputFault: the store cannot be reached, or used; what was sent stays sent.
+        """
+        from mufnet_lightning.tracking.journal import journals
+        from mufnet_lightning.tracking.runs import STORE_FOLDER
+
+        if not journals(STORE_FOLDER):
+            print("nothing to send")
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        from mufnet_lightning.system.log import console
+        from mufnet_lightning.tracking.left_over import left_over
+        from mufnet_lightning.training.messages import quiet_libraries
+
+        all_of_them, waiting = journals(STORE_FOLDER), left_over()
+        for folder in all_of_them:
+            if folder not in waiting:
+                print(f"run {folder.name} is being made, and sends by itself")
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+        with quiet_libraries(), Progress(*columns, console=console(), transient=True) as progress:
+            for place, folder in enumerate(waiting):
+                _send(folder, len(waiting) - place, progress)
+
+
+def _send(folder: Path, runs: int, progress: Progress) -> None:
+    from mufnet_lightning.inference.logged_model import keep_model
+    from mufnet_lightning.tracking.left_over import LeftOver
+    from mufnet_lightning.tracking.liveness import held
+    from mufnet_lightning.tracking.opening import without_password
+    from mufnet_lightning.tracking.sending import Unsent
+
+    def keep(run_id: str, register: str | None) -> None:
+        keep_model(run_id, register, anew=True)
+
+    with held(folder.name):
+        run = LeftOver(folder, keep)
+        count = run.left
+        task = progress.add_task(run.name, total=count)
+        try:
+            gone = run.send(lambda number: progress.advance(task, number))
+        except Unsent as reason:
+            raise InputFault(
+                f"{without_password(run.sender.uri)} does not take the records of run {run.name}: "
+                f"{reason}; {run.left} of them are kept in {folder}"
+                + (f", and those of {runs - 1} more runs beside it" if runs > 1 else "")
+            ) from None
+        progress.remove_task(task)
+        if gone or count:
+            rest = "" if gone else "; what its last epoch said waits, in case it is gone on with"
+            records = f"{count} record{'' if count == 1 else 's'}"
+            print(f"run {run.name} {run.sender.run_id}: {records} sent, {run.status}{rest}")

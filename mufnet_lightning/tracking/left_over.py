@@ -1,0 +1,111 @@
+"""Journals of runs that nobody works on any more: what they hold is sent, and the runs are closed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.checkpoints import checkpoint_folder
+from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
+from mufnet_lightning.tracking.liveness import alive, held, locked
+from mufnet_lightning.tracking.runs import STORE_FOLDER
+from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
+
+log = logging.getLogger(__name__)
+
+
+class LeftOver:
+    """The journal of a run that is held meanwhile, to be sent to its end.
+
+    Args:
+        folder: of the journal.
+        keep_model: see `Sender`.
+
+    Attributes:
+        name: of the run.
+        status: that the run has, or gets: KILLED where nobody wrote an end.
+    """
+
+    def __init__(self, folder: Path, keep_model: KeepModel | None = None) -> None:
+        self._journal = Journal(folder)
+        self.name, self.status, last, ended = folder.name, "KILLED", 0, False
+        for _, record in self._journal.records():
+            if record["op"] in ("create", "name") and record["name"]:
+                self.name = str(record["name"])
+            if record["op"] == "status":
+                self.status, ended = str(record["status"]), record["status"] in ENDS
+            last = record.get("end") or _latest(record) or last
+        self._last, self._has_end = last, ended
+        self.status = self.status if self._has_end else "KILLED"
+        self.sender = Sender(self._journal, keep_model)
+
+    @property
+    def left(self) -> int:
+        """Records to be sent, with the end that is missing."""
+        return self.sender.left + (not self._has_end)
+
+    def send(self, advance: Callable[[int], None] | None = None) -> bool:
+        """Send it all, and remove the journal; what a resumed training may still send is kept.
+
+        Returns:
+            Whether the journal is gone.
+
+        Raises:
+            Unsent, InputFault, OSError: see `Sender.send`.
+        """
+        if not self._has_end:
+            self.sender.send(advance)  # the store answers: else the run may yet be gone on with
+            status = self.sender.status()
+            if status in ENDS:  # a full disk kept it out of the journal
+                self.status = status
+            elif not alive(str(self.sender.run_id), elsewhere=True):
+                self._journal.append("tag", name="reason", value="its process was killed")
+                self._journal.append("status", status="KILLED", end=self._last or milliseconds())
+            self._has_end = True
+        self.sender.send(advance)
+        resumable = checkpoint_folder(self._journal.folder.name).is_dir()
+        if self.sender.left or (self.sender.held and resumable):
+            return False
+        self._journal.remove()
+        return True
+
+
+def left_over() -> list[Path]:
+    """The journals whose process has ended, those that were begun first first."""
+    return [folder for folder in journals(STORE_FOLDER) if not locked(folder.name)]
+
+
+def send_left_over(seconds: float) -> None:
+    """Send what earlier processes left, as far as the store takes it; quietly, whatever happens.
+
+    Args:
+        seconds: to wait for it; 0: not at all, it goes on in the background.
+    """
+    if not journals(STORE_FOLDER):
+        return
+    thread = threading.Thread(target=_send_all, name="mufnet-left-over", daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+def _send_all() -> None:
+    for folder in left_over():
+        try:
+            with held(folder.name):
+                one = LeftOver(folder)
+                if one.left:
+                    one.send()
+                    log.info("run %s, left by an earlier call, is sent: %s", one.name, one.status)
+        except (InputFault, Unsent):  # somebody else sends it, or the store is away: then all wait
+            log.debug("the journal %s is not sent", folder, exc_info=True)
+        except Exception:
+            log.debug("the journal %s cannot be sent", folder, exc_info=True)
+
+
+def _latest(record: Record) -> int:
+    points = record.get("points")
+    times = [int(point[2]) for point in points] if isinstance(points, list) else []
+    return max(times, default=0)

@@ -1,0 +1,184 @@
+"""The tracking store, opened: a database by one process at a time, a server only if it answers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.locks import waiting
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",  # its own would wait four minutes for a server that is gone
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # where results are printed
+}
+"""Of MLflow, where the user has not set them."""
+_LOCKED = 60.0  # seconds that a database may be locked when it is opened
+_PROBE = 5.0  # seconds for a server to say anything at all
+_FRESH = 5.0  # seconds that its answer is believed
+_UNUSABLE = (
+    ("readonly", "it cannot be written to"),
+    ("unable to open", "it cannot be opened: there is no permission, or no folder"),
+    ("not a database", "it is no database"),
+    ("malformed", "it is damaged"),
+    ("Can't locate revision", "a later version of MLflow made it"),
+    ("out-of-date database schema", "an earlier version of MLflow made it; `mlflow db upgrade` helps"),
+)
+_opened: dict[Path, tuple[int, int]] = {}
+"""The databases that this process has opened, by device and inode of the file."""
+_answered: dict[str, float] = {}
+_one_opens = threading.RLock()
+
+
+def open_client(uri: str, lock: Path | None = None) -> MlflowClient:
+    """A client of a store. A database is made, or brought up to date, by one process at a time.
+
+    A database file that was deleted or replaced since this process opened it is opened anew: SQLite
+    would go on with the one that has no name any more, and lose in silence what is written there.
+
+    Args:
+        uri: of the store.
+        lock: file to lock while a database is opened; beside the database unless given.
+
+    Raises:
+        InputFault: there is a file, and it cannot be used as MLflow's database.
+    """
+    from mlflow import MlflowClient
+
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    path = database_of(uri)
+    if path is None:
+        return MlflowClient(uri)
+    with _one_opens:
+        if _opened.get(path) == _identity(path) is not None:
+            return MlflowClient(uri)
+        try:
+            with waiting(lock or path.with_name(f".{path.name}.lock")):
+                return _open(uri, path)
+        except OSError as error:
+            raise InputFault(unwritable(path.parent, error)) from None
+
+
+def unwritable(folder: Path, error: OSError) -> str:
+    """What to say of a folder that nothing can be written into."""
+    return (
+        f"{folder}: nothing can be written here: {error.strerror or error}; "
+        "runs are recorded in mlruns/ of the working folder"
+    )
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of a SQLite store; None where the store is something else."""
+    match = re.match(r"sqlite(?:\+\w+)?:///(.+?)(?:\?|$)", uri)
+    return Path(match[1]).absolute() if match and match[1] != ":memory:" else None
+
+
+def unusable(uri: str, error: BaseException) -> str | None:
+    """A sentence on a database that cannot be used until somebody does something; None for the rest."""
+    path = database_of(uri)
+    for sign, reason in _UNUSABLE if path else ():
+        if sign in str(error):
+            return f"{path}: {reason} ({_first_line(error)}); move it away, or put a copy in its place"
+    return None
+
+
+def refuse_absent(uri: str) -> None:
+    """Find out in seconds whether a tracking server answers.
+
+    Raises:
+        InputFault: it does not.
+    """
+    reason = absent(uri)
+    if reason:
+        raise InputFault(
+            f"{without_password(uri)}, which MLFLOW_TRACKING_URI names, does not answer ({reason}); "
+            "start the server, or name another"
+        )
+
+
+def absent(uri: str) -> str | None:
+    """Why a tracking server does not answer; None where it does, or where there is none to ask."""
+    if not uri.startswith(("http://", "https://")):
+        return None
+    if time.monotonic() - _answered.get(uri, -_FRESH) < _FRESH:
+        return None
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE, allow_redirects=False).close()
+    except requests.exceptions.SSLError:
+        pass  # it answers; MLflow knows how to talk to it
+    except requests.exceptions.Timeout:
+        return f"no answer within {_PROBE:.0f} seconds"
+    except requests.exceptions.ConnectionError as error:
+        refused = "refused" in str(error)
+        return "the connection is refused" if refused else "there is no connection"
+    except requests.exceptions.RequestException as error:
+        return _first_line(error)
+    _answered[uri] = time.monotonic()
+    return None
+
+
+def without_password(uri: str) -> str:
+    """The address without user and password.
+
+    >>> without_password("http://anna:secret@server:5000")
+    'http://server:5000'
+    """
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _open(uri: str, path: Path) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    replaced = path in _opened
+    until = time.monotonic() + _LOCKED
+    while True:
+        try:
+            client = MlflowClient(uri)
+            if replaced:
+                store = client._tracking_client.store
+                store.engine.dispose()
+                type(store)(store.db_uri, store.artifact_root_uri)  # makes the tables
+            break
+        except Exception as error:
+            sentence = unusable(uri, error)
+            if sentence:
+                raise InputFault(sentence) from None
+            if "locked" not in str(error):
+                raise
+            if time.monotonic() > until:
+                raise InputFault(f"{path}: another program keeps it locked") from None
+        time.sleep(0.2)
+    known = _identity(path)
+    if known is not None:
+        _opened[path] = known
+    return client
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or repr(error)).splitlines()[0]

@@ -1,0 +1,350 @@
+"""A journal's records, sent into the tracking store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking.journal import ENDS, Journal, Position, Record, Waiting
+from mufnet_lightning.tracking.liveness import HEARTBEAT, heartbeat
+from mufnet_lightning.tracking.opening import absent, unusable, without_password
+from mufnet_lightning.tracking.run_ids import note_id
+from mufnet_lightning.tracking.runs import STORE_FOLDER, client_of, open_study, tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+BIRTH = "journal"
+"""The tag of the id that a run had before the store knew it: a run is not made twice."""
+_MOST = 1000  # points that MLflow takes at once
+_FEW = 100  # parameters
+_LARGE = 1_000_000  # bytes of a file
+_GONE = "RESOURCE_DOES_NOT_EXIST"
+_REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND")
+log = logging.getLogger(__name__)
+
+KeepModel = Callable[[str, str | None], None]
+"""Logs the model of the run with this id, as a version of that registered model."""
+
+
+class Unsent(Exception):
+    """The store cannot be reached, or does not take a record now; the text says why."""
+
+
+class Sender:
+    """Sends what a journal holds, each time from where it stopped.
+
+    Args:
+        journal: of the run.
+        keep_model: what a record of a model asks for; without it that record, the last, stays.
+        new: the run was begun by this process, so that the store cannot have it yet, and the journal
+            may get another name.
+
+    Attributes:
+        run_id: the store's id of the run, once it has been made.
+        sent: how often the store has taken something.
+        uploads: a large file is being sent.
+        experiment_id: of its study, where this process has made the run.
+        named: the journal has its last name: where that is not the run's id, both are noted.
+    """
+
+    def __init__(
+        self, journal: Journal, keep_model: KeepModel | None = None, *, new: bool = False
+    ) -> None:
+        self.journal = journal
+        self.run_id: str | None
+        self.sent, self.uploads = 0, False
+        self._keep_model = keep_model
+        self._new = new
+        self.named = not new
+        self.experiment_id: str | None = None
+        self._stored_uri: str | None = None
+        self._saved = self.journal.position
+        self._offset, self.run_id = self._saved.offset, self._saved.run_id
+        self._waiting = Waiting()
+        self._read_again()
+
+    @property
+    def uri(self) -> str:
+        """Of the store that the run is for."""
+        if self._stored_uri is None:
+            first: Record = next(self.journal.records(), (0, {}))[1]
+            self._stored_uri = str(first.get("uri") or "")
+        return store_uri(self._stored_uri)
+
+    @property
+    def left(self) -> int:
+        """Records that the store does not have yet; those that wait for their epoch's end are none."""
+        waiting = Waiting()
+        waiting.records = list(self._waiting.records)
+        start = self._offset
+        return sum(len(waiting.passed(one)) for _, one in self.journal.records(start))
+
+    @property
+    def held(self) -> int:
+        """Points that wait for the end of their epoch."""
+        return sum(len(one["points"]) for one in self._waiting.records)
+
+    def send(self, advance: Callable[[int], None] | None = None) -> None:
+        """Send everything that may be sent.
+
+        Args:
+            advance: is told how many records have just been sent.
+
+        Raises:
+            Unsent: the store does not take it now; what was sent stays sent.
+            InputFault: the store cannot be used until somebody does something.
+            OSError: how far it came cannot be written here.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._send(advance or (lambda number: None))
+        except BaseException as error:
+            self._read_again()
+            gone = isinstance(error, MlflowException) and error.error_code == _GONE
+            if gone and self.run_id and self._is_gone():
+                self._begin_anew()
+                return self.send(advance)
+            sentence = unusable(self.uri, error)
+            if sentence:
+                raise InputFault(sentence) from None
+            if isinstance(error, MlflowException | OSError):
+                raise Unsent(_reason(error)) from error
+            raise
+        finally:
+            if Position(self._offset, self.run_id) != self._saved:
+                self._save()
+
+    def beat(self) -> None:
+        """Renew the sign that somebody works on the run."""
+        if self.run_id is not None:
+            self._client().set_tag(self.run_id, HEARTBEAT, heartbeat())
+
+    def end(self, status: str, tags: Mapping[str, str], time: int) -> None:
+        """Tell the store of the run's end, past the journal."""
+        client, run_id = self._client(), self._run()
+        for name, value in tags.items():
+            client.set_tag(run_id, name, value)
+        _delete_tag(client, run_id, HEARTBEAT)
+        client.set_terminated(run_id, status, time)
+
+    def status(self) -> str:
+        """That the store has of the run.
+
+        Raises:
+            Unsent: the store does not answer.
+        """
+        return str(self._client().get_run(self._run()).info.status)
+
+    # from here on: inside `send`
+
+    def _send(self, advance: Callable[[int], None]) -> None:
+        points: list[list[Any]] = []
+        merged = 0
+        ready: Sequence[Record]
+        if not next(self.journal.records(self._offset), None):
+            return
+        client = self._client()
+        behind = self._offset
+        for offset, record in self.journal.records(self._offset):
+            ready = self._waiting.passed(record)
+            for one in ready:
+                if one["op"] == "metrics":
+                    points += one["points"]
+                    merged += 1
+                    continue
+                if points:
+                    self._send_points(client, points)
+                    self._offset, points = behind, []
+                    advance(merged)
+                    merged = 0
+                if one["op"] == "model" and self._keep_model is None:
+                    return
+                self._send_one(client, one)
+                self.sent += 1
+                advance(1)
+            behind = offset
+            if len(points) >= _MOST:
+                self._send_points(client, points)
+                points = []
+                advance(merged)
+                merged = 0
+            if not points:
+                self._offset = behind
+        if points:
+            self._send_points(client, points)
+            advance(merged)
+        self._offset = behind
+
+    def _send_points(self, client: MlflowClient, points: Sequence[Sequence[Any]]) -> None:
+        from mlflow.entities import Metric
+
+        run_id = self._run()
+        for start in range(0, len(points), _MOST):
+            part = [Metric(*point) for point in points[start : start + _MOST]]
+            with _refusals(f"{len(part)} points") as refused:
+                client.log_batch(run_id, metrics=part)
+            self.sent += 1
+            for one in part if refused and len(part) > 1 else ():
+                with _refusals(f"{one.key} {one.value} of step {one.step}", told=True):
+                    client.log_batch(run_id, metrics=[one])
+
+    def _send_one(self, client: MlflowClient, record: Record) -> None:
+        op = record["op"]
+        if op == "create":
+            self._create(client, record)
+            return
+        run_id = self._run()
+        with _refusals(f"{op} {record.get('name') or record.get('file') or ''}".strip(), told=True):
+            if op == "params":
+                self._send_params(client, run_id, record["params"])
+            elif op == "tag":
+                client.set_tag(run_id, record["name"], record["value"])
+            elif op == "untag":
+                _delete_tag(client, run_id, record["name"])
+            elif op == "inputs":
+                client.log_inputs(run_id, [_dataset(one) for one in record["datasets"]])
+            elif op == "file" and self._has_content(record):
+                self._send_file(client, run_id, record)
+            elif op == "name":
+                client.update_run(run_id, name=record["name"])
+            elif op == "status" and record["status"] in ENDS:
+                _delete_tag(client, run_id, HEARTBEAT)
+                client.set_terminated(run_id, record["status"], record["end"])
+            elif op == "status":
+                client.update_run(run_id, status=record["status"])
+            elif op == "model":
+                assert self._keep_model is not None
+                self._keep_model(run_id, record["register"])
+
+    def _send_file(self, client: MlflowClient, run_id: str, record: Record) -> None:
+        content = self.journal.content_of(record)
+        self.uploads = content.stat().st_size > _LARGE
+        try:
+            client.log_artifact(run_id, str(content), record["folder"])
+        finally:
+            self.uploads = False
+
+    def _has_content(self, record: Record) -> bool:
+        there = self.journal.content_of(record).is_file()
+        if not there:
+            log.warning("warning: %s is lost, and is no artifact", self.journal.content_of(record))
+        return there
+
+    def _send_params(self, client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
+        from mlflow.entities import Param
+
+        rows = [Param(name, value) for name, value in params.items()]
+        for start in range(0, len(rows), _FEW):
+            client.log_batch(run_id, params=rows[start : start + _FEW])
+
+    def _create(self, client: MlflowClient, record: Record) -> None:
+        if self.run_id is not None:
+            return
+        study = open_study(record["study"], client)
+        self.experiment_id = study
+        birth = record["tags"][BIRTH]
+        runs = [] if self._new else client.search_runs([study], f"tags.`{BIRTH}` = '{birth}'")
+        self._new = False  # a request that seems to have failed may have made it
+        tags = {**record["tags"], HEARTBEAT: heartbeat()}
+        made = runs[0] if runs else client.create_run(study, record["start"], tags, record["name"])
+        self.run_id = str(made.info.run_id)
+        self._save()
+        self.note_name()
+
+    def note_name(self) -> None:
+        """Note the run's id beside its journal's name, where they differ and are known."""
+        name = self.journal.folder.name
+        if self.named and self.run_id is not None and self.run_id != name:
+            note_id(STORE_FOLDER, name, self.run_id)
+
+    def _run(self) -> str:
+        if self.run_id is None:
+            raise InputFault(f"{self.journal.path}: the journal of a run has lost its begin")
+        return self.run_id
+
+    def _client(self) -> MlflowClient:
+        uri = self.uri
+        reason = absent(uri)
+        if reason:
+            raise Unsent(reason)
+        return client_of(uri)
+
+    def _is_gone(self) -> bool:
+        """Whether the store has no such run: it is another store at the same place."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client().get_run(str(self.run_id))
+        except MlflowException as error:
+            return str(error.error_code) == _GONE
+        return False
+
+    def _begin_anew(self) -> None:
+        log.warning(
+            "warning: %s has no run %s any more: the database was deleted or replaced while it was "
+            "written; what this run has recorded is written again",
+            without_password(self.uri),
+            self.run_id,
+        )
+        self._offset, self.run_id, self._new = 0, None, False
+        self._save()
+        self._read_again()
+
+    def _read_again(self) -> None:
+        """What waits, from the records before the place where it stopped."""
+        self._waiting = Waiting()
+        for _, record in self.journal.records(0, self._offset):
+            self._waiting.passed(record)
+
+    def _save(self) -> None:
+        self._saved = Position(self._offset, self.run_id)
+        self.journal.position = self._saved
+
+
+def store_uri(stored: str) -> str:
+    """The address of the store that a journal is for, which keeps no password."""
+    now = tracking_uri()
+    return now if stored in ("", without_password(now)) else stored
+
+
+@contextmanager
+def _refusals(what: str, told: bool = False) -> Iterator[list[str]]:
+    """What the store will never take is left out, so that the rest arrives; a warning says so."""
+    from mlflow.exceptions import MlflowException
+
+    refused: list[str] = []
+    try:
+        yield refused
+    except MlflowException as error:
+        if error.error_code not in _REFUSED:
+            raise
+        refused.append(_reason(error))
+        if told:
+            log.warning("warning: MLflow refuses %s of the run: %s", what, _reason(error))
+
+
+def _delete_tag(client: MlflowClient, run_id: str, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_tag(run_id, name)
+    except MlflowException as error:  # it is not there
+        if error.error_code != _GONE or "tag" not in str(error).lower():
+            raise
+
+
+def _dataset(content: dict[str, Any]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    tags = [InputTag(name, value) for name, value in content["tags"].items()]
+    return DatasetInput(Dataset(**content["dataset"]), tags)
+
+
+def _reason(error: BaseException) -> str:
+    text = (str(error) or repr(error)).splitlines()[0]
+    return text if len(text) < 200 else f"{text[:200]}..."

@@ -1,0 +1,70 @@
+"""A fit that is killed around its checkpoints and taken up again has the points of a whole one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from working_folder import enter, make_working_folder
+
+from mufnet_lightning.cli import main
+from mufnet_lightning.tracking.journal import journals
+from mufnet_lightning.tracking.runs import find_run, mlflow_client
+from mufnet_lightning.training.logger import RunLogger
+
+EPOCHS = 4
+
+
+def fit_until(words: list[str], epoch: int, confirmed: bool) -> None:
+    """Fit; killed when the checkpoint of an epoch is on the disk, before or behind its confirmation."""
+    confirm = RunLogger.confirm
+
+    def killing(self: RunLogger, done: int) -> None:
+        if confirmed or done != epoch:
+            confirm(self, done)
+        if done == epoch:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RunLogger.confirm = killing  # type: ignore[method-assign]
+    main(["fit", *words])
+
+
+def histories() -> dict[str, list[tuple[int, float]]]:
+    """The points of the only run that is finished, but for those of the machine."""
+    store = mlflow_client()
+    (study,) = [e for e in store.search_experiments() if e.name == "demo"]
+    (run,) = store.search_runs([study.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert "reason" not in run.data.tags
+    names = [name for name in run.data.metrics if not name.startswith("system/")]
+    run_id = find_run(run.info.run_id).id
+    return {name: [(p.step, p.value) for p in store.get_metric_history(run_id, name)] for name in names}
+
+
+@pytest.mark.slow
+def test_a_fit_that_is_killed_has_no_point_twice_and_misses_none(
+    tmp_path: Path, empty_tracking: bytes, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = [*tiny, f"--trainer.max_epochs={EPOCHS}"]
+    enter(make_working_folder(tmp_path / "whole", empty_tracking), monkeypatch)
+    assert main(["fit", *words]) == 0
+    expected = histories()
+    assert [step for step, _ in expected["train/loss"]] == list(range(EPOCHS))
+
+    enter(make_working_folder(tmp_path / "killed", empty_tracking), monkeypatch)
+    begin: list[str] = []
+    for epoch, confirmed in ((1, False), (2, True)):
+        process = multiprocessing.get_context("fork").Process(
+            target=fit_until, args=([*words, *begin], epoch, confirmed)
+        )
+        process.start()
+        process.join(200)
+        assert process.exitcode == -signal.SIGKILL
+        (last,) = Path("mlruns").glob("checkpoints/*/last.ckpt")
+        begin = [f"--ckpt_path={last}"]
+    assert main(["fit", *words, *begin]) == 0
+    assert histories() == expected
+    assert not journals(Path("mlruns"))
