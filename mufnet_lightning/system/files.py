@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mufnet_lightning.system.write_points import REMOVE, write_point
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -42,6 +44,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     draft = path.with_name(f".partial-{os.getpid()}-{threading.get_ident()}-{path.name}")
     _remove(draft)  # of a process of the same number that was killed
+    write_point("draft", draft)
     try:
         yield draft
         move_into_place(draft, path)
@@ -56,13 +59,33 @@ def move_into_place(draft: Path, path: Path) -> None:
         OSError: it cannot be renamed, as where `path` is a folder that is not empty.
     """
     if draft.is_file():
-        _sync(draft, os.O_RDWR)
+        sync_file(draft)
+    write_point("rename", path)
     if os.name == "nt" and path.is_dir():
         path.rmdir()  # elsewhere an empty folder is replaced
     os.replace(draft, path)
-    if os.name == "posix":  # the new name, too; Windows opens no folders
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path, written: int | None = None) -> None:
+    """Bring a file to the disk: until then a power cut may leave zeros in it, or nothing.
+
+    Args:
+        path: of the file.
+        written: bytes that were added at its end; None: all of them.
+
+    Raises:
+        OSError: it cannot be done.
+    """
+    write_point("sync", path, written)
+    _sync(path, os.O_RDWR)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the names in a folder to the disk, where the system can: Windows opens no folders."""
+    if os.name == "posix":
         with suppress(OSError):  # some network drives sync none
-            _sync(path.parent, os.O_RDONLY)
+            _sync(path, os.O_RDONLY)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -73,6 +96,71 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     """
     with atomic_path(path) as draft:
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def append_line(path: Path, text: str) -> None:
+    """Add a line to a file, which is made where it is not there; it is on the disk when this returns.
+
+    A line goes in by one write, so several processes may add lines to one file. What a crash left of a
+    last line is cut off first, and so is what a full disk leaves of this one.
+
+    Args:
+        path: in a folder that exists.
+        text: of the line, without a line end in it.
+
+    Raises:
+        OSError: it cannot be written; the file is as it was.
+        ValueError: the text has a line end in it.
+
+    >>> from tempfile import mkdtemp
+    >>> journal = Path(mkdtemp()) / "journal"
+    >>> append_line(journal, "first")
+    >>> _ = journal.write_text(journal.read_text() + "torn by a cra")
+    >>> list(read_lines(journal))
+    ['first']
+    >>> append_line(journal, "second")
+    >>> list(read_lines(journal))
+    ['first', 'second']
+    """
+    if "\n" in text:
+        raise ValueError(f"a line with a line end in it: {text!r}")
+    line = f"{text}\n".encode()
+    write_point("append", path)
+    made = not path.exists()
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+    written = 0
+    try:
+        _cut_torn_line(descriptor)
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+        write_point("sync", path, len(line))
+        os.fsync(descriptor)
+    except OSError:
+        end = os.lseek(descriptor, 0, os.SEEK_CUR)
+        if written and os.fstat(descriptor).st_size == end:  # else somebody's line is behind ours
+            os.ftruncate(descriptor, end - written)
+        raise
+    finally:
+        os.close(descriptor)
+    if made:
+        sync_folder(path.parent)
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """The whole lines of a file that `append_line` writes; none where there is no such file.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: a line is no UTF-8, so it is damaged.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line[:-1].decode()
 
 
 def portable_path(path: str | Path) -> str:
@@ -117,9 +205,27 @@ def _sync(path: Path, access: int) -> None:
         os.close(descriptor)
 
 
+def _cut_torn_line(descriptor: int) -> None:
+    """What is behind the last line end is of a process that was killed."""
+    end = length = os.fstat(descriptor).st_size
+    while end:
+        start = max(0, end - 4096)
+        os.lseek(descriptor, start, os.SEEK_SET)
+        place = os.read(descriptor, end - start).rfind(b"\n")
+        if place >= 0:
+            end = start + place + 1
+            break
+        end = start
+    if end < length:
+        os.ftruncate(descriptor, end)
+
+
 def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+    if not os.path.lexists(path):
+        return
+    with suppress(OSError):
+        write_point(REMOVE, path)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mufnet_lightning.system.files import atomic_path, write_atomic
+from mufnet_lightning.system.files import append_line, atomic_path, read_lines, write_atomic
 
 
 def test_text_and_bytes_are_written_as_they_are(tmp_path: Path) -> None:
@@ -114,3 +114,36 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
     process.communicate()
     text = path.read_text()
     assert text in ("a" * 3_000_000, "b" * 3_000_000)
+
+
+def test_lines_are_added_whole_by_many_and_a_torn_one_is_cut_off(tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    assert list(read_lines(journal)) == []
+    texts = [f"{number} α" * 30 for number in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda text: append_line(journal, text), texts))
+    assert sorted(read_lines(journal)) == sorted(texts)
+    with open(journal, "ab") as file:
+        file.write(bytes(10_000))  # what a power cut may leave
+    assert sorted(read_lines(journal)) == sorted(texts)
+    append_line(journal, "next")
+    assert list(read_lines(journal))[-1] == "next"
+    assert journal.stat().st_size == sum(len(text.encode()) + 1 for text in texts) + 5
+    with pytest.raises(ValueError, match="line end"):
+        append_line(journal, "a\nb")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_line_that_cannot_be_written_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    journal = tmp_path / "journal"
+    append_line(journal, "first")
+    monkeypatch.setenv("MUFNET_WRITE_FAULT", f"ENOSPC:{number}+")
+    monkeypatch.setenv("MUFNET_WRITE_LOG", str(tmp_path / "log"))
+    with pytest.raises(OSError, match=r"No space left on device.*journal"):
+        append_line(journal, "second")
+    assert journal.read_text() == "first\n"
+    monkeypatch.undo()
+    append_line(journal, "third")
+    assert list(read_lines(journal)) == ["first", "third"]
