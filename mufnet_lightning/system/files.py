@@ -1,16 +1,27 @@
-"""Files and folders that are whole or not there: drafted beside their place, then renamed."""
+"""Files and folders that are whole or not there: drafted beside their place, then renamed.
+
+The one place for writes that a user's work depends on. Before something takes its name it is on the
+disk, and no longer only in the system's memory; each step passes a numbered point (`write_points`).
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mufnet_lightning.system.write_points import REMOVE, write_point
+
+SYNCING_THREADS = 8  # 2,000 crops of 40 KB: 0.25 s; one thread takes 0.6 s, more than 8 gain nothing
 
 
 @contextmanager
@@ -18,8 +29,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A draft to write in place of `path`, which takes that name when the block ends.
 
     Somebody who reads `path` meanwhile sees what was there before, all of it. Where the block is
-    left by an exception the draft is removed and `path` stays as it was. A file is on the disk, and
-    no longer only in the system's memory, before it is renamed.
+    left by an exception the draft is removed and `path` stays as it was. What a process of this machine
+    that was killed left in the folder is removed, too.
 
     Args:
         path: a file, to be replaced where it exists; or a folder, which must not exist or be empty.
@@ -42,8 +53,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     'a,b'
     """
     path = Path(path)
-    draft = path.with_name(f".partial-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    owner = f"{_machine()}-{os.getpid()}-{threading.get_ident()}"
+    draft = path.with_name(f".partial-{owner}-{path.name}")
     _remove(draft)  # of a process of the same number that was killed
+    _remove_drafts_of_the_dead(path.parent)
     write_point("draft", draft)
     try:
         yield draft
@@ -58,13 +71,45 @@ def move_into_place(draft: Path, path: Path) -> None:
     Raises:
         OSError: it cannot be renamed, as where `path` is a folder that is not empty.
     """
-    if draft.is_file():
+    if draft.is_dir():
+        _sync_inside(draft)
+    elif draft.exists():
         sync_file(draft)
     write_point("rename", path)
     if os.name == "nt" and path.is_dir():
         path.rmdir()  # elsewhere an empty folder is replaced
     os.replace(draft, path)
     sync_folder(path.parent)
+
+
+def write_part(path: Path, content: bytes | str) -> None:
+    """Write a file of a folder that is not in its place yet: `move_into_place` brings it to the disk.
+
+    Raises:
+        OSError: it cannot be written; there may be half of it.
+    """
+    write_point("part", path)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, where it is there.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    write_point(REMOVE, path)
+    path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and what is in it.
+
+    Raises:
+        OSError: something in it cannot be removed.
+    """
+    write_point(REMOVE, path)
+    shutil.rmtree(path)
 
 
 def sync_file(path: Path, written: int | None = None) -> None:
@@ -220,6 +265,16 @@ def _cut_torn_line(descriptor: int) -> None:
         os.ftruncate(descriptor, end)
 
 
+def _sync_inside(folder: Path) -> None:
+    """All that is in a folder that nobody else writes to."""
+    folders = [Path(root) for root, _, _ in os.walk(folder)]
+    files = [Path(root) / name for root, _, names in os.walk(folder) for name in sorted(names)]
+    with ThreadPoolExecutor(SYNCING_THREADS) as threads:
+        list(threads.map(sync_file, (file for file in files if not file.is_symlink())))
+    for one in reversed(folders):
+        sync_folder(one)
+
+
 def _remove(path: Path) -> None:
     if not os.path.lexists(path):
         return
@@ -229,3 +284,35 @@ def _remove(path: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
+
+
+_DRAFT = re.compile(r"\.partial-([0-9a-f]{6})-(\d+)-")
+_seen: set[Path] = set()
+"""Folders in which this process looked for drafts."""
+
+
+def _remove_drafts_of_the_dead(folder: Path) -> None:
+    """Once in each folder; not those of other machines, of whose processes nothing is known here."""
+    if os.name != "posix" or folder in _seen:
+        return
+    _seen.add(folder)
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            draft = _DRAFT.match(entry.name)
+            if draft and draft[1] == _machine() and not _alive(int(draft[2])):
+                _remove(Path(entry.path))
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+@cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
