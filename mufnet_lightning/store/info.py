@@ -69,14 +69,14 @@ class StoreInfo:
             raise InputFault(f"the crop store {path} is damaged: store.json is not JSON") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputFault(f"{path} is not a crop store: its store.json is another; {make_one}")
+        damaged = f"the crop store {path} is damaged: "
+        if not is_sealed(content, root):
+            raise InputFault(f"{damaged}store.json is not as it was written; {MAKE_AGAIN}")
         if content.get("format_version") != FORMAT_VERSION:
             raise InputFault(
                 f"the crop store {path} has format version {content.get('format_version')}, expected "
                 f"{FORMAT_VERSION}: {make_one}"
             )
-        damaged = f"the crop store {path} is damaged: "
-        if not is_sealed(content, root):
-            raise InputFault(f"{damaged}store.json is not as it was written; {MAKE_AGAIN}")
         try:
             info = cls.from_json(content)
         except KeyError as missing:
