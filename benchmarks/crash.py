@@ -60,6 +60,7 @@ from mufnet_lightning.system.write_points import FAULT, LOG, WIDTH
 KINDS = ("kill", "killgroup", "torn", "power", "ENOSPC", "full", "EIO", "EACCES")
 ERRORS = KINDS[4:]
 COMMANDS = ("prepare", "fit", "cv")
+FOLDERS = ("store", "cohort", "mlruns")
 UNNAMED = "so nothing names this cohort"
 """What is said where the cohort's folder is read-only: then a store without a cohort is right."""
 State = dict[str, object]
@@ -106,7 +107,7 @@ def main() -> int:
     with scratch_folder() as folder:
         for command in options.commands:
             start = time.perf_counter()
-            attack = make_attack(command, folder, options.timeout)
+            attack = make_attack(command, folder, options.timeout, long=options.sigkill > 0)
             if options.sigkill:
                 cases = killed_at_random(attack, options)
             else:
@@ -175,13 +176,26 @@ class Attack:
         return bool(runs_of(folder))
 
 
-def make_attack(command: str, work: Path, timeout: float) -> Attack:
-    """Make the phantom, and run the command twice undisturbed."""
+def make_attack(command: str, work: Path, timeout: float, long: bool = False) -> Attack:
+    """Make the phantom, and run the command twice undisturbed.
+
+    Args:
+        command: verb.
+        work: an empty folder.
+        timeout: seconds.
+        long: let `prepare` work for some seconds, to be killed in.
+    """
     template = work / f"{command} before"
     template.mkdir()
-    patients = 2 if command == "prepare" else 20
+    patients = {"prepare": 12 if long else 2}.get(command, 20)
+    frames = 60 if command == "prepare" and long else 2
     phantom = PhantomOptions(
-        patients=patients, high_share=0.5, frames=2, clip_length=4, pane_size=128, frames_spread=0
+        patients=patients,
+        high_share=0.5,
+        frames=frames,
+        clip_length=2 * frames,
+        pane_size=128,
+        frames_spread=0,
     )
     with contextlib.redirect_stdout(None):
         write_phantom(template / "cohort", phantom)
@@ -269,7 +283,7 @@ def one_fault(attack: Attack, kind: str, number: int) -> Case:
         step = _step(seen[number - 1]) if number <= len(seen) else "not passed"
         if kind == "power":
             cut_power(folder, seen[: number - 1], start)
-        problems = [*_said_problems(kind, end, folder), *_after(attack, folder, end)]
+        problems = [*_said_problems(kind, end), *_after(attack, folder, end)]
         return Case(attack.command, kind, number, step, tuple(problems))
 
 
@@ -290,7 +304,7 @@ def one_sigkill(attack: Attack, kind: str, delay: float) -> Case:
         return Case(attack.command, kind, int(delay * 1000), step, tuple(_after(attack, folder, None)))
 
 
-def _said_problems(kind: str, end: End, folder: Path) -> Iterator[str]:
+def _said_problems(kind: str, end: End) -> Iterator[str]:
     """Of the call that failed."""
     if end.code is None:
         yield "hangs"
@@ -299,7 +313,7 @@ def _said_problems(kind: str, end: End, folder: Path) -> Iterator[str]:
     elif kind in ERRORS and end.code == 2:
         if len(end.sentences) != 1:
             yield f"{len(end.sentences)} sentences"
-        elif str(folder) not in end.sentences[0]:
+        elif not any(name in end.sentences[0] for name in FOLDERS):
             yield f"names no folder: {end.sentences[0]}"
     elif kind in ERRORS and end.code != 0:
         yield f"exit code {end.code}"

@@ -33,7 +33,8 @@ def pairs(files: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(f"{prefix}.in_processes", lambda work, jobs, *others: [work(j) for j in jobs])
     monkeypatch.setattr(f"{prefix}.read_cohort", cache(read_cohort))
     monkeypatch.setattr(f"{prefix}.look_of", lambda *asked: None)
-    return files.write_pairs_cohort(tmp_path / "here/cohort")
+    cohort: Path = files.write_pairs_cohort(tmp_path / "here/cohort")
+    return cohort
 
 
 @pytest.fixture
@@ -67,6 +68,7 @@ def killed(work: Callable[[], object]) -> bool:
     child = os.fork()
     if child == 0:
         try:
+            os.setpgid(0, 0)  # for faults that end the whole group
             work()
         finally:
             os._exit(0)
@@ -173,7 +175,7 @@ def test_a_draft_of_a_process_that_is_gone_is_removed(
     (number,) = (n for n, name in enumerate(drafts, 1) if name == "synccohort.json")
     (pairs / "cohort.json").unlink()
     point_log(f"torn:{number}")
-    assert killed(lambda: (os.setpgid(0, 0), prepare_store(pairs, pairs.parent / "second")))
+    assert killed(lambda: prepare_store(pairs, pairs.parent / "second"))
     assert len([path for path in pairs.iterdir() if "partial" in path.name]) == 1
     point_log("count")
     with caplog.at_level(logging.INFO):
