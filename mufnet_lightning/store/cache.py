@@ -75,7 +75,7 @@ def open_cache(
         log.warning("%s cannot be written to, its cache is in %s", store, path.parent)
     try:
         with waiting(path.parent / "lock"):  # other processes of the same training wait here
-            if cache := _whole(path, made_of):
+            if cache := _whole(path, made_of, tell=True):
                 return cache
             with progress_bar(f"{modality} crops at {size} × {size}", len(crops)) as advance:
                 channels, checks = _build(path, made_of, advance)
@@ -201,7 +201,7 @@ class _Origin:
         return resized(read_crop(self.sums, name), self.size)
 
 
-def _whole(path: Path, made_of: _Origin) -> CropCache | None:
+def _whole(path: Path, made_of: _Origin, tell: bool = False) -> CropCache | None:
     """The cache at `path`, if it is whole and was built from these crops."""
     rows = len(made_of.crops)
     try:
@@ -220,7 +220,8 @@ def _whole(path: Path, made_of: _Origin) -> CropCache | None:
                 np.linspace(0, rows - 1, min(rows, ROWS_AT_OPENING)).astype(int).tolist()
             ):
                 return cache
-            log.warning("warning: the cache %s is damaged, it is built again", path)
+            if tell:
+                log.warning("warning: the cache %s is damaged, it is built again", path)
     return None
 
 

@@ -140,7 +140,7 @@ def test_a_cache_of_zeros_is_built_again_when_it_is_opened(
     file.write_bytes(bytes([left != "zeros"]) * file.stat().st_size)
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(rows(store), whole)
-    assert f"the cache {file} is damaged, it is built again" in caplog.text
+    assert caplog.text.count(f"the cache {file} is damaged, it is built again") == 1
     caplog.clear()
     np.testing.assert_array_equal(rows(store), whole)
     assert caplog.text == ""
