@@ -288,20 +288,29 @@ def one_fault(attack: Attack, kind: str, number: int) -> Case:
 
 
 def one_sigkill(attack: Attack, kind: str, delay: float) -> Case:
-    """Kill the real command, go on with it, compare."""
-    with copy_of(attack.template) as folder:
-        process = real(attack.words(), folder)
-        wait_until(lambda: attack.begun(folder) or process.poll() is not None, attack.timeout)
-        time.sleep(delay)
-        with contextlib.suppress(ProcessLookupError):
-            if kind == "SIGKILL":
-                process.kill()
-            else:
-                os.killpg(process.pid, signal.SIGKILL)
-        code = process.wait()
-        wait_for_group(process.pid)
-        step = "after its end" if code == 0 else "while it ran"
-        return Case(attack.command, kind, int(delay * 1000), step, tuple(_after(attack, folder, None)))
+    """Kill the real command, go on with it, compare; earlier, where it had ended by then."""
+    while True:
+        with copy_of(attack.template) as folder:
+            if killed_while_it_ran(attack, kind, delay, folder):
+                problems = tuple(_after(attack, folder, None))
+                return Case(attack.command, kind, int(delay * 1000), "while it ran", problems)
+        delay *= 0.7
+
+
+def killed_while_it_ran(attack: Attack, kind: str, delay: float, folder: Path) -> bool:
+    """Start the real command, and kill it so many seconds after its first write."""
+    process = real(attack.words(), folder)
+    wait_until(lambda: attack.begun(folder) or process.poll() is not None, attack.timeout)
+    time.sleep(delay)
+    ran = process.poll() is None
+    with contextlib.suppress(ProcessLookupError):
+        if kind == "SIGKILL":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_for_group(process.pid)
+    return ran
 
 
 def _said_problems(kind: str, end: End) -> Iterator[str]:
@@ -434,7 +443,7 @@ def forked(words: Sequence[str], folder: Path, timeout: float, environment: dict
             file = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(file, 1)
             os.dup2(file, 2)
-            processes.warm_context = lambda preload: multiprocessing.get_context("fork")  # type: ignore
+            _fork_workers()
             code = cli.main(words)
             atexit._run_exitfuncs()
             sys.stdout.flush()
@@ -454,6 +463,14 @@ def forked(words: Sequence[str], folder: Path, timeout: float, environment: dict
     if not wait_for_group(child):
         code = None
     return End(code, out.read_text(errors="replace") if out.exists() else "")
+
+
+def _fork_workers() -> None:
+    """Let the workers of a forked command be forks of it: the fork server is not its child."""
+    before = processes.warm_context
+    for module in list(sys.modules.values()):
+        if getattr(module, "warm_context", None) is before:
+            module.warm_context = lambda preload: multiprocessing.get_context("fork")  # type: ignore
 
 
 def real(words: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:

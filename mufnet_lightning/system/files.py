@@ -117,7 +117,7 @@ def sync_file(path: Path, written: int | None = None) -> None:
         OSError: it cannot be done.
     """
     write_point("sync", path, written)
-    _sync(path, os.O_RDWR)
+    _sync(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
 
 
 def sync_folder(path: Path) -> None:
