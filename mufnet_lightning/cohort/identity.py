@@ -6,6 +6,7 @@ answer it: P001 is in many hospitals. A copy of the folder keeps the id.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import uuid
@@ -56,6 +57,7 @@ def give_id(folder: Path) -> str | None:
 
     Raises:
         InputFault: it has a cohort.json by now, which cannot be read.
+        OSError: its disk is full, or broken.
     """
     path, report = folder / COHORT, Report()
     try:
@@ -68,6 +70,8 @@ def give_id(folder: Path) -> str | None:
                 log.info("%s names this cohort from now on: keep it with the tables", path)
             return cohort_id
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):  # it could be named, if mended
+            raise
         log.warning(
             "%s cannot be written (%s), so nothing names this cohort: whether a patient was in a "
             "training will be judged by ids and labels",

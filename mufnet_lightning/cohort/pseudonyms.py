@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.files import write_new
 
 if TYPE_CHECKING:  # a key alone needs no tables
     import pandas as pd
@@ -61,9 +62,8 @@ class Pseudonyms:
         """
         try:
             if make and not file.exists():
-                handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with os.fdopen(handle, "w", encoding="ascii") as opened:
-                    opened.write(secrets.token_hex(32) + "\n")
+                with suppress(FileExistsError):  # somebody else's, of the same moment
+                    write_new(file, secrets.token_hex(32) + "\n", 0o600)
             key = bytes.fromhex(file.read_text(encoding="ascii").strip())
         except OSError as error:
             raise InputFault(f"--pseudonymize {file}: {error.strerror}") from None

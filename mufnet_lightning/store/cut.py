@@ -6,6 +6,8 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,9 @@ from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.geometry import Box, Pane, crop
 from mufnet_lightning.cohort.stills import read_image
 from mufnet_lightning.store.notes import CropNote, write_notes
+from mufnet_lightning.store.seal import sha256
+from mufnet_lightning.system.files import write_part
+from mufnet_lightning.system.write_points import write_point
 
 NOTES = "notes"
 
@@ -96,8 +101,8 @@ def cut_clip(job: ClipJob) -> list[str]:
             for cut in cuts[number]:
                 for modality, box in cut.boxes.items():
                     pixels = crop(frame, box)
-                    notes.append(CropNote.of(cut.crops[modality], pixels))
-                    write_png(job.folder / cut.crops[modality], pixels)
+                    digest = write_png(job.folder / cut.crops[modality], pixels)
+                    notes.append(CropNote.of(cut.crops[modality], pixels, digest))
     except ClipFault as fault:
         last = max(job.cuts, key=lambda cut: cut.frame)
         needs = f"boxes.csv row {last.row} needs frame {last.frame}"
@@ -108,7 +113,7 @@ def cut_clip(job: ClipJob) -> list[str]:
         raise
     except Exception as error:
         return [_unexpected(job.where, error)]
-    write_notes(job.finished, notes)
+    _finish(job, notes)
     return []
 
 
@@ -131,10 +136,10 @@ def copy_images(job: ImageJob) -> list[str]:
         except Exception as error:
             faults.append(_unexpected(where, error))
         else:
-            notes.append(CropNote.of(target.name, pixels))
-            write_png(target, pixels)
+            digest = write_png(target, pixels)
+            notes.append(CropNote.of(target.name, pixels, digest))
     if not faults:
-        write_notes(job.finished, notes)
+        _finish(job, notes)
     return faults
 
 
@@ -166,14 +171,29 @@ def _unexpected(where: str, error: Exception) -> str:
 
 
 def _make(folder: Path) -> None:
-    try:
+    with _writing(folder):
+        write_point("folder", folder)
         folder.mkdir(parents=True, exist_ok=True)
+
+
+def _finish(job: ClipJob | ImageJob, notes: list[CropNote]) -> None:
+    with _writing(job.finished):
+        write_notes(job.finished, notes)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise CropUnwritten(error.errno, error.strerror, str(folder)) from error
+        raise CropUnwritten(error.errno, error.strerror, str(path)) from error
 
 
-def write_png(path: Path, rgb: np.ndarray) -> None:
+def write_png(path: Path, rgb: np.ndarray) -> str:
     """Write a picture (H, W, 3), RGB, without loss.
+
+    Returns:
+        The SHA-256 of the file, 64 hexadecimal digits.
 
     Raises:
         CropUnwritten: it cannot be written.
@@ -181,7 +201,6 @@ def write_png(path: Path, rgb: np.ndarray) -> None:
     # Encoded in memory: cv2.imwrite would hide why a write fails.
     bgr = np.ascontiguousarray(rgb[..., ::-1])  # a copy of rows where `rgb` is BGR seen as RGB
     content = cv2.imencode(".png", bgr)[1].tobytes()
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise CropUnwritten(error.errno, error.strerror, str(path)) from error
+    with _writing(path):
+        write_part(path, content)
+    return sha256(content)

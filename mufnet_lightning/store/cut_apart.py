@@ -66,6 +66,7 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     # starting processes for one clip takes longer than the clip
     faults = [work(jobs[0])] if len(jobs) == 1 else in_processes(work, jobs, "cutting", without)
     notes = notes_of(plan)
+    sums = {name: note.sum for name, note in notes.items()}
     odd = {name: note.looks for name, note in notes.items() if note.looks}
     warnings, mostly = judgement(odd, [Path(row[name]).name for row in rows for name in PATHS])
     for warning in (*warnings, *mostly):
@@ -93,9 +94,11 @@ def cut_apart(tables: Cohort, margin: float, folder: Path) -> tuple[CropStore, l
     place_crops(plan, kept, folder)
     keep_odd(folder, odd)
     keep_fingerprints(folder, {name: note.fingerprint for name, note in notes.items()})
+    placed = {Path(str(row[name])).name for row in kept for name in PATHS if row[name]}
     finish_store(
         folder,
         kept,
+        {name: digest for name, digest in sums.items() if name in placed},
         digest=uuid4().hex * 2,
         cohort=tables.named(tables.id),
         margin=margin,

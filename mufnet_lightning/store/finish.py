@@ -13,7 +13,9 @@ import pandas as pd
 from mufnet_lightning import __version__
 from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.store.info import StoreInfo
+from mufnet_lightning.store.seal import write_sums
 from mufnet_lightning.store.store import COLUMNS, LATER
+from mufnet_lightning.system.files import write_part
 from mufnet_lightning.vocabulary import MODALITIES
 
 
@@ -21,31 +23,32 @@ def keep_tables(folder: Path, tables: Cohort) -> None:
     """Write into a store what a cohort under pseudonyms tells of its patients and scanners."""
     patients = tables.patients
     empty = [name for name in ("grade", "label") if patients[name].isna().all()]
-    patients.drop(columns=empty).to_csv(folder / "patients.csv", index=False, lineterminator="\n")
+    _write(folder / "patients.csv", patients.drop(columns=empty))
     if tables.clips is not None and (tables.clips["scanner"] != "").any():
-        scanners = tables.clips[["clip_id", "patient_id", "scanner"]]
-        scanners.to_csv(folder / "clips.csv", index=False, lineterminator="\n")
+        _write(folder / "clips.csv", tables.clips[["clip_id", "patient_id", "scanner"]])
 
 
 def finish_store(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
+    sums: Mapping[str, str],
     *,
     digest: str,
     cohort: str | None,
     margin: float,
     with_grades: bool,
 ) -> None:
-    """Write manifest.csv and store.json into a folder that has the crops.
+    """Write manifest.csv, sums.csv and store.json into a folder that has the crops and all else.
 
     Args:
         folder: of the store.
         rows: of the manifest.
+        sums: SHA-256 of each crop, by the name of its file.
         digest, cohort, margin, with_grades: see `StoreInfo`.
     """
     columns = COLUMNS | LATER
     manifest = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    manifest.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+    _write(folder / "manifest.csv", manifest)
     patients = manifest.drop_duplicates("patient_id")
     there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}
     info = StoreInfo(
@@ -61,6 +64,10 @@ def finish_store(
         crops=sum(there.values()),
         digest=digest,
         cohort=cohort,
+        sums=write_sums(folder, sums),
     )
-    text = json.dumps(info.as_json(), indent=2) + "\n"
-    (folder / "store.json").write_text(text, encoding="utf-8", newline="\n")
+    write_part(folder / "store.json", json.dumps(info.as_json(), indent=2) + "\n")
+
+
+def _write(file: Path, table: pd.DataFrame) -> None:
+    write_part(file, table.to_csv(index=False, lineterminator="\n"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.store.seal import MAKE_AGAIN, is_sealed, sealed
 from mufnet_lightning.vocabulary import MODALITIES, Modality
 
 FORMAT = "mufnet crop store"
@@ -31,6 +32,7 @@ class StoreInfo:
         digest: SHA-256 of all inputs, 64 hexadecimal digits: equal digests, equal crops.
         cohort: what names the cohort, whatever was added to it and whatever the margin; None where
             nothing does (see `cohort.identity`), as in a store of a version that did not note it.
+        sums: SHA-256 of sums.csv (see `seal`); None in a store of a version that wrote none.
     """
 
     mufnet: str
@@ -45,6 +47,7 @@ class StoreInfo:
     crops: int
     digest: str
     cohort: str | None = None
+    sums: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> StoreInfo:
@@ -66,12 +69,14 @@ class StoreInfo:
             raise InputFault(f"the crop store {path} is damaged: store.json is not JSON") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise InputFault(f"{path} is not a crop store: its store.json is another; {make_one}")
+        damaged = f"the crop store {path} is damaged: "
+        if not is_sealed(content, root):
+            raise InputFault(f"{damaged}store.json is not as it was written; {MAKE_AGAIN}")
         if content.get("format_version") != FORMAT_VERSION:
             raise InputFault(
                 f"the crop store {path} has format version {content.get('format_version')}, expected "
                 f"{FORMAT_VERSION}: {make_one}"
             )
-        damaged = f"the crop store {path} is damaged: "
         try:
             info = cls.from_json(content)
         except KeyError as missing:
@@ -90,7 +95,7 @@ class StoreInfo:
             KeyError: something is not there; its name.
             TypeError, ValueError: something is of another kind.
         """
-        cohort = content.get("cohort")
+        cohort, sums = content.get("cohort"), content.get("sums")
         return cls(
             mufnet=str(content["mufnet"]),
             created=str(content["created"]),
@@ -104,14 +109,17 @@ class StoreInfo:
             crops=int(content["crops"]),
             digest=str(content["digest"]),
             cohort=None if cohort is None else str(cohort),
+            sums=None if sums is None else str(sums),
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The content of store.json (**contract**), with its format and version."""
+        """The content of store.json (**contract**), with its format, version and seal."""
         content = asdict(self) | {"modalities": list(self.modalities)}
-        if self.cohort is None:
-            del content["cohort"]
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
+        for name in ("cohort", "sums"):
+            if content[name] is None:
+                del content[name]
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **content}
+        return content if self.sums is None else sealed(content)
 
     def __str__(self) -> str:
         """`12 pairs of 3 patients (2 low, 1 high), bmode and ceus`."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from mufnet_lightning.cohort.paths import located
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
+from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.vocabulary import Contrast
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def keep_look(store: Path, look: str | None) -> None:
     """Note in a store how its inputs look; nothing where that is not known, or it cannot be written."""
     if look is not None:
         with suppress(OSError):
-            (store / SEEN).write_text(look, encoding="utf-8")
+            write_atomic(store / SEEN, look)
 
 
 def look_of(

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mufnet_lightning.store.inputs import ODD
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.store.twins import crop_fingerprint, some_of_each_clip
+from mufnet_lightning.store.twins import fingerprint, some_of_each_clip
+from mufnet_lightning.system.files import write_part
 from mufnet_lightning.vocabulary import MODALITIES, PATHS
 
 KNOWN = 8
@@ -47,7 +48,7 @@ class Likeness:
 def keep_fingerprints(root: Path, fingerprints: Mapping[str, int]) -> None:
     """Write the hashes of a store's crops, by their file names, into it."""
     lines = [f"{name},{code:016x}\n" for name, code in sorted(fingerprints.items())]
-    (root / FINGERPRINTS).write_text("crop,fingerprint\n" + "".join(lines), encoding="utf-8")
+    write_part(root / FINGERPRINTS, "crop,fingerprint\n" + "".join(lines))
 
 
 def store_looks(
@@ -65,7 +66,7 @@ def store_looks(
         for modality, path in zip(MODALITIES, (str(row[name]) for name in PATHS), strict=True):
             name = Path(path).name
             if path and name not in odd:
-                code = known.get(name) or f"{crop_fingerprint(store.root / path):016x}"
+                code = known.get(name) or f"{fingerprint(store.crop(path)):016x}"
                 looks[modality].setdefault(patient, []).append(code)
     return looks
 

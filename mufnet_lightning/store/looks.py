@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mufnet_lightning.store.inputs import ODD
+from mufnet_lightning.system.files import write_part
 from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES
 
 TINY = 8
@@ -51,7 +52,7 @@ def keep_odd(store: Path, odd: Mapping[str, str]) -> None:
     """Write down in a store which crops are odd; nothing where none is."""
     if odd:
         lines = [f"{name},{looks}\n" for name, looks in sorted(odd.items())]
-        (store / ODD).write_text("crop,looks\n" + "".join(lines), encoding="utf-8")
+        write_part(store / ODD, "crop,looks\n" + "".join(lines))
 
 
 def judgement(odd: Mapping[str, str], crops: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from mufnet_lightning.store.cut import ClipJob, ImageJob
 from mufnet_lightning.store.notes import CropNote, read_notes
 from mufnet_lightning.store.plan import Plan
+from mufnet_lightning.store.seal import CROPS, sha256
+from mufnet_lightning.system.write_points import write_point
 from mufnet_lightning.vocabulary import PATHS
 
 
@@ -26,14 +28,14 @@ def readable(jobs: Sequence[ClipJob | ImageJob], unread: Collection[Path]) -> li
 
 
 def is_finished(job: ClipJob | ImageJob) -> bool:
-    """Whether its part is written and its crops are really there (a power cut may lose them)."""
+    """Whether its part is written and its crops are as they were cut: a power cut may lose them."""
     if not job.finished.is_file():
         return False
     try:
-        crops = [job.folder / note.name for note in read_notes(job.finished)]
-    except ValueError:  # of an earlier version
+        notes = read_notes(job.finished)
+        return all(sha256((job.folder / note.name).read_bytes()) == note.sum for note in notes)
+    except (ValueError, OSError):  # of an earlier version, or damaged
         return False
-    return all(crop.is_file() and crop.stat().st_size > 0 for crop in crops)
 
 
 def notes_of(plan: Plan) -> dict[str, CropNote]:
@@ -56,8 +58,10 @@ def place_crops(plan: Plan, rows: Sequence[Mapping[str, object]], store: Path) -
     Raises:
         OSError: they cannot be written.
     """
-    (store / "crops").mkdir()
+    write_point("folder", store / CROPS)
+    (store / CROPS).mkdir()
     for path in (str(row[column]) for row in rows for column in PATHS if row[column]):
+        write_point("link", store / path)
         try:
             os.link(plan.crops[path], store / path)
         except OSError:  # a disk without links

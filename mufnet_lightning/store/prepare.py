@@ -11,7 +11,6 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -36,9 +35,10 @@ from mufnet_lightning.store.plan import PARTS, plan_crops
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.store.sums import file_sum
 from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
-from mufnet_lightning.system.files import move_into_place
+from mufnet_lightning.system.files import move_into_place, remove_file, remove_folder
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
+from mufnet_lightning.system.write_points import write_point
 from mufnet_lightning.vocabulary import PATHS, Contrast
 
 log = logging.getLogger(__name__)
@@ -261,6 +261,7 @@ def _write(
     What was cut stays in the partial folder for the next call, whatever is wrong with the rest.
     """
     partial = target.with_name(f".{target.name}.partial")
+    write_point("folder", partial)
     partial.mkdir(parents=True, exist_ok=True)
     plan = plan_crops(tables, settings.margin, partial, {**sums, **dict.fromkeys(unread, "")})
     jobs = readable(plan.jobs, {tables.file(name) for name in unread})
@@ -272,9 +273,9 @@ def _write(
     work: Callable[[Any], list[str]] = copy_images if tables.pairs is not None else cut_clip
     faults = [fault for of_job in in_processes(work, left, "cutting", lost_job) for fault in of_job]
     if faults or unread:
-        cut = sum(map(is_finished, plan.jobs))
+        cut = sum(job.finished.is_file() for job in plan.jobs)
         if not cut:
-            shutil.rmtree(partial)
+            remove_folder(partial)
         else:
             kept = f"{cut:,} of {len(plan.jobs):,} {parts}"
             log.info("%s are cut, and kept in %s for the next call", kept, partial.name)
@@ -297,17 +298,18 @@ def _write(
     keep_odd(partial, odd)
     keep_fingerprints(partial, fingerprints)
     keep_twins(partial, twins)
+    if tables.mark:
+        keep_tables(partial, tables)
     finish_store(
         partial,
         rows,
+        {name: note.sum for name, note in notes.items()},
         digest=digest,
         cohort=tables.named(tables.id or give_id(tables.folder)),
         margin=settings.margin,
         with_grades=settings.with_grades,
     )
-    if tables.mark:
-        keep_tables(partial, tables)
-    shutil.rmtree(partial / PARTS)
+    remove_folder(partial / PARTS)
     move_into_place(partial, target)
     return []
 
@@ -316,7 +318,7 @@ def _clear(partial: Path) -> None:
     """Leave the jobs' folders alone: what a call of other inputs wrote before it failed is not ours."""
     for path in partial.iterdir():
         if path.name != PARTS:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_folder(path) if path.is_dir() else remove_file(path)
 
 
 def _warn(message: str) -> None:

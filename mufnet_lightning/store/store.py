@@ -3,6 +3,7 @@
     store.json      format version, how it was made, a digest of its inputs
     manifest.csv    one row a pair
     crops/          lossless PNG at native size, as a person would want to look at them
+    sums.csv        SHA-256 of each of these (see `seal`)
     cache/          the crops at a training size, built on first use
 
 A store that exists is complete. Nothing is in it but pixels inside the boxes and the manifest's
@@ -11,17 +12,22 @@ columns.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import CropCache, open_cache
+from mufnet_lightning.store.crops import read_crop
 from mufnet_lightning.store.info import StoreInfo
+from mufnet_lightning.store.seal import StoreSums
 from mufnet_lightning.vocabulary import PATHS, Modality
 
+MANIFEST = "manifest.csv"
 COLUMNS = {
     "pair_id": "str",
     "patient_id": "str",
@@ -76,11 +82,32 @@ class CropStore:
     def open(cls, path: Path) -> CropStore:
         """Open a store.
 
+        Its tables are read and held against their digests; a crop is when it is read, a row of a cache
+        when it is read for the first time.
+
         Raises:
-            InputFault: there is none, it is damaged, or of a format that this version does not
-                know.
+            InputFault: there is none, it is damaged or was edited, or of a format that this version
+                does not know.
         """
-        return cls(Path(path), StoreInfo.read(path))
+        store = cls(Path(path), StoreInfo.read(path))
+        store.sums.check_tables()
+        return store
+
+    @cached_property
+    def sums(self) -> StoreSums:
+        """The digests of its files."""
+        return StoreSums(self.root, self.info.sums)
+
+    def crop(self, path: str) -> np.ndarray:
+        """A crop as it was cut, (H, W, 3) uint8, RGB.
+
+        Args:
+            path: as in the manifest.
+
+        Raises:
+            InputFault: it cannot be read, or is not as it was written.
+        """
+        return read_crop(self.sums, path)
 
     @property
     def digest(self) -> str:
@@ -116,16 +143,17 @@ class CropStore:
         mm_per_pixel_y of the box's pane, lesion_width_mm and lesion_height_mm of the box, time_s since
         the clip's first frame, time_since_injection_s of contrast.
         """
-        path = self.root / "manifest.csv"
+        content = self.sums.content(MANIFEST)
         kinds = COLUMNS | LATER
         blanks = {name: [""] for name, kind in kinds.items() if kind != "str"}
         try:
-            table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blanks)
-        except (OSError, ValueError) as error:
-            raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
+            file = io.BytesIO(content)
+            table = pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values=blanks)
+        except ValueError as error:
+            raise InputFault(f"the crop store {self.root} is damaged: {MANIFEST}: {error}") from None
         lacking = [name for name in COLUMNS if name not in table]
         if lacking:
-            raise InputFault(f"the crop store {self.root} is damaged: manifest.csv has no {lacking[0]}")
+            raise InputFault(f"the crop store {self.root} is damaged: {MANIFEST} has no {lacking[0]}")
         absent = {name: kind for name, kind in LATER.items() if name not in table}
         for name, kind in absent.items():
             table[name] = "" if kind == "str" else pd.Series([pd.NA] * len(table), dtype=kind)  # type: ignore[call-overload]
@@ -138,8 +166,8 @@ class CropStore:
         written to, the cache goes to ~/.cache/mufnet.
 
         Raises:
-            InputFault: the store has no crops of that modality, a crop is missing, or the disk is
-                full.
+            InputFault: the store has no crops of that modality, a crop is missing or damaged, or the
+                disk is full.
         """
         if modality not in self.modalities:
             raise InputFault(
@@ -147,4 +175,4 @@ class CropStore:
                 f"only {' and '.join(self.modalities)}"
             )
         crops = self.manifest[f"{modality}_path"].tolist()
-        return open_cache(self.root, self.digest, modality, crops, size)
+        return open_cache(self.sums, self.digest, modality, crops, size)

@@ -11,6 +11,7 @@ makes high, and of their fine structure, without slow changes of grey. Their mea
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.inputs import TWINS
+from mufnet_lightning.system.files import write_part
 from mufnet_lightning.system.processes import cores, progress_bar
 from mufnet_lightning.vocabulary import PATHS
 
@@ -87,14 +88,6 @@ def fingerprint(rgb: NDArray[np.uint8]) -> int:
     waves = cv2.dct(small)[:_SIGNS, :_SIGNS].ravel()[1:]
     bits = waves > np.median(waves)
     return int(sum(1 << place for place in np.flatnonzero(bits).tolist()))
-
-
-def crop_fingerprint(path: Path) -> int:
-    """The same of a crop's file."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise InputFault(f"{path} is no picture: the crop store is damaged")
-    return fingerprint(bgr[..., ::-1])  # type: ignore[arg-type]
 
 
 def find_twins(
@@ -251,13 +244,14 @@ def twin_warnings(twins: Sequence[Twins]) -> list[str]:
 def keep_twins(root: Path, twins: Sequence[Twins]) -> None:
     """Write them into a store; nothing where there are none."""
     if twins:
-        with open(root / TWINS, "w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["patient_id", "twin_id", "crop", "twin_crop", "similarity"])
-            table.writerows(
-                [*pair.patients, *(f"crops/{crop}" for crop in pair.crops), f"{pair.similarity:.3f}"]
-                for pair in twins
-            )
+        text = io.StringIO(newline="")
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["patient_id", "twin_id", "crop", "twin_crop", "similarity"])
+        table.writerows(
+            [*pair.patients, *(f"crops/{crop}" for crop in pair.crops), f"{pair.similarity:.3f}"]
+            for pair in twins
+        )
+        write_part(root / TWINS, text.getvalue())
 
 
 def read_twins(root: Path) -> list[tuple[str, str]]:

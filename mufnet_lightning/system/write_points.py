@@ -7,7 +7,7 @@ unless the environment asks for it:
     MUFNET_WRITE_LOG=FILE           counts over all processes of a command, a line of `WIDTH` a point
 
 A fault is `kill` (of the process), `killgroup` (of its process group: the command with its workers),
-`torn` (what was written last is cut in half, then `killgroup`), or the name of an error number (ENOSPC,
+`torn` (a write or removal is done by half, then `killgroup`), or the name of an error number (ENOSPC,
 EIO, EACCES, ...), which is raised; `ENOSPC:17+` fails from the 17th point on, as a disk that is full
 does, on which one can still remove.
 """
@@ -31,8 +31,9 @@ def write_point(kind: str, path: Path | str, written: int | None = None) -> None
     """Pass a point; only where the environment asks for it does anything happen.
 
     Args:
-        kind: of the step that comes next: `draft` (a file is opened to be written), `sync` (what was
-            written is brought to the disk), `rename`, `link`, `append`, `folder`, `remove`.
+        kind: of the step that comes next: `draft` (a file is opened to be written), `part` (a file of a
+            folder that is not in its place yet is written), `sync` (what was written is brought to the
+            disk), `rename`, `link`, `append`, `folder` (one is made), `remove`.
         path: what it is done to.
         written: bytes at the end of the file that may be torn here; None: all of them.
 
@@ -48,8 +49,8 @@ def write_point(kind: str, path: Path | str, written: int | None = None) -> None
     first = int(which.removesuffix("+"))
     if number != first and not (which.endswith("+") and number > first):
         return
-    if asked == "torn" and kind == "sync":
-        _tear(path, written)
+    if asked == "torn":
+        _tear(kind, Path(path), written)
     if asked == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if asked in ("killgroup", "torn"):
@@ -80,6 +81,12 @@ def _number(kind: str, path: Path | str) -> int:
         os.close(descriptor)
 
 
-def _tear(path: Path | str, written: int | None) -> None:
-    length = os.stat(path).st_size
-    os.truncate(path, length - (length if written is None else written + 1) // 2)
+def _tear(kind: str, path: Path, written: int | None) -> None:
+    if kind == "sync":
+        length = path.stat().st_size
+        os.truncate(path, length - (length if written is None else written + 1) // 2)
+    elif kind == "part":
+        path.write_bytes(b"\0" * 100)
+    elif kind == REMOVE and path.is_dir():
+        for file in sorted(file for file in path.rglob("*") if not file.is_dir())[::2]:
+            file.unlink()

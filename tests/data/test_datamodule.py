@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from edited_stores import seal
 
 from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.datamodule import RoiPairDataModule
@@ -153,6 +154,7 @@ def grey_store(store: Path, copy: Path, crops: str) -> Path:
         pixels = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
         assert pixels is not None
         cv2.imwrite(str(file), pixels)
+    seal(copy)
     return copy
 
 
@@ -179,6 +181,7 @@ def test_resident_crops_of_a_store_without_a_modality_are_zeros_there(
     manifest.assign(ceus_path="").to_csv(store / "manifest.csv", index=False)
     info = json.loads((store / "store.json").read_text())
     (store / "store.json").write_text(json.dumps({**info, "modalities": ["bmode"]}))
+    seal(store)
     made = []
     for resident in (False, True):
         data = RoiPairDataModule(
@@ -243,6 +246,7 @@ def test_pairs_that_lack_a_modality_are_left_out_of_the_fused_arm_only(
     row = int(datamodule(phantom_store).part_rows("test")[0])
     manifest.loc[row, "ceus_path"] = ""
     manifest.to_csv(tmp_path / "store" / "manifest.csv", index=False)
+    seal(tmp_path / "store")
     fused = datamodule(tmp_path / "store")
     assert row not in fused.part_rows("test")
     assert row in datamodule(tmp_path / "store", modalities=["bmode"]).part_rows("test")
@@ -259,6 +263,7 @@ def test_pairs_that_lack_a_modality_say_so_where_they_are_allowed(
     manifest.loc[2, "bmode_path"] = ""
     manifest.loc[3, ["bmode_path", "ceus_path"]] = ""
     manifest.to_csv(store / "manifest.csv", index=False)
+    seal(store)
     data = RoiPairDataModule(str(store), image_size=32, batch_size=8, num_workers=0)
     data.missing_allowed = True
     assert data.usable_rows.tolist() == [row for row in range(len(manifest)) if row != 3]
@@ -392,6 +397,7 @@ def test_patients_who_look_alike_are_told_of_and_kept_together_on_request(
     (train, test) = (here.loc[here["part"] == part, "patient_id"].iloc[0] for part in ("train", "test"))
     twins = f"patient_id,twin_id,crop,twin_crop,similarity\n{train},{test},a.png,b.png,0.99\n"
     (store / TWINS).write_text(twins)
+    seal(store)
     datamodule(store)
     assert "look alike and stand in different parts of the split: 1" in caplog.text
     caplog.clear()

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from edited_stores import seal
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from trained_models import Models
@@ -73,6 +74,7 @@ def few(models: Models, phantom_store: Path, tmp_path_factory: pytest.TempPathFa
     named = [patient for part in ("val", "test") for patient in parts.get_group(part).unique()[:3]]
     manifest = pd.read_csv(store / "manifest.csv", keep_default_na=False)
     manifest[manifest["patient_id"].isin(named)].to_csv(store / "manifest.csv", index=False)
+    seal(store)
     return store
 
 
@@ -311,6 +313,7 @@ def test_crops_that_were_cut_otherwise_are_refused_either_way(
     store = Path(shutil.copytree(phantom_store, tmp_path / "store"))
     info = json.loads((store / "store.json").read_text())
     (store / "store.json").write_text(json.dumps({**info, "margin": 0.5}))
+    seal(store)
     told = "was cut with a margin of 0.5"
     assert main(["predict", f"--run={models.cv}", f"--store={store}", f"--out={tmp_path / 'o'}"]) == 2
     assert told in capsys.readouterr().err

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from edited_stores import seal
 from lightning.pytorch import Trainer
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
@@ -121,6 +122,7 @@ def test_it_keeps_its_folds_in_a_store_that_has_grown(
     info = tmp_path / "grown" / "store.json"
     digest = torch.load(checkpoint, weights_only=True)["mufnet_digest"]
     info.write_text(info.read_text().replace(digest, "0" * 64))
+    seal(tmp_path / "grown")
 
     with caplog.at_level(logging.WARNING):
         trained = load_trained(str(checkpoint), store=str(tmp_path / "grown"), device="cpu")

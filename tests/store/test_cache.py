@@ -17,6 +17,7 @@ import pytest
 
 from mufnet_lightning.store.cache import open_cache, resized
 from mufnet_lightning.store.prepare import prepare_store
+from mufnet_lightning.store.seal import StoreSums
 from mufnet_lightning.store.store import CropStore
 
 
@@ -81,7 +82,7 @@ def test_a_cache_of_another_store_or_half_a_cache_is_built_again(
 def test_pickling_sends_the_path_and_not_the_pixels(store: CropStore) -> None:
     cache = store.cache("bmode", 64)
     message = pickle.dumps(cache)
-    assert len(message) < 500
+    assert len(message) < 2000
     np.testing.assert_array_equal(pickle.loads(message)[5], cache[5])
 
 
@@ -160,14 +161,16 @@ def test_grey_crops_take_one_channel_and_one_crop_of_colour_makes_all_rgb(tmp_pa
         for number, crop in enumerate(crops):
             cv2.imwrite(str(store / f"{number}.png"), crop[..., ::-1])
         names = [*(f"{number}.png" for number in range(len(crops))), ""]
-        cache = open_cache(store, "d", "bmode", names, 24)
+        cache = open_cache(StoreSums(store, None), "d", "bmode", names, 24)
         assert cache.channels == (1 if name == "grey" else 3)
         assert cache.path.stat().st_size == len(names) * 24 * 24 * cache.channels
         for number, crop in enumerate(crops):
             expected = resized(crop, 24)[..., : cache.channels]
             np.testing.assert_array_equal(cache[number], expected)
         assert not cache[len(crops)].any()
-        again = open_cache(store, "d", "bmode", names, 24)  # found, and not built again
+        again = open_cache(
+            StoreSums(store, None), "d", "bmode", names, 24
+        )  # found, and not built again
         assert (again.channels, again.path) == (cache.channels, cache.path)
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(again))[3], cache[3])
         assert sorted(path.name for path in cache.path.parent.iterdir()) == [

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+from edited_stores import unseal
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
@@ -591,6 +592,7 @@ def test_a_store_of_earlier_versions_has_empty_measures(whole_store: Path, tmp_p
     old = Path(shutil.copytree(whole_store, tmp_path / "old"))
     table = pd.read_csv(old / "manifest.csv", dtype=str, keep_default_na=False)
     table.drop(columns=list(MEASURED)).to_csv(old / "manifest.csv", index=False)
+    unseal(old)
     manifest = CropStore.open(old).manifest
     assert list(manifest) == list(CropStore.open(whole_store).manifest)
     assert manifest[list(MEASURED)].isna().all(axis=None)

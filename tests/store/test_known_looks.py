@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from edited_stores import seal, unseal
 
 from mufnet_lightning.store.known_looks import FINGERPRINTS, KNOWN, alike, store_looks
 from mufnet_lightning.store.store import CropStore
@@ -59,6 +60,7 @@ def test_a_store_of_the_code_before_is_hashed_when_it_is_asked(
 ) -> None:
     store = Path(shutil.copytree(phantom_store, tmp_path / "store"))
     (store / FINGERPRINTS).unlink()
+    unseal(store)
     assert store_looks(CropStore.open(store)) == looks
     some = store_looks(CropStore.open(store), ["P001"])
     assert set(some["ceus"]) == {"P001"}
@@ -70,4 +72,5 @@ def test_crops_that_show_nothing_are_like_nobody(phantom_store: Path, tmp_path: 
     own = manifest.loc[manifest["patient_id"] == "P001", "ceus_path"]
     lines = [f"{Path(path).name},black\n" for path in own]
     (store / "odd_crops.csv").write_text("crop,looks\n" + "".join(lines))
+    seal(store)
     assert "P001" not in store_looks(CropStore.open(store))["ceus"]

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from edited_stores import unseal
 
 from mufnet_lightning import __version__
 from mufnet_lightning.cli import main
@@ -297,6 +298,7 @@ def test_a_store_of_the_code_before_has_no_name_and_stays_as_it_is(
     cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = prepare_store(cohort, tmp_path / "store").root
+    unseal(store)
     content = json.loads((store / "store.json").read_text())
     del content["cohort"]
     (store / "store.json").write_text(json.dumps(content, indent=2) + "\n")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from edited_stores import unseal
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
@@ -30,6 +31,7 @@ def test_what_is_no_store_is_refused_in_a_sentence(whole_store: Path, tmp_path: 
     copy = Path(shutil.copytree(whole_store, tmp_path / "copy"))
     (copy / "manifest.csv").unlink()
     assert "expected manifest.csv" in fault(copy)
+    unseal(copy)
     info = json.loads((copy / "store.json").read_text())
     (copy / "store.json").write_text(json.dumps({k: info[k] for k in info if k != "margin"}))
     assert "is damaged: expected manifest.csv" not in fault(copy)
@@ -62,10 +64,11 @@ def test_what_store_json_says_can_be_read_back_and_printed(whole_store: Path) ->
     assert info.as_json() == content
     assert list(content) == [
         *("format", "format_version", "mufnet", "created", "margin", "with_grades", "pairs"),
-        *("patients", "low", "high", "modalities", "crops", "digest", "cohort"),
+        *("patients", "low", "high", "modalities", "crops", "digest", "cohort", "sums", "seal"),
     ]
     assert info.modalities == ("bmode", "ceus")
-    before = {name: value for name, value in content.items() if name != "cohort"}
+    later = ("cohort", "sums", "seal")
+    before = {name: value for name, value in content.items() if name not in later}
     assert StoreInfo.from_json(before).as_json() == before
     assert str(info) == "12 pairs of 3 patients (2 low, 1 high), bmode and ceus"
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from edited_stores import seal
 from mlflow.entities import Run
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -318,6 +319,7 @@ def test_arms_that_cannot_use_the_same_images_are_told_before_training(
     manifest = pd.read_csv("some/manifest.csv", dtype=str, keep_default_na=False)
     manifest.loc[::3, "ceus_path"] = ""
     manifest.to_csv("some/manifest.csv", index=False)
+    seal("some")
     options = [word for word in tiny if not word.startswith(("--config=configs/fused", "--data.store"))]
     study = ["--arms", "configs/bmode.yaml", "configs/fused.yaml", *options, "--data.store=some"]
     assert main(["study", *study]) == 2

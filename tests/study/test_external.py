@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from edited_stores import seal
 from sklearn.metrics import roc_auc_score
 from trained_models import Models
 from working_folder import copy_runs, enter, make_working_folder
@@ -58,6 +59,7 @@ def changed(store: Path, folder: Path, **columns: object) -> Path:
     copy = Path(shutil.copytree(store, folder / "changed"))
     manifest = pd.read_csv(copy / "manifest.csv", dtype=str, keep_default_na=False)
     manifest.assign(**columns).to_csv(copy / "manifest.csv", index=False)  # type: ignore[arg-type]
+    seal(copy)
     return copy
 
 
@@ -266,6 +268,7 @@ def test_a_store_without_others_or_without_grades_is_refused(
     copy = Path(shutil.copytree(phantom_store, tmp_path / "seen"))
     manifest = pd.read_csv(copy / "manifest.csv", dtype=str, keep_default_na=False)
     manifest[manifest["patient_id"].isin(trained)].to_csv(copy / "manifest.csv", index=False)
+    seal(copy)
     assert main(["test", f"--run={models.cv}", f"--store={copy}"]) == 2
     assert f"all {len(trained)} of its patients" in capsys.readouterr().err
     info = json.loads((other / "store.json").read_text())
@@ -276,6 +279,7 @@ def test_a_store_without_others_or_without_grades_is_refused(
         ]
         where[name] = 0
     (ungraded / "store.json").write_text(json.dumps(info))
+    seal(ungraded)
     assert main(["test", f"--run={models.cv}", f"--store={ungraded}"]) == 2
     assert "has no grades" in capsys.readouterr().err
     labels = pd.read_csv(other / "manifest.csv")["label"]

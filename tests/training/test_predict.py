@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from edited_stores import seal
 from trained_models import Models
 
 from mufnet_lightning.cli import main
@@ -44,6 +45,7 @@ def lacking(phantom_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     manifest.loc[manifest["patient_id"] == first, "ceus_path"] = ""
     manifest.loc[manifest.index[manifest["patient_id"] == second][0], "bmode_path"] = ""
     manifest.to_csv(store / "manifest.csv", index=False)
+    seal(store)
     return store
 
 
@@ -131,6 +133,7 @@ def test_who_lacks_a_modality_is_named_where_it_was_not(
     manifest = pd.read_csv(lacking / "manifest.csv", dtype=str, keep_default_na=False)
     shutil.copytree(lacking, here / "nobody", ignore=shutil.ignore_patterns("cache*"))
     manifest[manifest["patient_id"] == first].to_csv(here / "nobody" / "manifest.csv", index=False)
+    seal(here / "nobody")
     Path("scores.csv").unlink()
     assert predict(plain, here / "nobody") == 2
     assert "no CEUS" in capsys.readouterr().err

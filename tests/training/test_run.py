@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from edited_stores import seal
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
@@ -287,6 +288,7 @@ def grown(phantom_store: Path, name: str) -> None:
         if value == source.digest:
             about[key] = "0" * len(value)
     (Path(name) / "store.json").write_text(json.dumps(about))
+    seal(name)
     store = CropStore.open(Path(name))
     assert store.digest != source.digest
     assert store.manifest["patient_id"].nunique() == 60
@@ -339,6 +341,8 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
         )
     about = json.loads(Path("foreign/store.json").read_text())
     Path("foreign/store.json").write_text(json.dumps({**about, "cohort": "another hospital's"}))
+    seal("mended")
+    seal("foreign")
     words = ["fit", *tiny, "--model.init_from=kept.ckpt"]
     assert main([*words, "--data.store=mended"]) == 2
     assert "trained this checkpoint" in capsys.readouterr().err
@@ -353,6 +357,7 @@ def test_a_checkpoint_is_never_scored_on_patients_that_trained_it(
     Path("namesakes/store.json").write_text(
         json.dumps({**about, "cohort": "another hospital's", "digest": "1" * 64})
     )
+    seal("namesakes")
     capsys.readouterr()
     exported = ["--data.store=namesakes", "--data.folds_from=swapped.csv"]
     assert main(["test", "--ckpt_path=kept.ckpt", *exported]) == 2
@@ -431,6 +436,7 @@ def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: 
     shutil.copytree(phantom_store, "na", ignore=shutil.ignore_patterns("cache*"))
     renamed = manifest.assign(patient_id=manifest["patient_id"].replace({first: "NA"}))
     renamed.to_csv("na/manifest.csv", index=False)
+    seal("na")
     assert main(["fit", *tiny, "--data.store=na"]) == 0
     run_id = only_run().info.run_id
     words = ["fit", *tiny, "--data.store=na", TRAINING_ONLY]

@@ -22,6 +22,7 @@ from mufnet_lightning.store.inspection.look import (
 )
 from mufnet_lightning.store.inspection.panes import PanedClip, boxes_apart
 from mufnet_lightning.store.plan import plan_crops
+from mufnet_lightning.store.seal import CROPS
 from mufnet_lightning.store.store import COLUMNS, CropStore
 from mufnet_lightning.system.processes import in_processes
 from mufnet_lightning.vocabulary import MODALITIES, PATHS
@@ -81,7 +82,11 @@ def seen_in_store(store: CropStore) -> Seen:
         for pair, path in zip(manifest["pair_id"], manifest[column], strict=True)
         if path
     ]
-    crops, _, faults = _stills(images)
+    crops, sums, faults = _stills(images)
+    for name, digest in sums.items():
+        if fault := store.sums.fault(f"{CROPS}/{name}", digest):
+            del crops[name]
+            faults.append(fault)
     return Seen(manifest, crops, faults)
 
 
