@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.guards import LARGEST_SETTINGS, read_bytes
 
 if TYPE_CHECKING:  # a key alone needs no tables
     import pandas as pd
@@ -64,7 +65,7 @@ class Pseudonyms:
                 handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                 with os.fdopen(handle, "w", encoding="ascii") as opened:
                     opened.write(secrets.token_hex(32) + "\n")
-            key = bytes.fromhex(file.read_text(encoding="ascii").strip())
+            key = bytes.fromhex(read_bytes(file, LARGEST_SETTINGS).decode("ascii").strip())
         except OSError as error:
             raise InputFault(f"--pseudonymize {file}: {error.strerror}") from None
         except ValueError:

@@ -14,6 +14,7 @@ from mufnet_lightning import __version__
 from mufnet_lightning.cohort.read import Cohort
 from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.store.store import COLUMNS, LATER
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.vocabulary import MODALITIES
 
 
@@ -21,10 +22,10 @@ def keep_tables(folder: Path, tables: Cohort) -> None:
     """Write into a store what a cohort under pseudonyms tells of its patients and scanners."""
     patients = tables.patients
     empty = [name for name in ("grade", "label") if patients[name].isna().all()]
-    patients.drop(columns=empty).to_csv(folder / "patients.csv", index=False, lineterminator="\n")
+    _write(folder / "patients.csv", patients.drop(columns=empty))
     if tables.clips is not None and (tables.clips["scanner"] != "").any():
         scanners = tables.clips[["clip_id", "patient_id", "scanner"]]
-        scanners.to_csv(folder / "clips.csv", index=False, lineterminator="\n")
+        _write(folder / "clips.csv", scanners)
 
 
 def finish_store(
@@ -45,7 +46,7 @@ def finish_store(
     """
     columns = COLUMNS | LATER
     manifest = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    manifest.to_csv(folder / "manifest.csv", index=False, lineterminator="\n")
+    _write(folder / "manifest.csv", manifest)
     patients = manifest.drop_duplicates("patient_id")
     there = {name: int((manifest[f"{name}_path"] != "").sum()) for name in MODALITIES}
     info = StoreInfo(
@@ -64,3 +65,7 @@ def finish_store(
     )
     text = json.dumps(info.as_json(), indent=2) + "\n"
     (folder / "store.json").write_text(text, encoding="utf-8", newline="\n")
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    path.write_text(csv_text(table), encoding="utf-8", newline="\n")

@@ -20,10 +20,11 @@ from typing import Any
 
 from mufnet_lightning.cohort.exams import partners
 from mufnet_lightning.cohort.faults import raise_faults
+from mufnet_lightning.cohort.geometry import LARGEST_MARGIN
 from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 from mufnet_lightning.cohort.read import Cohort, read_cohort
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_within
 from mufnet_lightning.store.contradictions import contradictions
 from mufnet_lightning.store.cut import copy_images, cut_clip, lost_job
 from mufnet_lightning.store.finish import finish_store, keep_tables
@@ -118,8 +119,7 @@ def prepare_store(
     >>> CropStore.open(folder / "store").cache("ceus", 64)[5].shape
     (64, 64, 3)
     """
-    if not (0 <= margin < float("inf")):
-        raise InputFault(f"--margin is {margin}, expected 0 or more")
+    check_within("--margin", margin, 0, LARGEST_MARGIN)
     cohort, target = Path(cohort), Path(store).resolve()
     asked = margin, with_grades, contrast, root, pseudonyms
     if made_before(cohort, target, *asked) is not None:

@@ -20,6 +20,7 @@ import pandas as pd
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.cache import CropCache, open_cache
 from mufnet_lightning.store.info import StoreInfo
+from mufnet_lightning.system.sheets import as_meant
 from mufnet_lightning.vocabulary import PATHS, Modality
 
 COLUMNS = {
@@ -120,7 +121,7 @@ class CropStore:
         kinds = COLUMNS | LATER
         blanks = {name: [""] for name, kind in kinds.items() if kind != "str"}
         try:
-            table = pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blanks)
+            table = as_meant(pd.read_csv(path, dtype=kinds, keep_default_na=False, na_values=blanks))
         except (OSError, ValueError) as error:
             raise InputFault(f"the crop store {self.root} is damaged: {path.name}: {error}") from None
         lacking = [name for name in COLUMNS if name not in table]
