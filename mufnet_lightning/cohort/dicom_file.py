@@ -1,4 +1,4 @@
-"""DICOM files are opened here, within bounds, and without pydicom's remarks: they may quote a header."""
+"""DICOM files are opened here, within bounds and without pydicom's remarks, which may name somebody."""
 
 from __future__ import annotations
 

@@ -15,8 +15,6 @@ import numpy as np
 
 LARGEST_SIDE = 1 << 20
 """Of a frame, in pixels; a box or a pane beyond is a mistake, and not a number to reckon with."""
-LARGEST_MARGIN = 100.0
-"""Of the context around a box: no frame is that much larger than a tumour."""
 SHAPE_TOLERANCE = 0.05  # panes are outlined by hand: their aspect ratios may differ by this share
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from mufnet_lightning.cohort.exams import partners
 from mufnet_lightning.cohort.faults import raise_faults
-from mufnet_lightning.cohort.geometry import LARGEST_MARGIN
 from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 from mufnet_lightning.cohort.read import Cohort, read_cohort
@@ -40,7 +39,7 @@ from mufnet_lightning.store.twins import find_twins, keep_twins, twin_warnings
 from mufnet_lightning.system.files import move_into_place
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
-from mufnet_lightning.vocabulary import PATHS, Contrast
+from mufnet_lightning.vocabulary import LARGEST_MARGIN, PATHS, Contrast
 
 log = logging.getLogger(__name__)
 

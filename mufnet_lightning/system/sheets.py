@@ -77,5 +77,5 @@ def _each(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
         if any(odd):
             changed = [change(cell) if isinstance(cell, str) else cell for cell in cells]
             kept = object if isinstance(dtype, pd.CategoricalDtype) else dtype
-            table.isetitem(place, pd.Series(changed, index=table.index, dtype=kept))
+            table.isetitem(place, pd.array(changed, dtype=kept))  # by place: names may be twice
     return table
