@@ -121,7 +121,10 @@ KINDS: dict[str, Kind] = {
     ),
     "VIA": Kind(("notes/via.json", "notes/via.csv"), (TREE, NUMBER, BYTES), (_import("{file}"),), 2),
     "YOLO": Kind(
-        ("notes/yolo/C1_0002.txt", "notes/yolo/data.yaml"), (NUMBER, BYTES), (_import("notes/yolo"),), 2
+        ("notes/yolo/labels/C1_0002.txt", "notes/yolo/data.yaml"),
+        (NUMBER, BYTES),
+        (_import("notes/yolo"),),
+        2,
     ),
     "masks": Kind(
         ("notes/masks/C1_0002.png",), (mutate.of_picture, BYTES), (_import("notes/masks"),), 2
@@ -427,7 +430,6 @@ def make_world(world: Path) -> None:
     made.via(notes / "via.json", boxes)
     made.via(notes / "via.csv", boxes)
     made.yolo(notes / "yolo", boxes)
-    (notes / "yolo/data.yaml").write_text("names:\n- tumour\n- cyst\n")
     made.pictures(notes / "masks", boxes)
     made.nifti(notes / "nifti", boxes[:2])
     first = next((notes / "nifti").glob("C1.nii*"))
@@ -468,6 +470,9 @@ def make_world(world: Path) -> None:
         "explain:\n  enabled: false\ntracking:\n  figures: false\n  study: fuzz\n"
     )
     _train(world)
+    for name, kind in KINDS.items():
+        for file in kind.files:
+            assert (world / file.replace("{crop}", _first_crop(world))).is_file(), (name, file)
 
 
 def _tables(files: object) -> dict[str, list[dict[str, object]]]:

@@ -48,13 +48,10 @@ def check_yaml(text: str) -> None:
     """
     import yaml
 
-    loader = yaml.SafeLoader(text)
     try:
-        _walk(loader)
-    except yaml.YAMLError as error:
+        _walk(yaml.SafeLoader(text))
+    except (yaml.YAMLError, RecursionError) as error:
         raise DocumentError(f"is not YAML: {' '.join(str(error).split())}") from None
-    finally:
-        loader.dispose()
 
 
 class _Open:

@@ -7,6 +7,7 @@ stands in the others somewhere. Text that begins so is written behind a single q
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -53,7 +54,10 @@ def meant(text: str) -> str:
 def csv_text(table: pd.DataFrame, index: bool = False) -> str:
     """A table as CSV, its text and the names of its columns as they are `shown`; lines end in \\n."""
     written = _each(table.reset_index() if index else table, shown)
-    return str(written.to_csv(index=False, lineterminator="\n"))
+    text = str(written.to_csv(index=False, lineterminator="\n"))
+    if "\r" in text:  # which Python's writer takes for no end of a line, and its reader does
+        text = str(written.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC))
+    return text
 
 
 def as_meant(table: pd.DataFrame) -> pd.DataFrame:
