@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 
 class InputFault(Exception):
@@ -32,6 +33,13 @@ def check_least(name: str, value: float, least: float, more: bool = False) -> No
         )
 
 
+def check_within(name: str, value: float, least: float, most: float) -> None:
+    """Refuse what is not within two bounds."""
+    check_least(name, value, least)
+    if value > most:
+        raise InputFault(f"{name} is {value}, expected at most {most:,}")
+
+
 def check_among(name: str, value: object, known: tuple[str, ...]) -> None:
     """Refuse a setting that is none of the known words.
 
@@ -40,3 +48,37 @@ def check_among(name: str, value: object, known: tuple[str, ...]) -> None:
     """
     if value not in known:
         raise InputFault(f"{name} is {value!r}, expected {' or '.join(known)}")
+
+
+def check_finite(settings: Mapping[str, object]) -> None:
+    """Refuse numbers that are none, or without end, however deep they lie in lists and mappings.
+
+    Args:
+        settings: values by the name that a message gives them.
+
+    Raises:
+        InputFault: it names each setting.
+
+    >>> check_finite({"optimizer.lr": float("inf"), "data.fold": 0})
+    Traceback (most recent call last):
+    mufnet_lightning.errors.InputFault: optimizer.lr is inf, expected a number
+    """
+    faults = [
+        f"{name} is {value}, expected a number"
+        for setting, values in settings.items()
+        for name, value in _numbers(setting, values)
+        if not math.isfinite(value)
+    ]
+    if faults:
+        raise InputFault(faults)
+
+
+def _numbers(name: str, value: object) -> Iterator[tuple[str, float]]:
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(f"{name}.{key}" if name else str(key), inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _numbers(name, inner)

@@ -72,3 +72,7 @@ STAGES = ("head", "head and last third", "head and last two thirds", "all weight
 def arm_name(modalities: Sequence[str]) -> str:
     """`bmode`, `ceus`, or `fused` for both."""
     return modalities[0] if len(modalities) == 1 else "fused"
+
+
+LARGEST_MARGIN = 100.0
+"""Of the context around a box, as a share of its side: no frame is that much larger than a tumour."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mufnet_lightning.cohort.dicom import count_dicom, is_dicom, iter_dicom
+from mufnet_lightning.cohort.dicom import count_dicom, iter_dicom
+from mufnet_lightning.cohort.dicom_file import is_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.series import iter_series, series_files
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS, read_image

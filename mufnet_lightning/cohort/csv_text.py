@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 
-from mufnet_lightning.cohort.faults import TABLES, Report, raise_faults
+from mufnet_lightning.cohort.faults import TABLES, Report, cut, raise_faults
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.guards import LARGEST_TABLE, read_bytes
+from mufnet_lightning.system.sheets import meant
 
+LONGEST_LINE = 1 << 20
+MOST_COLUMNS = 4096
+MOST_CELLS = 1 << 25
+"""Of a table; boxes.csv has ten an annotated frame."""
 SAVE_AS = "save it as CSV UTF-8 (comma separated)"
 SIGNATURES = {
     b"PK\x03\x04": "an Excel workbook",
@@ -98,7 +105,7 @@ def _read_text(path: Path, report: Report) -> pd.DataFrame | None:
 def _decode(path: Path) -> str:
     """The file's text, if it is plain text in UTF-8."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, LARGEST_TABLE)
     except OSError as error:
         raise _Unreadable(None, f"cannot be read: {error.strerror}") from None
     for signature, kind in SIGNATURES.items():
@@ -109,6 +116,8 @@ def _decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         row = data[: error.start].count(b"\n") + 1
         raise _Unreadable(row, f"the text is not UTF-8, {SAVE_AS}") from None
+    if max(map(len, io.BytesIO(data)), default=0) > LONGEST_LINE:
+        raise _Unreadable(None, f"has a line of more than {LONGEST_LINE:,} bytes, expected a table")
     if "\0" in text:
         raise _Unreadable(None, f"is not plain text, {SAVE_AS}")
     return text
@@ -118,12 +127,17 @@ def _split(text: str) -> tuple[list[str], dict[int, list[str]]]:
     """The header, and the cells of each row that has any, by its line in the file."""
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: dict[int, list[str]] = {}
-    line = 1
+    line, count = 1, 0
     try:
         for cells in lines:
-            cells = [cell.strip() for cell in cells]
+            cells = [meant(cell.strip()) for cell in cells]
             if any(cells):  # Excel writes a row of commas for a row that was cleared
+                if len(cells) > MOST_COLUMNS:
+                    raise _Unreadable(line, f"has more than {MOST_COLUMNS:,} columns")
                 rows[line] = cells
+                count += len(cells)
+                if count > MOST_CELLS:
+                    raise _Unreadable(line, f"is where the table has more than {MOST_CELLS:,} cells")
             line = lines.line_num + 1
     except csv.Error as error:
         raise _Unreadable(line, f"is not readable as CSV: {error}") from None
@@ -142,9 +156,10 @@ def _tabulate(
     if not rows:
         report.add(name, None, "has a header and no rows, expected at least one row")
         return None
-    twice = sorted({column for column in header if column and header.count(column) > 1})
+    counts = Counter(column for column in header if column)
+    twice = sorted(column for column, count in counts.items() if count > 1)
     for column in twice:
-        report.add(name, None, f"has {header.count(column)} columns {column}, expected one")
+        report.add(name, None, f"has {counts[column]} columns {cut(column)}, expected one")
     hint = ' (a pane is quoted: "0,0,320,240")' if any("_pane" in column for column in header) else ""
     ragged = {row for row, cells in rows.items() if len(cells) != len(header)}
     if ragged:

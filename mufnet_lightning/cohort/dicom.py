@@ -6,17 +6,16 @@ describes its pixels.
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from mufnet_lightning.cohort.dicom_file import check_claims, is_dicom, quietly, read_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.palette import NEEDED, coloured, in_own_order
 from mufnet_lightning.cohort.video import iter_video
@@ -25,16 +24,6 @@ VIDEO = tuple(
     f"1.2.840.10008.1.2.4.{number}{fragments}" for number in range(100, 109) for fragments in ("", ".1")
 )
 """Syntaxes whose pixel data are one film: MPEG-2, H.264, HEVC (PS3.5 10.7 to 10.18)."""
-Result = TypeVar("Result")
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file says that it is DICOM, whatever its name ends in."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True)
@@ -58,12 +47,10 @@ def frame_place(path: Path) -> FramePlace:
     Raises:
         ClipFault: it is none, or holds no picture.
     """
-    from pydicom import dcmread
-
     frames = count_dicom(path)
     try:
-        header = _quietly(
-            dcmread,
+        header = quietly(
+            read_dicom,
             path,
             stop_before_pixels=True,
             specific_tags=["SeriesInstanceUID", "InstanceNumber"],
@@ -123,9 +110,9 @@ def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.nda
     frames = _iter_pixels(path, header, numbers)  # YBR becomes RGB in here
     for number in numbers:
         try:
-            pixels = _quietly(next, frames)
+            pixels = quietly(next, frames)
             if palette:
-                pixels = _quietly(coloured, header, pixels)
+                pixels = quietly(coloured, header, pixels)
         except Exception:  # pydicom and its plugins raise whatever they like for damaged pixels
             raise ClipFault(path, _undecodable(path, header, promised)) from None
         if header.PhotometricInterpretation == "MONOCHROME1":  # 0 is white
@@ -137,7 +124,6 @@ def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.nda
 
 def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iterator[Any]:
     """pydicom's frames: read one by one, or all at once where it cannot do so with this file."""
-    from pydicom import dcmread
     from pydicom.pixels.utils import iter_pixels
     from pydicom.uid import DeflatedExplicitVRLittleEndian
 
@@ -146,11 +132,11 @@ def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iter
     if not whole:
         try:
             frames = iter_pixels(path, indices=indices)
-            first = _quietly(next, frames)
+            first = quietly(next, frames)
         except Exception:  # of an odd table of offsets, say, which a dataset is read without
             whole = True
     if whole:
-        dataset = _quietly(dcmread, path, force=True)
+        dataset = quietly(read_dicom, path, force=True)
         dataset.file_meta = header.file_meta
         yield from iter_pixels(dataset, indices=indices)
     else:
@@ -159,10 +145,8 @@ def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iter
 
 
 def _uid(path: Path, name: str) -> str:
-    from pydicom import dcmread
-
     try:
-        header = _quietly(dcmread, path, stop_before_pixels=True, specific_tags=[name], force=True)
+        header = quietly(read_dicom, path, stop_before_pixels=True, specific_tags=[name], force=True)
         return str(header.get(name) or "")
     except Exception:  # as above
         return ""
@@ -178,13 +162,12 @@ def _frames(path: Path, header: Any) -> int:
 @contextmanager
 def _film(path: Path) -> Iterator[Path]:
     """The film in a file of MPEG-2, H.264 or HEVC, as a file of its own meanwhile."""
-    from pydicom import dcmread
     from pydicom.encaps import generate_frames
 
     with TemporaryDirectory(prefix="mufnet-") as folder:
         film = Path(folder) / "film"
         try:
-            dataset = _quietly(dcmread, path, specific_tags=["PixelData"])
+            dataset = quietly(read_dicom, path, specific_tags=["PixelData"])
             film.write_bytes(b"".join(generate_frames(dataset.PixelData, number_of_frames=1)))
         except Exception:  # as above
             raise ClipFault(path, "cannot be decoded: the film in it is damaged") from None
@@ -193,14 +176,14 @@ def _film(path: Path) -> Iterator[Path]:
 
 def _pixel_header(path: Path) -> Any:
     """The elements that describe the pixels, and no others: a header names the patient."""
-    from pydicom import dcmread
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     tags = ["NumberOfFrames", "PhotometricInterpretation", "BitsStored", "PixelRepresentation", "Rows"]
+    tags += ["Columns"]
     try:
-        header = _quietly(
-            dcmread, path, stop_before_pixels=True, specific_tags=[*tags, *NEEDED], force=True
+        header = quietly(
+            read_dicom, path, stop_before_pixels=True, specific_tags=[*tags, *NEEDED], force=True
         )
         header.PhotometricInterpretation, header.Rows  # noqa: B018 - needed
         if "TransferSyntaxUID" not in header.file_meta:  # a file without the part that says it
@@ -209,9 +192,12 @@ def _pixel_header(path: Path) -> Any:
             header.file_meta = FileMetaDataset()
             header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
         in_own_order(header)
+        doubt = quietly(check_claims, path, header)
     except Exception:
         other = "it holds no picture" if is_dicom(path) else "damaged, or another format"
         raise ClipFault(path, f"cannot be read as DICOM: {other}") from None
+    if doubt:
+        raise ClipFault(path, doubt)
     return header
 
 
@@ -229,16 +215,8 @@ def _undecodable(path: Path, header: Any, promised: int) -> str:
     try:
         frames = _iter_pixels(path, header, None)
         while read < promised:
-            _quietly(next, frames)
+            quietly(next, frames)
             read += 1
     except Exception:
         pass
     return too_short(read, promised)
-
-
-def _quietly(function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Call pydicom without its warnings and logs: they may quote a header."""
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return function(*args, **kwargs)

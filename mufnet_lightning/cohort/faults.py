@@ -77,4 +77,9 @@ def raise_faults(faults: Iterable[str]) -> None:
 
 def quoted(text: str) -> str:
     """A cell's text in a message, cut where it is long."""
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return repr(cut(text))
+
+
+def cut(text: str) -> str:
+    """A text in a message, cut where it is long."""
+    return text if len(text) <= 60 else f"{text[:57]}..."

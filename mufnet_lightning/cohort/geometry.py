@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LARGEST_SIDE = 1 << 20
+"""Of a frame, in pixels; a box or a pane beyond is a mistake, and not a number to reckon with."""
 SHAPE_TOLERANCE = 0.05  # panes are outlined by hand: their aspect ratios may differ by this share
 
 
@@ -83,8 +85,8 @@ def parse_pane(text: str) -> Pane:
     Pane(x=0, y=8, width=64, height=48)
     """
     x, y, width, height = (int(part) for part in text.split(","))
-    if x < 0 or y < 0:
-        raise ValueError(f"the pane {text} starts outside the frame")
+    if x < 0 or y < 0 or max(x, y, width, height) > LARGEST_SIDE:
+        raise ValueError(f"the pane {text} starts or ends outside of any frame")
     return Pane(x, y, width, height)
 
 

@@ -5,16 +5,13 @@ Only the elements of `ELEMENTS` are read; the others, which name the patient, ar
 
 from __future__ import annotations
 
-import logging
 import math
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from mufnet_lightning.cohort.dicom_file import check_claims, read_dicom
 from mufnet_lightning.cohort.header import ClipHeader, Region
 
 ELEMENTS = (
@@ -43,11 +40,11 @@ LONGEST_S = 3600.0  # from injection to a clip; more is another injection's, or 
 
 def dicom_header(path: Path) -> ClipHeader | None:
     """The header of a DICOM clip; None where it cannot be read. Call it within `quiet`."""
-    from pydicom import dcmread
-
     try:
-        dataset = dcmread(path, stop_before_pixels=True, specific_tags=list(ELEMENTS), force=True)
+        dataset = read_dicom(path, stop_before_pixels=True, specific_tags=list(ELEMENTS), force=True)
         width, height = int(dataset.Columns), int(dataset.Rows)
+        if check_claims(path, dataset):
+            return None
     except Exception:  # pydicom raises whatever it likes for damaged files
         return None
     frames = _number(dataset, "NumberOfFrames")
@@ -65,15 +62,6 @@ def dicom_header(path: Path) -> ClipHeader | None:
         burned_in=burned_in.get(str(_value(dataset, "BurnedInAnnotation")).strip().upper()),
         start_s=_since_injection(dataset),
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without pydicom's warnings and logs, which may quote a header."""
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _value(dataset: Any, name: str) -> Any:

@@ -15,7 +15,10 @@ SLOWEST, FASTEST = 0.2, 500.0  # frames a second; beyond, it is a container's ti
 
 def film_header(path: Path) -> ClipHeader | None:
     """The header of a film; None where it cannot be opened."""
-    capture = open_film(path)
+    try:
+        capture = open_film(path)
+    except (OSError, ValueError):  # decoding says why
+        return None
     try:
         if not capture.isOpened():
             return None

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from mufnet_lightning.cohort.clips import FILM_ENDINGS
-from mufnet_lightning.cohort.dicom import is_dicom
+from mufnet_lightning.cohort.dicom_file import is_dicom, quiet
 from mufnet_lightning.cohort.faults import ClipFault
 from mufnet_lightning.cohort.header import ClipHeader
-from mufnet_lightning.cohort.header_dicom import dicom_header, quiet
+from mufnet_lightning.cohort.header_dicom import dicom_header
 from mufnet_lightning.cohort.header_film import film_header
 from mufnet_lightning.cohort.series import series_files
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS

@@ -13,7 +13,9 @@ import uuid
 from pathlib import Path
 
 from mufnet_lightning.cohort.faults import Report
+from mufnet_lightning.system.documents import parse_json
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.system.guards import LARGEST_SETTINGS, read_text
 from mufnet_lightning.system.locks import waiting
 
 COHORT = "cohort.json"
@@ -27,7 +29,7 @@ def read_id(folder: Path, report: Report) -> str | None:
     A cohort.json that is not as `write_id` leaves it goes to the report.
     """
     try:
-        content = json.loads((folder / COHORT).read_text(encoding="utf-8-sig"))
+        content = parse_json(read_text(folder / COHORT, LARGEST_SETTINGS))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):

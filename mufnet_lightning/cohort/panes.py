@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from mufnet_lightning.cohort.clips import FILM_ENDINGS, iter_frames
-from mufnet_lightning.cohort.dicom import is_dicom
+from mufnet_lightning.cohort.dicom_file import is_dicom
 from mufnet_lightning.cohort.faults import ClipFault, Report
 from mufnet_lightning.cohort.geometry import Pane
 from mufnet_lightning.cohort.header import ClipHeader

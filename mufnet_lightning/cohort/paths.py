@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.cohort.faults import Report, quoted
+from mufnet_lightning.system.guards import check_regular
 
 if TYPE_CHECKING:  # whoever asks for a place alone needs no tables
     import pandas as pd
@@ -78,8 +79,11 @@ def _path_problem(roots: Sequence[Path], path: str, endings: tuple[str, ...] | N
             if not all(any(one.is_relative_to(root.resolve()) for root in roots) for one in inside):
                 return "is a folder with a link in it that leads out of the cohort folder"
             return ""
-    except OSError as error:  # a name too long, a loop of links
+        check_regular(file)
+    except OSError as error:  # a name too long, a named pipe
         return f"cannot be read: {error.strerror}"
+    except RuntimeError:  # how Python says it
+        return "is a link that leads to itself"
     if endings is not None and file.suffix.lower() not in endings:
         known = ", ".join(ending for ending in endings if ending)
         return f"has an ending that is not supported, expected one of {known}"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.files import write_new
+from mufnet_lightning.system.guards import LARGEST_SETTINGS, read_bytes
 
 if TYPE_CHECKING:  # a key alone needs no tables
     import pandas as pd
@@ -64,7 +65,7 @@ class Pseudonyms:
             if make and not file.exists():
                 with suppress(FileExistsError):  # somebody else's, of the same moment
                     write_new(file, secrets.token_hex(32) + "\n", 0o600)
-            key = bytes.fromhex(file.read_text(encoding="ascii").strip())
+            key = bytes.fromhex(read_bytes(file, LARGEST_SETTINGS).decode("ascii").strip())
         except OSError as error:
             raise InputFault(f"--pseudonymize {file}: {error.strerror}") from None
         except ValueError:

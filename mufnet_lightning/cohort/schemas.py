@@ -12,7 +12,8 @@ import pandas as pd
 import pandera.pandas as pa
 
 from mufnet_lightning.cohort.faults import Report, quoted
-from mufnet_lightning.cohort.geometry import parse_pane
+from mufnet_lightning.cohort.geometry import LARGEST_SIDE, parse_pane
+from mufnet_lightning.system.sheets import is_run
 from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 Cells = pd.Series
@@ -20,6 +21,8 @@ Cells = pd.Series
 MEASURES = ("mm_per_pixel", "start_s", "injection_frame")
 """Of clips.csv: numbers that a clip's header may lack."""
 LARGEST_MM = 5  # of a pixel
+MOST_FRAMES = 10_000_000  # of a clip: days of it
+DAY_S = 86_400
 PHASES = ("cortical", "medullary")
 SOURCES = ("drawn", "interpolated")
 NEEDED = {
@@ -81,9 +84,10 @@ def clips_schema(patients: set[str] | None) -> pa.DataFrameSchema:
                 f"expected millimetres, above 0 and at most {LARGEST_MM}",
             ),
             "start_s": _may_be(
-                lambda cells: numbers(cells).notna(), "expected seconds after the injection of contrast"
+                lambda cells: numbers(cells).abs() <= DAY_S,
+                "expected seconds after the injection of contrast",
             ),
-            "injection_frame": _may_be(_counts, FRAME),
+            "injection_frame": _may_be(_counts, FRAME, _FEW_FRAMES),
         },
         checks=pa.Check(
             lambda table: (table["start_s"] == "") | (table["injection_frame"] == ""),
@@ -94,12 +98,18 @@ def clips_schema(patients: set[str] | None) -> pa.DataFrameSchema:
 
 def boxes_schema(clips: set[str] | None) -> pa.DataFrameSchema:
     """boxes.csv, a row an annotated frame; `clips` are the ids that exist (None: not known)."""
-    corner = pa.Check(lambda c: numbers(c) >= 0, error="expected a number of pixels, 0 or more")
-    side = pa.Check(lambda c: numbers(c) > 0, error="expected a positive number of pixels")
+    small = pa.Check(
+        lambda c: ~(numbers(c) > LARGEST_SIDE), error=f"expected at most {LARGEST_SIDE:,} pixels"
+    )
+    corner = [
+        pa.Check(lambda c: numbers(c) >= 0, error="expected a number of pixels, 0 or more"),
+        small,
+    ]
+    side = [pa.Check(lambda c: numbers(c) > 0, error="expected a positive number of pixels"), small]
     return pa.DataFrameSchema(
         {
             "clip_id": _id_of("clips.csv", clips),
-            "frame": pa.Column(str, pa.Check(_counts, error=FRAME)),
+            "frame": pa.Column(str, [pa.Check(_counts, error=FRAME), _FEW_FRAMES]),
             "x": pa.Column(str, corner),
             "y": pa.Column(str, corner),
             "width": pa.Column(str, side),
@@ -116,7 +126,7 @@ def pairs_schema(patients: set[str] | None) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(
         {
             "patient_id": _id_of("patients.csv", patients),
-            "frame": _may_be(_counts, FRAME),
+            "frame": _may_be(_counts, FRAME, _FEW_FRAMES),
             "phase": _one_of(PHASES),
         },
         checks=[
@@ -200,9 +210,21 @@ def _shown(cell: str) -> str:
 FRAME = "expected a whole frame number, 0 or more"
 
 
-def _may_be(test: Callable[[Cells], Cells], expected: str) -> pa.Column:
-    """A column whose cells pass the test or are empty."""
-    return pa.Column(str, pa.Check(lambda cells: test(cells) | (cells == ""), error=expected))
+_FEW_FRAMES = pa.Check(
+    lambda cells: ~(numbers(cells) >= MOST_FRAMES), error=f"expected less than {MOST_FRAMES:,} frames"
+)
+
+
+_IS_ID = pa.Check(
+    lambda cells: ~cells.map(is_run).astype(bool),
+    error="expected an id that no spreadsheet takes for a formula (=, +, - or @ at its start)",
+)
+
+
+def _may_be(test: Callable[[Cells], Cells], expected: str, *more: pa.Check) -> pa.Column:
+    """A column whose cells pass the test or are empty, and pass `more`."""
+    check = pa.Check(lambda cells: test(cells) | (cells == ""), error=expected)
+    return pa.Column(str, [check, *more])
 
 
 def _one_of(words: tuple[str, ...]) -> pa.Column:
@@ -210,7 +232,7 @@ def _one_of(words: tuple[str, ...]) -> pa.Column:
 
 
 def _new_id() -> pa.Column:
-    return pa.Column(str, FILLED, unique=True, report_duplicates="exclude_first")
+    return pa.Column(str, [FILLED, _IS_ID], unique=True, report_duplicates="exclude_first")
 
 
 def _id_of(table: str, ids: set[str] | None) -> pa.Column:

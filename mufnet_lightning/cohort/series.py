@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mufnet_lightning.cohort.dicom import frame_place, is_dicom, iter_dicom
+from mufnet_lightning.cohort.dicom import frame_place, iter_dicom
+from mufnet_lightning.cohort.dicom_file import is_dicom
 from mufnet_lightning.cohort.faults import ClipFault, too_short
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS, read_image
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import os
 from pathlib import Path
+
+from mufnet_lightning.system.guards import LARGEST_PICTURE, LARGEST_STILL, read_bytes, too_large
+
+# for what Pillow does not look at; OpenCV reads it when it is imported
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_PICTURE))
 
 import cv2
 import numpy as np
 
 from mufnet_lightning.cohort.faults import ClipFault
 
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 TIFF = (b"II*\0", b"MM\0*")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -24,10 +32,10 @@ def read_image(path: Path) -> np.ndarray:
             how many count.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, LARGEST_STILL)
         image = decoded(content)
-    except OSError:
-        image = None
+    except OSError as error:
+        raise ClipFault(path, f"cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise ClipFault(path, str(error)) from None
     if image is None:
@@ -37,6 +45,29 @@ def read_image(path: Path) -> np.ndarray:
     return image
 
 
+def check_size(content: bytes) -> None:
+    """Refuse a picture that claims to be larger than any scanner's, before a pixel is decoded.
+
+    Raises:
+        ValueError: the message says how large it claims to be.
+    """
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own, of pictures as large
+            with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+                width, height = picture.size
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"is too large a picture: {error}") from None
+    except Exception:  # none of these, or damaged: OpenCV says which, and has its own limit
+        return
+    if reason := too_large(width, height):
+        raise ValueError(reason)
+
+
 def decoded(content: bytes) -> np.ndarray | None:
     """An image file's content as height × width × 3 uint8 RGB; None where it cannot be decoded.
 
@@ -44,8 +75,9 @@ def decoded(content: bytes) -> np.ndarray | None:
 
     Raises:
         ValueError: it has more than 8 bits and may use fewer than all of them: nobody can tell how
-            bright it is.
+            bright it is; or it is larger than any picture of a scanner.
     """
+    check_size(content)
     cv2.utils.logging.setLogLevel(0)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
     try:

@@ -19,18 +19,43 @@ import cv2
 import numpy as np
 
 from mufnet_lightning.cohort.faults import ClipFault, too_short
+from mufnet_lightning.system.guards import LARGEST_FILM, check_regular, too_large
 
 COUNTED = (".avi", ".mp4", ".m4v", ".mov")
 """Containers that say how many frames they have; of others FFmpeg takes a guess."""
 
 
 def open_film(path: Path) -> cv2.VideoCapture:
-    """FFmpeg's hand on a film; stored frames that are to be shown turned are turned, as players do."""
+    """FFmpeg's hand on a film; stored frames that are to be shown turned are turned, as players do.
+
+    Raises:
+        OSError: it is no plain file: FFmpeg would wait for a named pipe.
+        ValueError: its frames are larger than any scanner's; the message says how large.
+    """
+    check_regular(path)
     # The environment above came too late if somebody else has imported cv2.
     cv2.utils.logging.setLogLevel(0)
     # An absolute path never looks like one of FFmpeg's protocols ("a:b.avi").
     capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
+    if capture.isOpened():
+        sides = (int(capture.get(s)) for s in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if reason := too_large(*sides):
+            capture.release()
+            raise ValueError(reason)
+    return capture
+
+
+def _opened(path: Path, named: Path) -> cv2.VideoCapture:
+    """The same, with every reason against it as a `ClipFault`."""
+    try:
+        capture = open_film(path)
+    except OSError as error:
+        raise ClipFault(named, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ClipFault(named, str(error)) from None
+    if not capture.isOpened():
+        raise ClipFault(named, "cannot be opened as video: damaged, cut off, or another format")
     return capture
 
 
@@ -52,10 +77,8 @@ def iter_video(
         ClipFault: unreadable, cut off, or shorter than the last of `numbers`.
     """
     named = named or path
-    capture = open_film(path)
+    capture = _opened(path, named)
     try:
-        if not capture.isOpened():
-            raise ClipFault(named, "cannot be opened as video: damaged, cut off, or another format")
         if promised is None:
             counted = path.suffix.lower() in COUNTED
             promised = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if counted else 0
@@ -87,17 +110,17 @@ def count_video(path: Path, exact: bool = True) -> int | None:
     Raises:
         ClipFault: unreadable.
     """
-    cv2.utils.logging.setLogLevel(0)
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    capture = _opened(path, path)
     try:
-        if not capture.isOpened():
-            raise ClipFault(path, "cannot be opened as video: damaged, cut off, or another format")
         if not exact:
             counted = path.suffix.lower() in COUNTED
             return int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if counted else None
         count = 0
+        pixels = capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT)
         while capture.grab():
             count += 1
+            if count * pixels > LARGEST_FILM:
+                raise ClipFault(path, f"has more than {LARGEST_FILM:,} pixels in all its frames")
         return count
     finally:
         capture.release()
@@ -105,8 +128,10 @@ def count_video(path: Path, exact: bool = True) -> int | None:
 
 def frame_rate(path: Path) -> float:
     """Frames a second, as a film's container says; 0 where it does not say."""
-    cv2.utils.logging.setLogLevel(0)
-    capture = cv2.VideoCapture(os.path.abspath(path), cv2.CAP_FFMPEG)
+    try:
+        capture = open_film(path)
+    except (OSError, ValueError):
+        return 0.0
     try:
         return float(capture.get(cv2.CAP_PROP_FPS)) if capture.isOpened() else 0.0
     finally:

@@ -31,9 +31,11 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from mufnet_lightning.commands.verbs import file_of
-from mufnet_lightning.errors import InputFault
-from mufnet_lightning.system.configs import find_config
+from mufnet_lightning.errors import InputFault, check_finite
+from mufnet_lightning.system.configs import find_config, guard_settings, read_config
 from mufnet_lightning.training.messages import one_sentence
+
+guard_settings()
 
 
 class Command(Protocol):
@@ -127,6 +129,7 @@ def parse(command: type[AnyCommand], verb: str, arguments: Sequence[str]) -> Any
             if one.form.there and value is not None and not _is_there(value, one.form.there):
                 raise InputFault(f"there is no {one.form.there} {value}")
             values[one.field] = tuple(value) if isinstance(value, list) else value
+    check_finite({one.flag: values.get(one.field) for one in given})
     return command(**values)
 
 
@@ -289,4 +292,6 @@ def _for_parser(options: Mapping[str, Given], arguments: Sequence[str]) -> Itera
         elif way == "again":
             yield f"{flag}+={json.dumps([given])}"
         else:
-            yield f"{flag}={find_config(given)}"
+            file = find_config(given)
+            read_config(file)
+            yield f"{flag}={file}"

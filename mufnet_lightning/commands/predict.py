@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mufnet_lightning.commands.options import option
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_within
 from mufnet_lightning.inference.files import PAGE, RESULT_FILES
 from mufnet_lightning.store.info import StoreInfo
-from mufnet_lightning.vocabulary import Contrast
+from mufnet_lightning.vocabulary import LARGEST_MARGIN, Contrast
 
 if TYPE_CHECKING:
     from mufnet_lightning.inference.card import ModelCard
@@ -87,8 +87,8 @@ class Predict:
             raise InputFault("--root goes with --cohort alone")
         if self.contrast != "tint" and self.store is not None:
             raise InputFault("--contrast is of clips; a store has been cut")
-        if self.margin is not None and not (0 <= self.margin < float("inf")):
-            raise InputFault(f"--margin is {self.margin}, expected 0 or more")
+        if self.margin is not None:
+            check_within("--margin", self.margin, 0, LARGEST_MARGIN)
         if self.margin is not None and self.store is not None:
             raise InputFault("--margin is of crops that are to be cut; a store has been cut")
 

@@ -16,9 +16,10 @@ from jsonargparse import get_loader
 
 from mufnet_lightning.commands.options import Parser
 from mufnet_lightning.commands.schema import SECTION_CLASSES, VerbSchema, schemas, type_of
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_finite
 from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.system.configs import config_layers
+from mufnet_lightning.system.guards import LARGEST_SETTINGS, read_text
 
 
 def check_run(verb: str, words: Sequence[str], folds: Sequence[int] = ()) -> None:
@@ -89,7 +90,7 @@ class _Given:
 
     def add_file(self, file: Path) -> None:
         """A configuration file; one that is no mapping is left to the real parser."""
-        content = get_loader("yaml")(file.read_text(encoding="utf-8"))
+        content = get_loader("yaml")(read_text(file, LARGEST_SETTINGS))
         if isinstance(content, dict):
             settings = dict(self._settings(content))
             self.files.append((file, settings))
@@ -119,6 +120,7 @@ class _Given:
             except InputFault as fault:
                 raise InputFault(f"{file}: {fault}") from None
         parser.parse_args([word for name, word in self.words if not self._is_opaque(name)])
+        check_finite(self.values)
 
     def _settings(self, content: Mapping[Any, Any], above: str = "") -> Iterator[tuple[str, Any]]:
         known = [setting.name for setting in self.schema.settings]
@@ -185,7 +187,7 @@ def _scalar(text: str) -> Any:
 
     try:
         return get_loader("yaml")(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         return text
 
 

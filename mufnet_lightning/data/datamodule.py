@@ -18,16 +18,21 @@ from torch.utils.data import DataLoader, Sampler
 from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.dataset import RoiPairDataset
 from mufnet_lightning.data.device_augmentation import BatchAugmentation, drawn_tensors
-from mufnet_lightning.data.folds import FoldTable, check_folds_fit, folds_file, make_folds
+from mufnet_lightning.data.fold_checks import check_classes, check_folds_fit, check_graded
+from mufnet_lightning.data.folds import FoldTable, folds_file, make_folds
 from mufnet_lightning.data.resident import ResidentCrops
 from mufnet_lightning.data.sampler import Draw, check_sampler, make_sampler
 from mufnet_lightning.data.transforms import PairTransform, Transform
 from mufnet_lightning.data.twin_patients import one_side, warn_of_twins
-from mufnet_lightning.errors import InputFault, check_among, check_least
+from mufnet_lightning.errors import InputFault, check_among, check_least, check_within
 from mufnet_lightning.models.components import component, component_class
 from mufnet_lightning.store.cache import CropCache
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.vocabulary import CLASS_NAMES, PARTS, Modality, Part, Protocol
+from mufnet_lightning.vocabulary import PARTS, Modality, Part, Protocol
+
+SIZES = (16, 4096)
+"""Sides of a network's input, pixels: an encoder halves a smaller one until nothing is left."""
+MOST_WORKERS = 1024
 
 
 class RoiPairDataModule(LightningDataModule):
@@ -122,9 +127,10 @@ class RoiPairDataModule(LightningDataModule):
         has a network that grades them. Batches then also have `present`, (N, M) bool."""
         if not self.modalities or len(set(self.modalities)) != len(self.modalities):
             raise InputFault(f"data.modalities is {list(modalities)}: name one, or two that differ")
-        check_least("data.image_size", image_size, 1)
-        check_least("data.batch_size", batch_size, 1)
-        check_least("data.num_workers", num_workers, 0)
+        check_within("data.image_size", image_size, *SIZES)
+        check_within("data.num_workers", num_workers, 0, MOST_WORKERS)
+        for name, value, least in (("batch_size", batch_size, 1), ("split_seed", split_seed, 0)):
+            check_least(f"data.{name}", value, least)
         check_among("data.augment", augment, ("loader", "device"))
         check_sampler(sampler)
         if transform is not None and (augment == "device" or resident):
@@ -151,16 +157,8 @@ class RoiPairDataModule(LightningDataModule):
                 raise InputFault(f"{self.store_path}: no pair has {' and '.join(self.modalities)}")
             return
         for part in self.parts:
-            missing = [
-                name
-                for label, name in enumerate(CLASS_NAMES)
-                if not (self.labels[self.part_rows(part)] == label).any()
-            ]
-            if missing:
-                raise InputFault(
-                    f"{self.store_path}: the {part} part of fold {self.fold} has no image of "
-                    f"{' and '.join(missing)} grade; both classes are needed"
-                )
+            where = f"{self.store_path}: the {part} part of fold {self.fold}"
+            check_classes(self.labels[self.part_rows(part)], where)
         if stage == "fit":  # scored again, it is the same split
             warn_of_twins(self.folds, self.fold, self.store.root)
         if stage == "fit" and self.batch_size > (training := len(self.part_rows("train"))):
@@ -190,18 +188,15 @@ class RoiPairDataModule(LightningDataModule):
     def folds(self) -> pd.DataFrame:
         """The table of every fold: columns `fold, patient_id, label, part`.
 
-        It is made from all patients of the store, whichever modalities they have, so that the arms
-        of a study have the same patients in the same parts.
+        Of all patients, whichever modalities they have: so arms have the same ones in the same parts.
         """
-        manifest = self.store.manifest
-        if manifest["label"].isna().all():
-            raise InputFault(f"{self.store_path}: this store has no grades; it serves predict only")
-        patients = manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
+        patients = self.store.manifest[["patient_id", "label", "center"]].drop_duplicates("patient_id")
         given = self.given_folds
         if given is None and self.folds_from is None:
-            together = one_side(self.store.root, self.group_duplicates)
-            split = partial(make_folds, seed=self.split_seed, leaders=together)
-            return split(patients, self.protocol, self.n_folds)
+            check_graded(patients, self.store_path)
+            leaders = one_side(self.store.root, self.group_duplicates)
+            seed = self.split_seed
+            return make_folds(patients, self.protocol, self.n_folds, seed=seed, leaders=leaders)
         given = given or folds_file(Path(str(self.folds_from)))
         check_folds_fit(given, patients, self.store_path)
         return given.table

@@ -308,30 +308,3 @@ def _draw(pools: list[np.ndarray], size: int, high: int) -> np.ndarray:
     drawn = [pools[0][: size - high], pools[1][:high]]
     pools[0], pools[1] = pools[0][size - high :], pools[1][high:]
     return np.concatenate(drawn)
-
-
-def check_folds_fit(given: FoldTable, patients: pd.DataFrame, store: str) -> None:
-    """Refuse a split that was not made of a store's patients.
-
-    Args:
-        given: the split.
-        patients: of the store, a row each: `patient_id, label`.
-        store: what messages call it.
-
-    Raises:
-        InputFault: somebody in the split is not in the store, or has another label there.
-    """
-    known = dict(zip(patients["patient_id"], patients["label"], strict=True))
-    named = given.table.drop_duplicates("patient_id")
-    strangers = [p for p in named["patient_id"] if p not in known]
-    if strangers:
-        raise InputFault(
-            f"{given.source}: patient {strangers[0]} is not in store {store}"
-            + (f", nor are {len(strangers) - 1} others" if len(strangers) > 1 else "")
-        )
-    for patient, label in zip(named["patient_id"], named["label"], strict=True):
-        if known[patient] != label:
-            raise InputFault(
-                f"{given.source}: patient {patient} has label {label}, but {known[patient]} in store "
-                f"{store}"
-            )

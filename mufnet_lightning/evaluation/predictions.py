@@ -10,10 +10,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from mufnet_lightning.cohort.csv_text import read_table
+from mufnet_lightning.cohort.faults import quoted
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, as_labels, as_scores
 from mufnet_lightning.evaluation.statistics.scores import Scores
 
 NEEDED = ("patient_id", "label", "score")
+TEXTS = ("pair_id", "patient_id", "clip_id", "split")
+MISSING = ("", "NA", "nan")
+WHOLE = 2**53
 IDENTIFIERS = ("pair_id", "patient_id", "clip_id", "frame")
 
 
@@ -41,22 +47,37 @@ def read_predictions(path: Path, name: str | None = None) -> pd.DataFrame:
         name: what messages call it; the path unless given.
 
     Raises:
-        EvaluationError: it is no CSV, or a needed column is missing.
+        EvaluationError: it is no CSV, a needed column is missing, or a label or score no number.
     """
-    numbers = ("frame", "label", "score", "risk", "weight_bmode", "weight_ceus", "fold")
+    name = str(name or path)
     try:
-        table = pd.read_csv(
-            path,
-            dtype=dict.fromkeys(("pair_id", "patient_id", "clip_id", "split"), "string"),
-            keep_default_na=False,
-            na_values={column: ["", "NA", "nan"] for column in numbers},
-        )
-    except (OSError, ValueError) as error:  # pandas' own errors and wrong encodings are ValueErrors
-        raise EvaluationError(f"{name or path}: no predictions: {str(error).splitlines()[0]}") from None
+        table = read_table(Path(path))
+    except InputFault as fault:
+        raise EvaluationError([f"{name}: no predictions: {one}" for one in fault.faults]) from None
     absent = [column for column in NEEDED if column not in table.columns]
     if absent:
-        raise EvaluationError(f"{name or path} has no column {absent[0]}.")
-    return table
+        raise EvaluationError(f"{name} has no column {absent[0]}.")
+    for column in table.columns:
+        if column in TEXTS:
+            table[column] = table[column].astype("string")
+        else:
+            table[column] = _numbers(name, table[column])
+    return table.reset_index(drop=True)
+
+
+def _numbers(name: str, cells: pd.Series) -> pd.Series:
+    """Cells as numbers, NaN where they are empty; as they are where a column holds other text."""
+    known = cells.mask(cells.isin(MISSING))
+    odd = known[known.notna() & pd.to_numeric(known, errors="coerce").isna()]
+    if len(odd) and cells.name in NEEDED:
+        raise EvaluationError(
+            f"{name}, row {odd.index[0]}: {cells.name} is {quoted(odd.iloc[0])}, expected a number."
+        )
+    if len(odd):
+        return cells
+    values = known.astype("float64")  # to the last digit, which pandas' own reader may miss
+    whole = values.notna().all() and not known.str.contains(r"[.eEnN]").any()
+    return values.astype("int64") if whole and (values.abs() < WHOLE).all() else values
 
 
 def match_predictions(tables: Mapping[str, pd.DataFrame]) -> MatchedScores:
@@ -123,6 +144,7 @@ def _checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
     try:
         checked["label"] = as_labels(table["label"].to_numpy(dtype=object))
         checked["score"] = as_scores(table["score"].to_numpy(dtype=object), len(table))[0]
+        _check_shares(checked["score"])
     except EvaluationError as error:
         raise EvaluationError(f"{name}: {error}") from None
     for column in IDENTIFIERS:
@@ -134,6 +156,17 @@ def _checked(name: str, table: pd.DataFrame) -> pd.DataFrame:
             elif column in NEEDED:
                 raise EvaluationError(f"{name} has {empty.sum()} rows without a {column}.")
     return checked
+
+
+def _check_shares(scores: pd.Series) -> None:
+    outside = scores[(scores < 0) | (scores > 1)]
+    if len(outside):
+        percent = scores.min() >= 0 and 1 < scores.max() <= 100
+        hint = "; divide scores in percent by 100" if percent else ""
+        raise EvaluationError(
+            f"{len(outside)} scores are no probabilities, the first of them that of image "
+            f"{outside.index[0]} ({outside.iloc[0]:g}), expected 0 to 1{hint}."
+        )
 
 
 def _keys(arms: Sequence[pd.DataFrame]) -> list[str]:

@@ -15,6 +15,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.intervals import finite
 from mufnet_lightning.explain.summarise import summarise
 from mufnet_lightning.explain.summary import Summary
+from mufnet_lightning.system.sheets import as_meant, csv_text
 from mufnet_lightning.tracking.artifacts import (
     artifact_files,
     artifact_folders,
@@ -72,9 +73,9 @@ def record_tables(client: MlflowClient, run_id: str, label: str, tables: Explain
         tables: what to write.
     """
     folder = f"{FOLDER}/{label}"
-    client.log_text(run_id, tables.table.to_csv(index=False), f"{folder}/{IMAGES}")
+    client.log_text(run_id, csv_text(tables.table), f"{folder}/{IMAGES}")
     if tables.checks is not None:
-        client.log_text(run_id, tables.checks.to_csv(index=False), f"{folder}/{CHECKS}")
+        client.log_text(run_id, csv_text(tables.checks), f"{folder}/{CHECKS}")
     log_json(client, run_id, tables.summary.as_json(), f"{folder}/{SUMMARY}")
     for name, value in headline(tables).items():
         client.log_metric(run_id, f"{FOLDER}/{label}/{name}".replace("+", "p"), value)
@@ -169,4 +170,4 @@ def record_pooled_explanations(
 
 def _read(run_id: str, artifact: str) -> pd.DataFrame:
     path = resolve_artifact(run_id, artifact)
-    return pd.read_csv(path, dtype=IDS, keep_default_na=False, na_values=[""])
+    return as_meant(pd.read_csv(path, dtype=IDS, keep_default_na=False, na_values=[""]))

@@ -22,6 +22,7 @@ from mufnet_lightning.inference.grader import Grader
 from mufnet_lightning.inference.predict import StorePredictions
 from mufnet_lightning.system.pages import page_templates
 from mufnet_lightning.system.processes import progress_bar
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.vocabulary import MODALITIES, MODALITY_NAMES, PREDICTIONS
 
 MOST_PICTURED = 50
@@ -140,8 +141,8 @@ def result_files(
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     findings = _findings(grader, data, predictions)
     return {
-        PREDICTIONS: predictions.table.to_csv(index=False),
-        PATIENTS: predictions.patients.to_csv(index=False),
+        PREDICTIONS: csv_text(predictions.table),
+        PATIENTS: csv_text(predictions.patients),
         RESULT: _json(grader.card, predictions, made),
         PAGE: _page(grader.card, predictions, findings, source, made),
     }

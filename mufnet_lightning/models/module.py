@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import LRSchedulerTypeUnion, OptimizerLRScheduler
 from torch import Tensor, nn
 
-from mufnet_lightning.errors import InputFault, check_least, check_share
+from mufnet_lightning.errors import InputFault, check_finite, check_least, check_share
 from mufnet_lightning.evaluation.part import part_numbers
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.models.fusion import drop_modalities
@@ -85,12 +85,13 @@ class MufNetModule(LightningModule):
         classes: Sequence[str] = ("low grade", "high grade"),
     ) -> None:
         super().__init__()
-        if len(classes) != 2:
-            raise InputFault(f"model.classes must name two classes, got {list(classes)}")
+        if len(classes) != 2 or len({name.strip().casefold() for name in classes} - {""}) != 2:
+            raise InputFault(f"model.classes must name two classes that differ, got {list(classes)}")
         shares = {"dropout": dropout, "beta": beta, "modality_dropout": modality_dropout}
         for name, share in shares.items():
             check_share(f"model.{name}", share, one=False)
         check_least("model.gamma", gamma, 0)
+        check_finite({"model.gamma": gamma})
         self.save_hyperparameters(logger=False)
         # a checkpoint is read without running code, so it holds plain lists only
         self.hparams["modalities"], self.hparams["classes"] = list(modalities), list(classes)

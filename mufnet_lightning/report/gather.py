@@ -21,6 +21,7 @@ from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.explain.record import ExplainedTables, labels_of, read_panels, read_tables
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.system.sheets import as_meant
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import (
     artifact_files,
@@ -319,7 +320,7 @@ def _recorded_table_one(runs: Sequence[TrackedRun]) -> pd.DataFrame | None:
     for run in runs:
         if run.verb == "compare" and run.is_finished and "table1.csv" in artifact_files(run.id):
             path = resolve_artifact(run.id, "table1.csv")
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
+            return as_meant(pd.read_csv(path, dtype=str, keep_default_na=False))
     return None
 
 

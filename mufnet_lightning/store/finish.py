@@ -16,6 +16,7 @@ from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.store.seal import write_sums
 from mufnet_lightning.store.store import COLUMNS, LATER
 from mufnet_lightning.system.files import write_part
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.vocabulary import MODALITIES
 
 
@@ -70,4 +71,4 @@ def finish_store(
 
 
 def _write(file: Path, table: pd.DataFrame) -> None:
-    write_part(file, table.to_csv(index=False, lineterminator="\n"))
+    write_part(file, csv_text(table))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 import time
@@ -22,6 +23,8 @@ from mufnet_lightning.cohort.paths import located
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import FORMAT_VERSION, StoreInfo
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.system.guards import LARGEST_TABLE, read_text
+from mufnet_lightning.system.sheets import meant
 from mufnet_lightning.vocabulary import Contrast
 
 if TYPE_CHECKING:
@@ -112,8 +115,8 @@ def _named(cohort: Path) -> set[str]:
     for table, columns in (("clips.csv", {"path"}), ("pairs.csv", {"bmode_path", "ceus_path"})):
         if not (cohort / table).exists():
             continue
-        with open(cohort / table, encoding="utf-8-sig", newline="") as file:
-            lines = [[cell.strip() for cell in line] for line in csv.reader(file)]
+        text = io.StringIO(read_text(cohort / table, LARGEST_TABLE), newline="")
+        lines = [[meant(cell.strip()) for cell in line] for line in csv.reader(text)]
         header, *rows = [line for line in lines if any(line)]
         places = [place for place, name in enumerate(header) if name in columns]
         named = {row[place] for row in rows for place in places if place < len(row) and row[place]}

@@ -22,7 +22,7 @@ from mufnet_lightning.cohort.faults import raise_faults
 from mufnet_lightning.cohort.identity import give_id
 from mufnet_lightning.cohort.pseudonyms import Pseudonyms
 from mufnet_lightning.cohort.read import Cohort, read_cohort
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_within
 from mufnet_lightning.store.contradictions import contradictions
 from mufnet_lightning.store.cut import copy_images, cut_clip, lost_job
 from mufnet_lightning.store.finish import finish_store, keep_tables
@@ -39,7 +39,7 @@ from mufnet_lightning.system.files import move_into_place, remove_file, remove_f
 from mufnet_lightning.system.locks import alone
 from mufnet_lightning.system.processes import cores, in_processes, progress_bar
 from mufnet_lightning.system.write_points import write_point
-from mufnet_lightning.vocabulary import PATHS, Contrast
+from mufnet_lightning.vocabulary import LARGEST_MARGIN, PATHS, Contrast
 
 log = logging.getLogger(__name__)
 
@@ -118,8 +118,7 @@ def prepare_store(
     >>> CropStore.open(folder / "store").cache("ceus", 64)[5].shape
     (64, 64, 3)
     """
-    if not (0 <= margin < float("inf")):
-        raise InputFault(f"--margin is {margin}, expected 0 or more")
+    check_within("--margin", margin, 0, LARGEST_MARGIN)
     cohort, target = Path(cohort), Path(store).resolve()
     asked = margin, with_grades, contrast, root, pseudonyms
     if made_before(cohort, target, *asked) is not None:

@@ -25,6 +25,7 @@ from mufnet_lightning.store.cache import CropCache, open_cache
 from mufnet_lightning.store.crops import read_crop
 from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.store.seal import StoreSums
+from mufnet_lightning.system.sheets import as_meant
 from mufnet_lightning.vocabulary import PATHS, Modality
 
 MANIFEST = "manifest.csv"
@@ -148,7 +149,7 @@ class CropStore:
         blanks = {name: [""] for name, kind in kinds.items() if kind != "str"}
         try:
             file = io.BytesIO(content)
-            table = pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values=blanks)
+            table = as_meant(pd.read_csv(file, dtype=kinds, keep_default_na=False, na_values=blanks))
         except ValueError as error:
             raise InputFault(f"the crop store {self.root} is damaged: {MANIFEST}: {error}") from None
         lacking = [name for name in COLUMNS if name not in table]

@@ -23,6 +23,7 @@ from mufnet_lightning.study.pooling import (
     record_pooled,
 )
 from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.artifacts import beside_baseline
 from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
 from mufnet_lightning.tracking.runs import (
@@ -86,7 +87,7 @@ def cross_validate(
         if strange:
             raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
         key = identity(
-            cli.composed_config(), cli.datamodule.store.digest, cli.datamodule.folds.to_csv(index=False)
+            cli.composed_config(), cli.datamodule.store.digest, csv_text(cli.datamodule.folds)
         )
         path = STORE_FOLDER / "locks" / f"cv-{key}"
         busy = (
@@ -229,7 +230,7 @@ def _of_an_earlier_version(
         table = resolve_artifact(run.id, "folds.csv").read_text(encoding="utf-8")
     except InputFault:
         return False
-    if "class_path" in earlier["model"] or table != folds.to_csv(index=False):
+    if "class_path" in earlier["model"] or table != csv_text(folds):
         return False
     digests = {data.digest for child in children_of(run) for data in child.datasets}
     return all(digest.startswith(known) for known in digests) and trains_the_same(earlier, config)

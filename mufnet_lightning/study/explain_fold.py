@@ -27,6 +27,7 @@ from mufnet_lightning.explain.summary import Summary
 from mufnet_lightning.inference.trained import Trained
 from mufnet_lightning.study.out_folder import write_files
 from mufnet_lightning.system.processes import progress_bar
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.runs import mlflow_client
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def explain_ungraded(
     rows = data.usable_rows[manifest["patient_id"].isin(chosen).to_numpy()]
     table = explain_images(trained.net, data, rows, options, signal)
     _write(out, dict(_montages(trained, options, chosen)))
-    write_files({IMAGES: table.to_csv(index=False)}, out)
+    write_files({IMAGES: csv_text(table)}, out)
     numbers = table.drop(columns=["label", "grade", "target"]).select_dtypes("number").columns
     means = table.groupby("patient_id", sort=False)[list(numbers.drop("frame", errors="ignore"))].mean()
     print(means.dropna(axis=1, how="all").round(3).reset_index().to_string(index=False))
@@ -189,7 +190,7 @@ def _write(folder: Path, figures: Mapping[str, Figure], explanation: Explanation
     for name, figure in figures.items():
         files |= figure_files(figure, name, DPI)
     if explanation is not None:
-        files[IMAGES] = explanation.table.to_csv(index=False)
+        files[IMAGES] = csv_text(explanation.table)
         if explanation.checks is not None:
-            files[CHECKS] = explanation.checks.to_csv(index=False)
+            files[CHECKS] = csv_text(explanation.checks)
     write_files(files, folder)

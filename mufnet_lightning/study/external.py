@@ -22,6 +22,7 @@ from mufnet_lightning.study.choosers import ModelChoosers
 from mufnet_lightning.study.subgroup_columns import read_property, subgroups_by
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import portable_path
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.arms import ScoredArm
 from mufnet_lightning.tracking.artifacts import beside_baseline, log_json, record_part
 from mufnet_lightning.tracking.notes import NOTE
@@ -143,9 +144,9 @@ class ExternalValidation:
 
     def files(self) -> dict[str, str]:
         """predictions.csv, external.json, and subgroups.csv where there are any."""
-        files = {PREDICTIONS: self.table.to_csv(index=False), RESULT: json_text(self.as_json())}
+        files = {PREDICTIONS: csv_text(self.table), RESULT: json_text(self.as_json())}
         if self.subgroups:
-            files[SUBGROUPS] = subgroups_table(self.subgroups).to_csv(index=False)
+            files[SUBGROUPS] = csv_text(subgroups_table(self.subgroups))
         return files
 
 

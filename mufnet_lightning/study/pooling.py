@@ -14,6 +14,7 @@ from mufnet_lightning.evaluation.risks import with_risks
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.text import interval_text, markdown_table, number_text
+from mufnet_lightning.system.sheets import as_meant, csv_text
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import (
     beside_baseline,
@@ -74,8 +75,8 @@ def record_pooled(
     risks = with_risks(pooled.table)
     pooled = replace(pooled, table=risks.table)
     record_risks(store, run_id, risks)
-    store.log_text(run_id, pooled.table.to_csv(index=False), PREDICTIONS)
-    store.log_text(run_id, table.to_csv(), FOLDS_RESULTS)
+    store.log_text(run_id, csv_text(pooled.table), PREDICTIONS)
+    store.log_text(run_id, csv_text(table, index=True), FOLDS_RESULTS)
     numbers = _summary_numbers(table)
     numbers |= _record_part(parent, "test", pooled, baseline, risks.doubt)
     if pooled.out_of_fold:
@@ -97,7 +98,7 @@ def record_pooled(
 def read_results(run_id: str) -> pd.DataFrame:
     """The results by fold, and below them mean, sd, min, max, of a finished parent run."""
     path = resolve_artifact(run_id, FOLDS_RESULTS)
-    return pd.read_csv(path, dtype={"fold": str}).set_index("fold")
+    return as_meant(pd.read_csv(path, dtype={"fold": str})).set_index("fold")
 
 
 def _summary_numbers(table: pd.DataFrame) -> dict[str, float]:

@@ -10,6 +10,7 @@ from typing import Literal
 import pandas as pd
 
 from mufnet_lightning.cohort.csv_text import read_table
+from mufnet_lightning.cohort.implausible import check_patients, check_values
 from mufnet_lightning.cohort.personal import MISSING_WORDS, why_personal
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.statistics.characteristics import (
@@ -18,6 +19,7 @@ from mufnet_lightning.evaluation.statistics.characteristics import (
 )
 from mufnet_lightning.evaluation.statistics.characteristics_rows import CharacteristicsRow
 from mufnet_lightning.evaluation.text import json_text
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.vocabulary import Kind
 
 OUTCOMES = ("grade", "label")
@@ -49,7 +51,7 @@ class TableOne:
         if form == "json":
             return json_text([row.as_json() for row in self.rows])
         if form == "csv":
-            return self.frame().to_csv(index=False).rstrip("\n")
+            return csv_text(self.frame()).rstrip("\n")
         return "\n\n".join(filter(None, [self.frame().to_string(index=False), self.note()]))
 
 
@@ -77,6 +79,7 @@ def table_one(
             describe, or a column that is asked for tells who somebody is.
     """
     texts = read_table(path)
+    check_patients(path, texts)
     if groups is not None:
         of_patients = texts["patient_id"].map(groups)
         texts = texts.assign(**{by: of_patients})[of_patients.notna()]
@@ -102,6 +105,7 @@ def table_one(
         variables = [name for name in others if name not in left_out]
         if left_out and not variables:
             raise InputFault(f"{path}: nothing to describe. {TableOne([], left_out).note()}")
+    check_values(path, texts, variables)
     odd = {
         str(name): cell
         for name, column in table.items()

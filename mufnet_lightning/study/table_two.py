@@ -25,6 +25,7 @@ from mufnet_lightning.evaluation.text import (
     p_text,
 )
 from mufnet_lightning.study.selection import SelectionOptimism
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.arms import ScoredArm
 
 OPTIMISM = "Optimism of selecting the epoch on the test set:"
@@ -232,17 +233,17 @@ class Comparison:
 
     def tables(self) -> dict[str, str]:
         """`compare.csv`, `table2.tex`, and `tests.csv` and `selection.csv` where there are any."""
-        tables = {"compare.csv": self.table().to_csv(index=False), "table2.tex": self._latex()}
+        tables = {"compare.csv": csv_text(self.table()), "table2.tex": self._latex()}
         if self.result.tests:
-            tables["tests.csv"] = self.tests().to_csv(index=False)
+            tables["tests.csv"] = csv_text(self.tests())
         rate_tests = self.rate_tests()
         if not rate_tests.empty:
-            tables["rate_tests.csv"] = rate_tests.to_csv(index=False)
+            tables["rate_tests.csv"] = csv_text(rate_tests)
         selection = self.selection()
         if selection is not None:
-            tables["selection.csv"] = selection.to_csv(index=False)
+            tables["selection.csv"] = csv_text(selection)
         if self.subgroups:
-            tables["subgroups.csv"] = subgroups_table(self.subgroups).to_csv(index=False)
+            tables["subgroups.csv"] = csv_text(subgroups_table(self.subgroups))
         return tables
 
     def files(self) -> dict[str, bytes]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.documents import check_yaml, parse_yaml
+from mufnet_lightning.system.guards import LARGEST_SETTINGS, read_text
 
 EXTENDS = "extends"
 """The key of a configuration file that names the one below it."""
+SHORT = 100
+"""Signs of a value that holds no list: it is read without a look before."""
 
 _PACKAGE = Path(__file__).parents[1]
 # in a wheel they lie in the package, in a clone beside it
@@ -64,17 +70,49 @@ def config_layers(name: str) -> list[Path]:
     return layers
 
 
-def _extended(file: Path) -> str | None:
-    """What a file extends."""
-    import yaml
+def read_config(file: Path) -> Any:
+    """What a configuration file holds, as plain values.
 
+    Raises:
+        InputFault: it cannot be read, is no text in UTF-8 or no YAML, has a key twice, or nests or
+            repeats itself without measure.
+    """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return parse_yaml(read_text(file, LARGEST_SETTINGS))
     except OSError as error:
         raise InputFault(f"configuration {file} cannot be read: {error.strerror}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise InputFault(f"configuration {file} is not YAML: {reason}") from None
+    except ValueError as error:
+        raise InputFault(f"configuration {file} {error}") from None
+
+
+def guard_settings() -> None:
+    """Have jsonargparse read every value and every file of settings within these bounds.
+
+    Its own loader is libyaml's, whose recursion a value of a few kilobytes can overflow.
+    """
+    import jsonargparse
+    import yaml
+
+    global _loader
+    if _loader is not None:
+        return
+    _loader = jsonargparse.get_loader("yaml")
+    jsonargparse.set_loader("yaml", _load, (yaml.YAMLError, ValueError))
+
+
+_loader: Callable[[str], Any] | None = None
+
+
+def _load(text: str) -> Any:
+    assert _loader is not None
+    if len(text) > SHORT or any(sign in text for sign in "\n[{&*"):
+        check_yaml(text)
+    return _loader(text)
+
+
+def _extended(file: Path) -> str | None:
+    """What a file extends."""
+    content = read_config(file)
     extended = content.get(EXTENDS) if isinstance(content, dict) else None
     if extended is not None and not isinstance(extended, str):
         raise InputFault(f"configuration {file}: extends is {extended!r}, expected the name of a file")

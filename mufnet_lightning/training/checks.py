@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -19,7 +18,7 @@ from mufnet_lightning.data.leakage import (
     cohort_patients,
     trained_patients,
 )
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_finite
 from mufnet_lightning.tracking.checkpoints import Checkpoint
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.logger import RunLogger
@@ -77,9 +76,7 @@ def check_optimisation(optimizer: Namespace | None, schedule: Namespace | None) 
             raise InputFault("lr_scheduler is given without an optimizer: name both")
         return
     for section, given in (("optimizer", optimizer), ("lr_scheduler", schedule)):
-        for name, value in (given.get("init_args") or Namespace()).items() if given else ():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise InputFault(f"{section}.{name} is {value}, expected a number")
+        check_finite({section: (given.get("init_args") or Namespace()).as_dict() if given else {}})
     section = "optimizer"
     try:
         made = instantiate_class([nn.Parameter(torch.zeros(1))], optimizer.as_dict())

@@ -11,6 +11,7 @@ import yaml
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.system.files import portable_path
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.artifacts import log_json
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.provenance import environment
@@ -36,7 +37,7 @@ def record_files(
         data: that is trained on.
     """
     client.log_text(run_id, yaml.safe_dump(dict(config), sort_keys=False), "config.yaml")
-    client.log_text(run_id, data.folds.to_csv(index=False), "folds.csv")
+    client.log_text(run_id, csv_text(data.folds), "folds.csv")
     log_json(client, run_id, environment(), "environment.json")
 
 

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, check_finite
 from mufnet_lightning.inference.load import whole_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint, resolve_checkpoint
@@ -106,6 +106,7 @@ class ParsedCLI(LightningCLI):
         if verb:
             self._take_checkpoint(parser, verb, args)
         config = self.config[verb] if verb else self.config
+        check_finite({name.replace("init_args.", ""): value for name, value in config.items()})
         if verb not in (None, "fit") and config.tracking.register is not None:
             raise InputFault(f"tracking.register is of fit and cv: {verb} trains nothing")
         seed = config.seed_everything

@@ -8,8 +8,10 @@ from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.system.configs import EXTENDS, config_layers
+from mufnet_lightning.system.configs import EXTENDS, config_layers, guard_settings
 from mufnet_lightning.training.messages import one_sentence
+
+guard_settings()
 
 
 class Parser(LightningArgumentParser):

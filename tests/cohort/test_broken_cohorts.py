@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -578,6 +579,81 @@ def one_fault_in_every_row(folder: Path, files: ModuleType) -> None:
 def a_name_that_is_none(folder: Path, files: ModuleType) -> None:
     change(folder, "patients.csv", 2, grade="2b")
     (folder / "cohort.json").write_text('{"id": 7}')
+
+
+# What would take the machine down, or was a traceback.
+
+
+@broken(
+    "boxes.csv row 2: x is 1e308, expected at most 1,048,576 pixels",
+    "boxes.csv row 3: width is 1e308, expected at most 1,048,576 pixels",
+    "boxes.csv row 4: frame is 99999999999999999999999, expected less than 10,000,000 frames",
+)
+def numbers_without_measure(folder: Path, files: ModuleType) -> None:
+    change(folder, "boxes.csv", 2, x="1e308")
+    change(folder, "boxes.csv", 3, width="1e308")
+    change(folder, "boxes.csv", 4, frame="9" * 23)
+
+
+@broken(
+    "clips.csv row 2: bmode_pane is '0,8,99999999999999999999999,48', expected x,y,width,height in "
+    "whole pixels of the frame, width and height above 0",
+)
+def pane_without_measure(folder: Path, files: ModuleType) -> None:
+    change(folder, "clips.csv", 2, bmode_pane=f"0,8,{'9' * 23},48")
+
+
+@broken(
+    "patients.csv row 2: patient_id is '=HYPERLINK(\"http://x\")', expected an id that no spreadsheet "
+    "takes for a formula (=, +, - or @ at its start)",
+    "clips.csv row 2: clip_id is '@C1', expected an id that no spreadsheet takes for a formula (=, +, "
+    "- or @ at its start)",
+    "clips.csv row 2: patient_id is 'P1', expected one that patients.csv has",
+    *(f"boxes.csv row {row}: clip_id is 'C1', expected one that clips.csv has" for row in (2, 3, 4)),
+)
+def ids_that_are_formulas(folder: Path, files: ModuleType) -> None:
+    change(folder, "patients.csv", 2, patient_id='=HYPERLINK("http://x")')
+    change(folder, "clips.csv", 2, clip_id="@C1")
+
+
+@broken(
+    "clips.csv row 2: path 'clips/C1.avi' cannot be read: it is a named pipe, expected a file",
+    "clips.csv row 3: path 'clips/C2.avi' is a link that leads to itself",
+)
+def pipe_and_loop(folder: Path, files: ModuleType) -> None:
+    for name in ("C1", "C2"):
+        (folder / f"clips/{name}.avi").unlink()
+    os.mkfifo(folder / "clips/C1.avi")
+    (folder / "clips/C2.avi").symlink_to("C2.avi")
+
+
+@broken("boxes.csv cannot be read: it is a named pipe, expected a file")
+def table_that_is_a_pipe(folder: Path, files: ModuleType) -> None:
+    (folder / "boxes.csv").unlink()
+    os.mkfifo(folder / "boxes.csv")
+
+
+@broken("boxes.csv row 1: has more than 4,096 columns")
+def columns_without_measure(folder: Path, files: ModuleType) -> None:
+    lines = (folder / "boxes.csv").read_text().splitlines()
+    lines[0] += "".join(f",c{number}" for number in range(100_000))
+    (folder / "boxes.csv").write_text("\n".join(lines))
+
+
+@broken("boxes.csv has a line of more than 1,048,576 bytes, expected a table")
+def line_without_end(folder: Path, files: ModuleType) -> None:
+    append(folder, "boxes.csv", "x," * 1_000_000)
+
+
+@broken(
+    "clips.csv row 2: clips/C1.avi has 16,000 × 16,000 pixels, expected at most 67,108,864 in all "
+    "(boxes.csv row 4 needs frame 10)"
+)
+def film_that_claims_too_much(folder: Path, files: ModuleType) -> None:
+    data = bytearray((folder / "clips/C1.avi").read_bytes())
+    for start in (data.find(b"avih") + 8 + 32, data.find(b"strf") + 8 + 4):
+        data[start : start + 8] = struct.pack("<II", 16_000, 16_000)
+    (folder / "clips/C1.avi").write_bytes(data)
 
 
 @pytest.mark.parametrize(("breaking", "messages"), CASES)

@@ -116,8 +116,15 @@ def test_three_columns_are_enough_where_patients_have_one_image(
         (lambda t: pd.concat([t, t.iloc[:1]]), "more rows than images"),
         (lambda t: t.drop(columns="score"), "has no column score"),
         (lambda t: t.assign(score=t["score"].mask(t.index == 4)), "scores are missing"),
-        (lambda t: t.assign(label=2), "labels must be 0 (low) or 1 (high)"),
-        (lambda t: t.iloc[:0], "has no scores of the test part"),
+        (lambda t: t.iloc[:0], "has a header and no rows"),
+        (lambda t: t.assign(score=t["score"] * 100), "divide scores in percent by 100"),
+        (
+            lambda t: t.assign(score=1.5),
+            "scores are no probabilities, the first of them that of image 0",
+        ),
+        (lambda t: t.assign(score=-0.1), "expected 0 to 1"),
+        (lambda t: t.assign(score="high"), "fused.csv, row 2: score is 'high', expected a number"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "more rows than images"),
         (lambda t: t.assign(split="val"), "has no scores of the test part (parts in it: val)"),
         (lambda t: t.assign(split="testing"), "has no scores of the test part (parts in it: testing)"),
     ],
@@ -135,6 +142,27 @@ def test_arms_that_cannot_be_compared_are_refused_with_the_reason(
     assert printed.out == ""
     assert "Traceback" not in printed.err
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("score", "label", "has 2 columns label, expected one"),
+        ("\n", "\0\n", "fused.csv is not plain text"),
+        ("\n", ",1\n", "the header has"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str], old: str, new: str, expected: str
+) -> None:
+    text = Path("fused.csv").read_text()
+    head, end, body = text.partition("\n")
+    # a cell too many in every row: pandas would take the first column for an index
+    Path("fused.csv").write_text(head.replace(old, new) + end + body.replace(old, new))
+    assert main(["compare", "bmode.csv", "fused.csv"]) == 2
+    printed = capsys.readouterr()
+    assert expected in printed.err
+    assert "Traceback" not in printed.err
 
 
 def test_a_patient_with_two_labels_is_refused(

@@ -164,3 +164,32 @@ def test_more_than_two_groups(patients: Path, capsys: pytest.CaptureFixture[str]
     assert "site 2 (N = 33)" in text
     assert "analysis of variance" in text
     assert "the largest of any two groups" in text
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["1,1,50", "2,3,60", "1,1,50"], "p.csv, row 4: patient_id '1' is in row 2 already"),
+        (["1,1,999999", "2,3,60"], "p.csv, row 2: age is 999999, expected 0 to 125"),
+        (["1,1,50", "2,3,-3"], "p.csv, row 3: age is -3, expected 0 to 125"),
+    ],
+)
+def test_patients_that_cannot_be_are_refused_with_their_row(
+    work: Path, capsys: pytest.CaptureFixture[str], rows: list[str], expected: str
+) -> None:
+    more = [f"{number},{1 + number % 4},{40 + number}" for number in range(10, 40)]
+    Path("p.csv").write_text("\n".join(["patient_id,grade,age", *rows, *more]))
+    assert main(["characteristics", "p.csv", "--by=grade"]) == 2
+    assert expected in capsys.readouterr().err
+
+
+def test_codes_of_missing_values_are_told_and_formulas_do_not_run(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{n},{1 + n % 4},{'=1+A1' if n % 3 else 'm'},{999 if n == 5 else n}" for n in range(40)]
+    Path("p.csv").write_text("\n".join(["patient_id,grade,ward,size", *rows]))
+    assert main(["characteristics", "p.csv", "--by=grade", "--format=csv"]) == 0
+    printed = capsys.readouterr()
+    assert "warning: p.csv, row 7: size is 999, far from all others" in printed.err
+    assert ',"\'=1+A1, n (%)",' in printed.out
+    assert "=1+A1" not in printed.out.replace("'=1+A1", "")

@@ -493,6 +493,20 @@ def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: 
         ),
         (["--data.augmentation.rotate=-3"], "data.augmentation.rotate is -3.0, expected 0 or more"),
         (["--trainer.overfit_batches=1"], "trainer.overfit_batches would replace the class-balanced"),
+        (["--trainer.gradient_clip_val=.nan"], "trainer.gradient_clip_val is nan, expected a number"),
+        (["--optimizer.lr=.inf"], "optimizer.lr is inf, expected a number"),
+        (["--optimizer.weight_decay=.inf"], "optimizer.weight_decay is inf, expected a number"),
+        (["--lr_scheduler.gamma=.inf"], "lr_scheduler.gamma is inf, expected a number"),
+        (["--model.gamma=.inf"], "model.gamma is inf, expected a number"),
+        (["--data.augmentation.rotate=.inf"], "data.augmentation.rotate is inf, expected a number"),
+        (["--data.split_seed=-1"], "data.split_seed is -1, expected 0 or more"),
+        (["--data.image_size=1"], "data.image_size is 1, expected 16 or more"),
+        (["--data.image_size=1000000"], "data.image_size is 1000000, expected at most 4,096"),
+        (["--model.classes=[low, Low]"], "model.classes must name two classes that differ"),
+        (["--config=twice.yaml"], "configuration twice.yaml has fold twice, in lines 2 and 3"),
+        (["--config=latin.yaml"], "configuration latin.yaml is no text in UTF-8 (byte 7)"),
+        (["--config=laughs.yaml"], "configuration laughs.yaml has more than 100,000 values"),
+        (["--config=deep.yaml"], "configuration deep.yaml nests deeper than 50"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(
@@ -501,6 +515,11 @@ def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(
     Path("wrong.yaml").write_text("data:\n  stor: x\n")
     Path("broken.yaml").write_text("data: [\n")
     Path("resumes.yaml").write_text("ckpt_path: last.ckpt\n")
+    Path("twice.yaml").write_text("data:\n  fold: 0\n  fold: 1\n")
+    Path("latin.yaml").write_bytes(b"data: {\xe9: 1}\n")
+    lists = (f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))
+    Path("laughs.yaml").write_text("\n".join(["a0: &a0 [x]", *lists]))
+    Path("deep.yaml").write_text("[" * 10_000)
     assert main(["fit", *tiny, *words]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""

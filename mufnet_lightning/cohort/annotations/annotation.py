@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.documents import parse_json
+from mufnet_lightning.system.guards import LARGEST_NOTES, read_bytes
 
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 """What reading a field of a file raises that is not as its format says."""
@@ -92,7 +93,7 @@ class Reading:
 def read_text(path: Path, reading: Reading) -> str | None:
     """A text file in UTF-8; None where it is none, which is a fault then."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return read_bytes(path, LARGEST_NOTES).decode("utf-8-sig")
     except OSError as error:
         reading.faults.append(f"{path} cannot be read: {error.strerror}")
     except UnicodeDecodeError:
@@ -106,12 +107,9 @@ def read_json(path: Path, reading: Reading) -> Any:
     if text is None:
         return None
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
-        place = f": line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        reading.faults.append(f"{path} is no whole JSON file{place}")
-    except RecursionError:
-        reading.faults.append(f"{path} is no JSON of a program that annotates: it nests too deep")
+        reading.faults.append(f"{path} {error}")
     return None
 
 

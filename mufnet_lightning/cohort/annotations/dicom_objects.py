@@ -6,11 +6,8 @@ headers nothing else is used but what a region is called.
 
 from __future__ import annotations
 
-import logging
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,8 @@ from mufnet_lightning.cohort.annotations.annotation import (
     need,
 )
 from mufnet_lightning.cohort.annotations.shapes import around_mask, around_points
+from mufnet_lightning.cohort.dicom_file import check_inflation, quiet
+from mufnet_lightning.system.guards import too_large
 
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes: Segmentation Storage, Label Map Segmentation Storage."""
@@ -41,10 +40,11 @@ def read_segmentations(files: Sequence[Path], reading: Reading) -> None:
     """Read DICOM SEG."""
     for path in files:
         need(path, "highdicom")
-        with _quiet():
+        with quiet():
             try:
                 from highdicom.seg import segread
 
+                check_inflation(path)
                 segmentation = segread(path)
                 reading.annotations += _of_segmentation(path, segmentation)
             except Exception as error:  # pydicom and highdicom raise whatever they like
@@ -55,10 +55,11 @@ def read_reports(files: Sequence[Path], reading: Reading) -> None:
     """Read DICOM SR."""
     for path in files:
         need(path, "highdicom")
-        with _quiet():
+        with quiet():
             try:
                 from highdicom.sr import srread
 
+                check_inflation(path)
                 content: Any = srread(path).content
                 groups = [
                     *content.get_planar_roi_measurement_groups(),
@@ -82,6 +83,8 @@ def _of_segmentation(path: Path, segmentation: Any) -> Iterator[Annotation]:
     }
     kind = str(segmentation.SegmentationType)
     size = int(segmentation.Columns), int(segmentation.Rows)
+    if reason := too_large(*size):
+        raise ValueError(f"{reason}, expected one of a scanner")
     for number, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, 1):
         where = f"{path.name} frame {number}"
         pixels = np.asarray(segmentation.get_stored_frame(number))
@@ -180,13 +183,3 @@ def _reason(error: Exception) -> str:
     """What our own sentences say; others may quote a header."""
     ours = type(error) is ValueError and "expected one" in str(error)
     return str(error) if ours else f"damaged, or not of that kind ({type(error).__name__})"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without pydicom's warnings and logs: they may quote a header."""
-    for name in ("pydicom", "highdicom"):
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

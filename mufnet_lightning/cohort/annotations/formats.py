@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, get_args
@@ -20,8 +19,11 @@ from mufnet_lightning.cohort.annotations.labelme import is_labelme, read_labelme
 from mufnet_lightning.cohort.annotations.masks import read_nifti, read_pictures
 from mufnet_lightning.cohort.annotations.via import is_via, is_via_table, read_via
 from mufnet_lightning.cohort.annotations.yolo import NO_PICTURES, read_yolo
-from mufnet_lightning.cohort.dicom import is_dicom, sop_class
+from mufnet_lightning.cohort.dicom import sop_class
+from mufnet_lightning.cohort.dicom_file import is_dicom
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.documents import parse_json
+from mufnet_lightning.system.guards import LARGEST_NOTES, read_text
 
 Format = Literal["cvat", "coco", "yolo", "labelme", "via", "mask", "nifti", "dicom-seg", "dicom-sr"]
 NAMES: dict[Format, str] = {
@@ -107,7 +109,7 @@ def _format_of(file: Path, form: Format | None) -> Format | None:
     elif suffix == ".json":
         known = _json_format(file, form)
     elif suffix == ".csv":
-        known = "via" if is_via_table(file.read_text(encoding="utf-8-sig", errors="replace")) else None
+        known = "via" if is_via_table(file) else None
     elif suffix == ".txt":
         known = None if file.name.lower() in NO_PICTURES else "yolo"
     else:
@@ -118,7 +120,7 @@ def _format_of(file: Path, form: Format | None) -> Format | None:
 def _json_format(file: Path, form: Format | None) -> Format | None:
     """By the content; one that is cut off is of the format that was asked for, or of COCO."""
     try:
-        content = json.loads(file.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError, OSError):
+        content = parse_json(read_text(file, LARGEST_NOTES))
+    except (ValueError, OSError):
         return form if form in JSON else "coco"  # its reader says what is wrong
     return next((name for name, is_one in JSON.items() if is_one(content)), None)

@@ -6,6 +6,7 @@ A NIfTI file's first axis is x (columns), its second y (rows), its third the fra
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,11 @@ import numpy as np
 
 from mufnet_lightning.cohort.annotations.annotation import Annotation, Reading, need
 from mufnet_lightning.cohort.annotations.shapes import around_mask
+from mufnet_lightning.cohort.stills import check_size
+from mufnet_lightning.system.guards import LARGEST_STILL, check_regular, read_bytes
 
+LARGEST_MASK = 1 << 28
+"""Values of a NIfTI file; they are held at once."""
 MOST_VALUES = 20
 """More of them are a picture, or a mask that was saved with loss."""
 
@@ -24,11 +29,19 @@ def read_pictures(files: Sequence[Path], reading: Reading) -> None:
     cv2.utils.logging.setLogLevel(0)
     for path in files:
         try:
-            content = np.frombuffer(path.read_bytes(), np.uint8)
+            content = read_bytes(path, LARGEST_STILL)
+            check_size(content)
         except OSError as error:
             reading.faults.append(f"{path} cannot be read: {error.strerror}")
             continue
-        image = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+        except ValueError as error:
+            reading.faults.append(f"{path} {error}")
+            continue
+        try:
+            pixels = np.frombuffer(content, np.uint8)
+            image = cv2.imdecode(pixels, cv2.IMREAD_UNCHANGED) if content else None
+        except cv2.error:
+            image = None
         if image is None:
             reading.faults.append(f"{path} cannot be decoded, expected a whole PNG")
             continue
@@ -77,7 +90,14 @@ def _volume(path: Path, reading: Reading) -> np.ndarray | None:
     import nibabel
 
     try:
-        values = np.asanyarray(nibabel.load(path).dataobj)  # type: ignore[attr-defined]
+        check_regular(path)
+        proxy = nibabel.load(path).dataobj  # type: ignore[attr-defined]
+        if not 0 < math.prod(proxy.shape) <= LARGEST_MASK:
+            reading.faults.append(
+                f"{path} claims {math.prod(proxy.shape):,} values, expected at most {LARGEST_MASK:,}"
+            )
+            return None
+        values = np.asanyarray(proxy)
     except Exception as error:  # nibabel raises whatever its readers do
         reading.faults.append(f"{path} cannot be read as NIfTI: {type(error).__name__}")
         return None

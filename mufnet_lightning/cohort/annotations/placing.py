@@ -13,7 +13,8 @@ from typing import Literal
 from mufnet_lightning.cohort.annotations.annotation import Annotation, Extent
 from mufnet_lightning.cohort.annotations.names import ClipNames, NamePattern
 from mufnet_lightning.cohort.clips import count_frames
-from mufnet_lightning.cohort.dicom import instance_uid, is_dicom
+from mufnet_lightning.cohort.dicom import instance_uid
+from mufnet_lightning.cohort.dicom_file import is_dicom
 from mufnet_lightning.cohort.faults import ClipFault, quoted
 from mufnet_lightning.cohort.series import series_files
 from mufnet_lightning.cohort.video import frame_rate

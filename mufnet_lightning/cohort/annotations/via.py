@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,13 @@ from mufnet_lightning.cohort.annotations.annotation import (
     read_text,
 )
 from mufnet_lightning.cohort.annotations.shapes import around_ellipse, around_flat, around_points
+from mufnet_lightning.system.documents import parse_json
+from mufnet_lightning.system.guards import open_regular
 
 FORM = "VIA"
 POINT, RECTANGLE, CIRCLE, ELLIPSE, LINE, POLYLINE, POLYGON, EXTREME_BOX, EXTREME_CIRCLE = range(1, 10)
 """Shapes of version 3."""
+HEADER = 1 << 16  # bytes of a table, in which its columns are named
 CHECK_BOXES = 2
 """Type of an attribute of version 3 with several values."""
 
@@ -42,9 +44,13 @@ def is_via(content: Any) -> bool:
     )
 
 
-def is_via_table(text: str) -> bool:
-    """Whether a CSV file's text looks so."""
-    return "region_shape_attributes" in text.partition("\n")[0]
+def is_via_table(path: Path) -> bool:
+    """Whether a CSV file looks so."""
+    try:
+        with open_regular(path) as file:
+            return b"region_shape_attributes" in file.readline(HEADER)
+    except OSError:
+        return False
 
 
 def read_via(files: Sequence[Path], reading: Reading) -> None:
@@ -85,9 +91,9 @@ def _table(path: Path, reading: Reading) -> None:
         where = f"{path.name} row {rows.line_num}"
         try:
             name = row.get("#filename") or row["filename"]
-            shape = json.loads(row["region_shape_attributes"])
+            shape = parse_json(row["region_shape_attributes"])
             if shape:  # a picture without a region has a row too
-                _region(where, name, shape, json.loads(row["region_attributes"]), reading)
+                _region(where, name, shape, parse_json(row["region_attributes"]), reading)
         except MALFORMED as error:
             reading.malformed(where, FORM, error)
 

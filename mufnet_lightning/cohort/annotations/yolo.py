@@ -18,6 +18,7 @@ from mufnet_lightning.cohort.annotations.annotation import (
     read_text,
 )
 from mufnet_lightning.cohort.annotations.shapes import around_flat
+from mufnet_lightning.system.documents import parse_yaml
 
 FORM = "YOLO"
 LISTS = ("classes.txt", "obj.names", "predefined_classes.txt", "_darknet.labels")
@@ -103,12 +104,10 @@ def _names(folder: Path, reading: Reading) -> dict[int, str]:
 
 
 def _yaml_names(path: Path, reading: Reading) -> dict[int, str]:
-    import yaml
-
     try:
-        names = yaml.safe_load(read_text(path, reading) or "")["names"]
+        names = parse_yaml(read_text(path, reading) or "")["names"]
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
         return {int(number): str(name) for number, name in pairs}
-    except (yaml.YAMLError, *MALFORMED):
+    except MALFORMED:
         reading.faults.append(f"{path} has no list `names` of classes")
         return {}

@@ -26,6 +26,7 @@ from mufnet_lightning.inference.predict import (
 )
 from mufnet_lightning.store.cut_apart import LeftOut
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import PREDICTIONS
 
@@ -61,7 +62,7 @@ class PredictionWriter(Callback):
         self._parts[part] = part_table(trainer, pl_module, part)
         table = pd.concat(self._parts.values())
         risks = self.recorded.risks(table) if self.recorded else with_risks(table)
-        text = risks.table.to_csv(index=False)
+        text = csv_text(risks.table)
         trainer.logger.experiment.log_text(trainer.logger.run, text, PREDICTIONS)
 
 
@@ -92,7 +93,7 @@ def write_predictions(
     patients = patient_table(card, table, grades.members, seen)
     _warn_of_trained(patients, "this checkpoint" if card.members == 1 else "one of the folds")
     predictions = StorePredictions(table, patients, lacking_modalities(card, data))
-    write_atomic(file, table.to_csv(index=False))
+    write_atomic(file, csv_text(table))
     print(printed(predictions))
     print(f"scores of {len(table)} images: {file}")
     return list(predictions.ungraded)

@@ -16,6 +16,7 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.leakage import training_cohort
 from mufnet_lightning.system.configs import EXTENDS
 from mufnet_lightning.system.files import portable_paths
+from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.checkpoints import checkpoint_record, trained_cohorts
 from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
 from mufnet_lightning.training.callbacks.notes import nothing_yet, run_note
@@ -129,7 +130,7 @@ class RunRecord(SaveConfigCallback):
         run_id = trainer.logger.run if isinstance(trainer.logger, RunLogger) else None
         checkpoint |= checkpoint_record(
             config,
-            data.folds.to_csv(index=False),
+            csv_text(data.folds),
             self._cohort_of(data),
             pl_module.trained_before,  # type: ignore[arg-type]
             run_id,
