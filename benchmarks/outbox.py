@@ -6,7 +6,7 @@ The same training (a small encoder, crops of 96 px, many short epochs, a checkpo
 process, alternating between the three: into a SQLite store, where the first epochs are left out; then
 `RunLogger` against no logger with a real `mlflow server` that answers each request half a second late.
 Prints the median seconds of an epoch and the ratios of the rounds: by the clock, and by the processor
-time of the whole process, the thread that sends included, which other programs on the machine change less.
+time of the whole process, the sending thread included, which other programs on the machine change less.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        size = ["--frames", "8", "--clip-length", "10", "--pane-size", "128", "--high-share", "0.5"]
+        size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
         mufnet(["phantom", "cohort", "--patients", "30", *size, "--frames-spread", "0"])
         mufnet(["prepare", "cohort", "store"])
         train("none", 2)
