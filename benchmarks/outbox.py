@@ -101,7 +101,7 @@ def compare(kinds: tuple[str, ...], rounds: int, epochs: int) -> None:
 def train(kind: str, epochs: int) -> list[tuple[float, float]]:
     """The seconds of each epoch but the first ones, by the clock and of the processor."""
     seed_everything(0, verbose=False)
-    data = RoiPairDataModule(store="store", image_size=96, batch_size=16)
+    data = RoiPairDataModule(store="store", image_size=96, batch_size=16, num_workers=0)
     module = MufNetModule(encoder="test_efficientnet", pretrained=False)
     last = LastCheckpoint()
     clock = Clock()
