@@ -6,7 +6,7 @@ The same training (a small encoder, crops of 96 px, many short epochs, a checkpo
 process, alternating between the three: into a SQLite store, where the first epochs are left out; then
 `RunLogger` against no logger with a real `mlflow server` that answers each request half a second late.
 Prints the median seconds of an epoch and the ratios of the rounds: by the clock, and by the processor
-time of the whole process, the thread that sends included, which other programs on the machine change less.
+time of the whole process, the sending thread included, which other programs on the machine change less.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         os.chdir(scratch)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
-        size = ["--frames", "8", "--clip-length", "10", "--pane-size", "128", "--high-share", "0.5"]
+        size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
         mufnet(["phantom", "cohort", "--patients", "30", *size, "--frames-spread", "0"])
         mufnet(["prepare", "cohort", "store"])
         train("none", 2)
@@ -101,7 +101,7 @@ def compare(kinds: tuple[str, ...], rounds: int, epochs: int) -> None:
 def train(kind: str, epochs: int) -> list[tuple[float, float]]:
     """The seconds of each epoch but the first ones, by the clock and of the processor."""
     seed_everything(0, verbose=False)
-    data = RoiPairDataModule(store="store", image_size=96, batch_size=16)
+    data = RoiPairDataModule(store="store", image_size=96, batch_size=16, num_workers=0)
     module = MufNetModule(encoder="test_efficientnet", pretrained=False)
     last = LastCheckpoint()
     clock = Clock()

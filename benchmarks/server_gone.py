@@ -45,7 +45,7 @@ def main() -> None:
         mufnet(root, None, "prepare", "cohort", "store")
         whole: dict[str, Any] = {}
         good = True
-        for way in ("undisturbed", "stopped", "restarted", "absent"):
+        for way in ("undisturbed", "stopped", "absent", "restarted"):
             seen, line = one_fit(root, way, asked.seconds, asked.epochs)
             whole = whole or seen
             differences = [name for name in whole if seen[name] != whole[name]]
@@ -78,7 +78,9 @@ def one_fit(root: Path, way: str, seconds: float, epochs: int) -> tuple[dict[str
     ]
     begin = time.monotonic()
     told = open(folder / "told", "w", encoding="utf-8")  # noqa: SIM115
-    fit = subprocess.Popen(command(words), cwd=folder, env=environment(server.uri), stderr=told)
+    fit = subprocess.Popen(
+        command(words), cwd=folder, env=environment(server.uri), stdout=told, stderr=told
+    )
     at = ""
     if way in ("stopped", "restarted"):
         while not list(folder.glob("mlruns/checkpoints/*/last.ckpt")):
@@ -110,6 +112,7 @@ def left(uri: str) -> tuple[dict[str, Any], float]:
     """All that the only run on a server says, but for the time; the longest gap between its epochs."""
     from mlflow import MlflowClient
 
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     client = MlflowClient(uri)
     (study,) = [one for one in client.search_experiments() if one.name == "demo"]
     (run,) = client.search_runs([study.experiment_id])
@@ -184,7 +187,8 @@ def command(words: list[str]) -> list[str]:
 
 def environment(uri: str | None) -> dict[str, str]:
     """With the server, and this checkout's package."""
-    given = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    quiet = {"MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+    given = {**os.environ, **quiet, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
     given.pop("MLFLOW_TRACKING_URI", None)
     return given if uri is None else {**given, "MLFLOW_TRACKING_URI": uri}
 

@@ -11,7 +11,8 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
 from mufnet_lightning.tracking.liveness import alive, held, locked
-from mufnet_lightning.tracking.runs import STORE_FOLDER
+from mufnet_lightning.tracking.run_ids import own_id
+from mufnet_lightning.tracking.runs import STORE_FOLDER, TrackedRun, find_run, mlflow_client
 from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,28 @@ class LeftOver:
             return False
         self._journal.remove()
         return True
+
+
+def run_behind(run_id: str) -> TrackedRun | None:
+    """The run that wrote a checkpoint, after what it left here was sent; None where there is none.
+
+    Raises:
+        InputFault: the store does not answer: whether the run goes on cannot be told.
+    """
+    mlflow_client()
+    folder = STORE_FOLDER / "outbox" / own_id(STORE_FOLDER, run_id)
+    if folder in left_over():
+        try:
+            with held(folder.name):
+                LeftOver(folder).send()
+        except Unsent as reason:
+            raise InputFault(
+                f"run {run_id} is kept in {folder}, and cannot be sent: {reason}"
+            ) from None
+    try:
+        return find_run(run_id)
+    except InputFault:
+        return None
 
 
 def left_over() -> list[Path]:

@@ -57,9 +57,8 @@ def tracking_uri() -> str:
 
     The latter is told where it is, if it was moved (see `settle`).
     """
-    default = default_uri()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or default
-    if uri == default:  # MLflow sets the variable by itself too
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or default_uri()
+    if uri == default_uri():  # MLflow sets the variable by itself too
         try:
             STORE_FOLDER.mkdir(exist_ok=True)
         except OSError as error:
@@ -96,7 +95,7 @@ def open_study(study: str, store: MlflowClient | None = None) -> str:
             return store.create_experiment(study, location, tags)
         except MlflowException as error:
             experiment = store.get_experiment_by_name(study)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+            if experiment is None or error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise  # else another process has just made it
     if experiment.lifecycle_stage == "deleted":
         raise InputFault(f"study {study!r} was deleted in MLflow; restore it, or choose another name")
@@ -258,10 +257,11 @@ def find_run(reference: str) -> TrackedRun:
     try:
         return TrackedRun.of(mlflow_client().get_run(run_id))
     except MlflowException as error:
+        reason = f"cannot be asked of {tracking_uri()}: {str(error).splitlines()[0]}"
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            raise InputFault(f"{reference}: neither a file nor a run in {tracking_uri()}") from None
-        reason = str(error).splitlines()[0]
-        raise InputFault(f"{reference}: {tracking_uri()} cannot be asked for it: {reason}") from None
+            yet = " yet; `mufnet sync` sends it" if (STORE_FOLDER / "outbox" / run_id).is_dir() else ""
+            reason = f"neither a file nor a run in {tracking_uri()}{yet}"
+        raise InputFault(f"{reference}: {reason}") from None
 
 
 def find_runs(

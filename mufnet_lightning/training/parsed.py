@@ -17,6 +17,7 @@ from mufnet_lightning.inference.load import whole_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint, resolve_checkpoint
 from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
+from mufnet_lightning.tracking.left_over import run_behind
 from mufnet_lightning.tracking.runs import Tracking, find_run, finished_folds
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.explanation import Explain
@@ -222,8 +223,5 @@ def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
     """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
     if checkpoint.run_id is None:
         return None
-    try:
-        run = find_run(checkpoint.run_id)
-    except InputFault:
-        return None
-    return None if run.is_finished else run.id
+    run = run_behind(checkpoint.run_id)
+    return None if run is None or run.is_finished else run.id

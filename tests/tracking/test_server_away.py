@@ -20,6 +20,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking import outbox
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import journals
+from mufnet_lightning.tracking.left_over import run_behind
 from mufnet_lightning.tracking.opening import absent
 from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client
 from mufnet_lightning.training.logger import RunLogger
@@ -123,8 +124,12 @@ def test_a_server_that_is_away_loses_nothing_and_holds_nobody_up(
     assert "does not take the records of run first: the connection is refused" in caplog.messages[-1]
     assert main(["report", "away"]) == 2
     assert time.monotonic() - begin < 15
+    with pytest.raises(InputFault, match="does not answer"):
+        run_behind(first)  # else a training that is to go on would begin anew in silence
 
     with serving(work / "server", free_port) as server:
+        with pytest.raises(InputFault, match="yet; `mufnet sync` sends it"):
+            find_run(first)
         assert main(["sync"]) == 0
         assert "run first " in capsys.readouterr().out
         assert not journals(Path("mlruns"))
