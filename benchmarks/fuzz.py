@@ -38,7 +38,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
-import fuzz_mutations as mutate  # noqa: E402
+import fuzz_mutations as mutate  # type: ignore[import-not-found]  # noqa: E402
 
 WALL_S, CPU_S, MEMORY = 20.0, 30, 3 << 30
 GOOD = ("refused", "accepted", "told")
@@ -108,7 +108,7 @@ KINDS: dict[str, Kind] = {
     ),
     "configuration": Kind(("mine.yaml",), (TREE, TREE, TREE, BYTES, NUMBER), (FIT,), 8),
     "store": Kind(
-        ("store/manifest.csv", "store/store.json", "store/{crop}", "store/twins.csv"),
+        ("store/manifest.csv", "store/store.json", "store/{crop}", "store/{cache}"),
         (BYTES, TABLE, TREE),
         (FIT, PREDICT),
         4,
@@ -245,7 +245,7 @@ def break_it(kind: Kind, place: Path, random: Random) -> tuple[Words, str, bool]
                 at, random.choice(["--", "-h-", "--x", f"{name}=", *mutate.WORDS]).replace("\0", "")
             )
         return words, "word", bad
-    inside = random.choice(kind.files).replace("{crop}", _first_crop(place))
+    inside = _named(place, random.choice(kind.files))
     file = place / inside
     mutation = random.choice(kind.mutations)
     if mutation is TREE and file.suffix not in (".yaml", ".json"):
@@ -348,10 +348,11 @@ def _keep(folder: Path, place: Path, words: Words, done: str, result: Result) ->
         shutil.copy(broken, folder / broken.name)
 
 
-def _first_crop(place: Path) -> str:
-    return min(
-        path.relative_to(place / "store").as_posix() for path in (place / "store").rglob("*.png")
-    )
+def _named(place: Path, file: str) -> str:
+    """A file of a store by what it is, `{crop}` or `{cache}`: the first one."""
+    store = place / "store"
+    crop, cache = (min(store.rglob(f"*.{ending}")).relative_to(store) for ending in ("png", "u8"))
+    return file.replace("{crop}", crop.as_posix()).replace("{cache}", cache.as_posix())
 
 
 def _warm_up() -> None:
@@ -360,7 +361,7 @@ def _warm_up() -> None:
     import torch
 
     from mufnet_lightning.cohort import panes
-    from mufnet_lightning.commands import options, quick_check, verbs
+    from mufnet_lightning.commands import options, schema, verbs
     from mufnet_lightning.phantom import generate
     from mufnet_lightning.store import cut_apart, prepare
     from mufnet_lightning.store.inspection import seen
@@ -372,7 +373,7 @@ def _warm_up() -> None:
     for verb in verbs.VERBS:
         if verb not in verbs.LIGHTNING_VERBS:
             options.command_of(verb)
-    quick_check.schemas()
+    schema.schemas()
 
     def here(work: Callable, jobs: list, *_: object) -> list:  # type: ignore[type-arg]
         return [work(job) for job in jobs]
@@ -393,6 +394,7 @@ def make_world(world: Path) -> None:
     import numpy as np
     import pandas as pd
     from annotation_files import Drawn
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     from mufnet_lightning.cli import main as mufnet
 
@@ -410,7 +412,7 @@ def make_world(world: Path) -> None:
     clip = np.stack([files.clip_frame(number, 4) for number in range(files.CLIP_LENGTH)])
     source = made.as_source(files.write_dicom(cohort / "clips/C4.dcm", clip))
     packed = files.write_dicom(cohort / "clips/C5.dcm", clip)
-    packed.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    packed.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     packed.save_as(cohort / "clips/C5.dcm", enforce_file_format=True)
     pairs = files.write_pairs_cohort(world / "pairs")
     picture = cv2.imread(str(pairs / "images/0 bmode.png"))
@@ -472,7 +474,7 @@ def make_world(world: Path) -> None:
     _train(world)
     for name, kind in KINDS.items():
         for file in kind.files:
-            assert (world / file.replace("{crop}", _first_crop(world))).is_file(), (name, file)
+            assert (world / _named(world, file)).is_file(), (name, file)
 
 
 def _tables(files: object) -> dict[str, list[dict[str, object]]]:

@@ -86,6 +86,8 @@ class MufnetCLI(ParsedCLI):
                 raise InputFault(
                     f"the configuration asks for more than is installed: {cause}"
                 ) from None
+            if str(error).startswith("Does not validate against any"):  # of jsonargparse
+                raise InputFault(one_sentence(str(error))) from None
             raise
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
