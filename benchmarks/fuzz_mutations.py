@@ -125,7 +125,7 @@ def of_bytes(path: Path, random: Random) -> Done:
             path.mkdir()
         else:
             path.symlink_to(path.name)
-        return kind, True
+        return kind, kind != "folder"
     path.write_bytes(data)
     return f"{kind} at {at}", kind == "empty"
 
@@ -344,7 +344,10 @@ def of_dicom(path: Path, random: Random) -> Done:
         return of_bytes(path, random)
     dataset = dcmread(path, force=True)
     if kind == "bomb":
-        return deflated_bomb(path), True
+        import bombs
+
+        bombs.dicom(path, deflated=3 << 29)
+        return "deflated bomb", True
     name = random.choice(
         (
             *(
@@ -377,33 +380,3 @@ def of_dicom(path: Path, random: Random) -> Done:
     setattr(dataset, name, value)
     dataset.save_as(path, enforce_file_format=False)
     return f"{name} = {str(value)[:20]}", name == "NumberOfFrames" and str(value) == "1000000000"
-
-
-def deflated_bomb(path: Path, size: int = 3 << 30) -> str:
-    """Write a DICOM file of 3 MB that unpacks to 3 GiB."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.filebase import DicomBytesIO
-    from pydicom.uid import DeflatedExplicitVRLittleEndian, UltrasoundMultiFrameImageStorage
-
-    head = Dataset()
-    head.file_meta = FileMetaDataset()
-    head.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    head.file_meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
-    head.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    head.SOPClassUID, head.SOPInstanceUID = UltrasoundMultiFrameImageStorage, "1.2.3"
-    head.Rows, head.Columns, head.PhotometricInterpretation = 16, 16, "MONOCHROME2"
-    buffer = DicomBytesIO()
-    head.save_as(buffer, enforce_file_format=True)
-    whole = buffer.getvalue()
-    length = struct.unpack("<I", whole[140:144])[0]
-    start = 144 + length
-    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = zlib.decompress(whole[start:], -zlib.MAX_WBITS)
-    packed = packer.compress(body + struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OB", 0, size & 0xFFFFFFFE))
-    zeros, left = bytes(1 << 24), size
-    parts = [packed]
-    while left > 0:
-        parts.append(packer.compress(zeros))
-        left -= len(zeros)
-    path.write_bytes(whole[:start] + b"".join(parts) + packer.flush())
-    return "deflated bomb"

@@ -193,6 +193,8 @@ def _pixel_header(path: Path) -> Any:
             header.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
         in_own_order(header)
         doubt = quietly(check_claims, path, header)
+    except ClipFault:
+        raise
     except Exception:
         other = "it holds no picture" if is_dicom(path) else "damaged, or another format"
         raise ClipFault(path, f"cannot be read as DICOM: {other}") from None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mufnet_lightning.cohort.faults import ClipFault
 from mufnet_lightning.system.guards import LARGEST_INFLATED, open_regular, too_large
 
 PREAMBLE = 132
@@ -39,7 +40,7 @@ def read_dicom(path: Path, **options: Any) -> Any:
     Raises:
         Exception: pydicom raises whatever it likes for damaged files.
         OSError: it is no plain file.
-        ValueError: packed, it holds more than a machine may be asked to unpack.
+        ClipFault: packed, it holds more than a machine may be asked to unpack.
     """
     from pydicom import dcmread
 
@@ -88,7 +89,7 @@ def check_inflation(path: Path) -> None:
                 break
             size += len(unpacker.decompress(packed, _CHUNK))
             if size > LARGEST_INFLATED:
-                raise ValueError(f"holds more than {LARGEST_INFLATED:,} bytes, packed")
+                raise ClipFault(path, f"unpacks to more than {LARGEST_INFLATED:,} bytes")
 
 
 def quietly(function: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from pathlib import Path
 
 from mufnet_lightning.system.guards import LARGEST_PICTURE, LARGEST_STILL, read_bytes, too_large
@@ -60,8 +61,10 @@ def check_size(content: bytes) -> None:
             warnings.simplefilter("ignore")  # Pillow's own, of pictures as large
             with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
                 width, height = picture.size
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"is too large a picture: {error}") from None
+    except Image.DecompressionBombError as error:  # its own limit, higher than ours
+        pixels = re.search(r"\d+", str(error))
+        many = f"{int(pixels[0]):,}" if pixels else "too many"
+        raise ValueError(f"has {many} pixels, expected at most {LARGEST_PICTURE:,} in all") from None
     except Exception:  # none of these, or damaged: OpenCV says which, and has its own limit
         return
     if reason := too_large(width, height):

@@ -54,7 +54,7 @@ from mufnet_lightning.training.checks import (
     state_start,
 )
 from mufnet_lightning.training.logger import RunLogger, recorded
-from mufnet_lightning.training.messages import one_sentence
+from mufnet_lightning.training.messages import fault_of, one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
 from mufnet_lightning.vocabulary import CHOSEN_HERE, Part, arm_name
 
@@ -79,14 +79,10 @@ class MufnetCLI(ParsedCLI):
         except MisconfigurationException as error:
             raise InputFault(one_sentence(str(error))) from None
         except Exception as error:
-            cause = _cause(error)
-            if isinstance(cause, InputFault):
-                raise cause from None
-            if isinstance(cause, ModuleNotFoundError):
-                raise InputFault(
-                    f"the configuration asks for more than is installed: {cause}"
-                ) from None
-            raise
+            fault = fault_of(error)
+            if fault is None:
+                raise
+            raise fault from None
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """The trainer, with the run's logger and callbacks beside those that were asked for."""
@@ -341,10 +337,3 @@ def _protocol_of(reference: str) -> str:
         return find_run(reference).protocol or "from_file"
     except InputFault:
         return "from_file"
-
-
-def _cause(error: BaseException | None) -> BaseException | None:
-    """What a class raised when jsonargparse built it, which wraps it in words of its own."""
-    while error is not None and not isinstance(error, InputFault | ModuleNotFoundError):
-        error = error.__cause__ or error.__context__
-    return error

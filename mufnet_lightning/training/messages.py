@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.configuration import EARLIER_SETTINGS
 
 _UNHELPFUL = (
@@ -76,6 +77,26 @@ def one_sentence(message: str, names: Iterable[str] = ()) -> str:
     if all(re.match("Expected an? ", reason) for reason in reasons):
         return f"{where}: expected one of {', '.join(_kinds(reasons))}" + _given(message)
     return _plain(f"{where}: {inner}")
+
+
+def fault_of(error: Exception) -> InputFault | None:
+    """What is wrong with a configuration that jsonargparse could not build; None for a fault of ours.
+
+    jsonargparse wraps what a class raises in words of its own.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputFault | ModuleNotFoundError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, InputFault):
+        return cause
+    if cause is not None:
+        return InputFault(f"the configuration asks for more than is installed: {cause}")
+    odd = re.search(r"argument after \*\* must be a mapping, not (\w+)", str(error))
+    if odd:  # a dataclass, as data.augmentation is
+        return InputFault(f"data, or model: a group of settings is a {odd[1]}, expected them by name")
+    if str(error).startswith("Does not validate against any"):
+        return InputFault(one_sentence(str(error)))
+    return None
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:

@@ -406,3 +406,20 @@ def test_patients_who_look_alike_are_told_of_and_kept_together_on_request(
     for _, fold in grouped.folds.groupby("fold"):
         part = fold.set_index("patient_id")["part"]
         assert part[train] == part[test]
+
+
+def test_a_store_with_some_grades_missing_is_refused_for_training(cohort: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(cohort / "patients.csv", dtype=str)
+    table.loc[1, "grade"] = ""
+    table.to_csv(cohort / "patients.csv", index=False)
+    prepare_store(cohort, tmp_path / "store", with_grades=False)
+    data = RoiPairDataModule(str(tmp_path / "store"))
+    with pytest.raises(InputFault, match="1 of its 3 patients have no grade, the first of them P2"):
+        data.setup("fit")
+    whole = pd.DataFrame(
+        {"fold": 0, "patient_id": ["P1", "P2", "P3"], "label": [0, 1, 0], "part": "test"}
+    )
+    data = RoiPairDataModule(str(tmp_path / "store"))
+    data.given_folds = FoldTable(whole, "folds.csv")
+    with pytest.raises(InputFault, match=r"folds.csv: patient P2 has label 1, but no grade in store"):
+        data.setup("fit")

@@ -503,6 +503,7 @@ def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: 
         (["--data.image_size=1"], "data.image_size is 1, expected 16 or more"),
         (["--data.image_size=1000000"], "data.image_size is 1000000, expected at most 4,096"),
         (["--model.classes=[low, Low]"], "model.classes must name two classes that differ"),
+        (["--config=lists.yaml"], "data, or model: a group of settings is a list"),
         (["--config=twice.yaml"], "configuration twice.yaml has fold twice, in lines 2 and 3"),
         (["--config=latin.yaml"], "configuration latin.yaml is no text in UTF-8 (byte 7)"),
         (["--config=laughs.yaml"], "configuration laughs.yaml has more than 100,000 values"),
@@ -515,6 +516,7 @@ def test_a_mistake_in_the_configuration_is_one_sentence_and_no_run(
     Path("wrong.yaml").write_text("data:\n  stor: x\n")
     Path("broken.yaml").write_text("data: [\n")
     Path("resumes.yaml").write_text("ckpt_path: last.ckpt\n")
+    Path("lists.yaml").write_text("data:\n  augmentation: [[]]\n")
     Path("twice.yaml").write_text("data:\n  fold: 0\n  fold: 1\n")
     Path("latin.yaml").write_bytes(b"data: {\xe9: 1}\n")
     lists = (f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))

@@ -21,9 +21,10 @@ from mufnet_lightning.cohort.annotations.via import is_via, is_via_table, read_v
 from mufnet_lightning.cohort.annotations.yolo import NO_PICTURES, read_yolo
 from mufnet_lightning.cohort.dicom import sop_class
 from mufnet_lightning.cohort.dicom_file import is_dicom
+from mufnet_lightning.cohort.faults import raise_faults
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.documents import parse_json
-from mufnet_lightning.system.guards import LARGEST_NOTES, read_text
+from mufnet_lightning.system.guards import LARGEST_NOTES, check_regular, read_text
 
 Format = Literal["cvat", "coco", "yolo", "labelme", "via", "mask", "nifti", "dicom-seg", "dicom-sr"]
 NAMES: dict[Format, str] = {
@@ -67,11 +68,14 @@ def read_annotations(
             more than one.
     """
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file, path))
-    elif path.is_file():
+        files = sorted(
+            file for file in path.rglob("*") if not file.is_dir() and not _hidden(file, path)
+        )
+    elif path.exists():
         files = [path]
     else:
         raise InputFault(f"there is no file or folder {path}")
+    raise_faults(f"{file} cannot be read: {reason}" for file in files if (reason := _odd(file)))
     by_form: dict[Format, list[Path]] = {}
     for file in files:
         if (known := _format_of(file, form)) is not None:
@@ -89,6 +93,15 @@ def read_annotations(
     reading = Reading(label_attribute)
     READERS[recognised](chosen, reading)
     return recognised, reading
+
+
+def _odd(file: Path) -> str:
+    """Why a file is none to be read, a pipe or a link that leads nowhere; empty for others."""
+    try:
+        check_regular(file)
+    except OSError as error:
+        return error.strerror
+    return ""
 
 
 def _hidden(file: Path, folder: Path) -> bool:
