@@ -26,31 +26,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code.
 
     0: done. 2: bad input or usage, told in plain sentences on standard error. 1: a fault of ours, with
-    its traceback. 130: interrupted from the keyboard.
+    its traceback. 130: interrupted from the keyboard, or by SIGTERM or SIGHUP.
     """
     from mufnet_lightning.system.log import start_logging
+    from mufnet_lightning.system.signals import closing, stopping, terminated_as_interrupted
 
     start_logging()
-    try:
-        _run(list(sys.argv[1:] if argv is None else argv))
-    except InputFault as fault:
-        for line in fault.faults:
+    with terminated_as_interrupted():
+        try:
+            _run(list(sys.argv[1:] if argv is None else argv))
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) or stopping():
+                closing()
+                log.warning("interrupted")
+                return INTERRUPTED
+            return _told(error)
+    return DONE
+
+
+def _told(error: BaseException) -> int:
+    """Say what went wrong; the exit code."""
+    if isinstance(error, InputFault):
+        for line in error.faults:
             log.error("%s", line)
         return BAD_INPUT
-    except KeyboardInterrupt:
-        log.warning("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:  # `mufnet ... | head`: nobody reads on, and that is no fault
+    if isinstance(error, BrokenPipeError):  # `mufnet ... | head`: nobody reads on, and that is no fault
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except SystemExit as stop:  # a parser has printed its help
-        if stop.code is None or isinstance(stop.code, int):
-            return stop.code or DONE
-        log.error("%s", stop.code)
+        return DONE
+    if isinstance(error, SystemExit):  # a parser has printed its help
+        if error.code is None or isinstance(error.code, int):
+            return error.code or DONE
+        log.error("%s", error.code)
         return OUR_FAULT
-    except Exception:
-        traceback.print_exc()
-        return OUR_FAULT
-    return DONE
+    if not isinstance(error, Exception):
+        raise error
+    traceback.print_exception(error)
+    return OUR_FAULT
 
 
 def overview() -> str:

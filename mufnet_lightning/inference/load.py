@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
-import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -26,6 +27,7 @@ from mufnet_lightning.models.ensemble import Ensemble
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.mufnet import MufNet
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.system.sealed import read_sealed, refuse_not_finite, write_sealed
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
 from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.runs import (
@@ -102,8 +104,13 @@ def save_grader(grader: Grader, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number, net in enumerate(grader.ensemble.members):
         state = {name: value.cpu() for name, value in net.state_dict().items()}
-        torch.save({"arguments": net.arguments, "state_dict": state}, folder / _member(number))
-    write_atomic(folder / CARD, json.dumps(grader.card.as_json(), indent=2) + "\n")
+        write_sealed({"arguments": net.arguments, "state_dict": state}, folder / _member(number))
+    card = grader.card.as_json()
+    card["files"] = {
+        _member(number): _digest((folder / _member(number)).read_bytes())
+        for number in range(grader.card.members)
+    }
+    write_atomic(folder / CARD, json.dumps({**card, "digest": _card_digest(card)}, indent=2) + "\n")
 
 
 def read_grader(folder: Path, device: str = "auto") -> Grader:
@@ -116,15 +123,16 @@ def read_grader(folder: Path, device: str = "auto") -> Grader:
     if not file.is_file():
         raise InputFault(f"{folder}: not a model of mufnet: it has no {CARD}")
     try:
-        card = ModelCard.from_json(json.loads(file.read_text(encoding="utf-8")))
-        members = [
-            torch.load(folder / _member(number), map_location="cpu", weights_only=True)
+        content = json.loads(file.read_text(encoding="utf-8"))
+        digest = content.pop("digest", None)
+        if digest not in (None, _card_digest(content)):
+            raise InputFault(f"{file}: damaged: its digest is not that of its content; take another copy")
+        card = ModelCard.from_json(content)
+        nets = [
+            _read_member(folder / _member(number), content.get("files", {}))
             for number in range(card.members)
         ]
-        nets = [MufNet(**member["arguments"]) for member in members]
-        for net, member in zip(nets, members, strict=True):
-            net.load_state_dict(member["state_dict"])
-    except (OSError, ValueError, KeyError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise InputFault(f"{folder}: the model is damaged: {str(error).splitlines()[0]}") from None
     where = find_device(device)
     return Grader(card, Ensemble(nets).eval().to(where), where)
@@ -263,6 +271,25 @@ def _downloaded(reference: str) -> Path:
         raise InputFault(f"{reference}: {str(error).splitlines()[0]}") from None
     cards = sorted(folder.rglob(CARD))
     return cards[0].parent if cards else folder
+
+
+def _read_member(file: Path, digests: Mapping[str, str]) -> MufNet:
+    member = read_sealed(file, what="saved network")
+    if digests and digests[file.name] != _digest(file.read_bytes()):
+        raise InputFault(f"{file}: damaged: its digest is not that in {CARD}; take another copy")
+    refuse_not_finite(member["state_dict"], str(file))
+    net = MufNet(**member["arguments"])
+    net.load_state_dict(member["state_dict"])
+    return net
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _card_digest(card: Mapping[str, Any]) -> str:
+    """Of its values, however the file is set."""
+    return _digest(json.dumps(card, sort_keys=True).encode())
 
 
 def _member(number: int) -> str:

@@ -71,17 +71,21 @@ def module_of(checkpoint: Checkpoint, reference: str) -> MufNetModule:
     """The module of a checkpoint with its weights, on the CPU.
 
     Raises:
-        InputFault: a class of its configuration is not there.
+        InputFault: a class of its configuration is not there, or its settings or weights do not fit it.
     """
-    module = component(
-        {
-            "class_path": checkpoint.configuration.model_class,
-            "init_args": dict(checkpoint.hyper_parameters),
-        },
-        MufNetModule,
-        setting=f"{reference}: model",
-    )
-    module.load_state_dict(dict(checkpoint.state_dict))
+    try:
+        module = component(
+            {
+                "class_path": checkpoint.configuration.model_class,
+                "init_args": dict(checkpoint.hyper_parameters),
+            },
+            MufNetModule,
+            setting=f"{reference}: model",
+        )
+        module.load_state_dict(dict(checkpoint.state_dict))
+    except (TypeError, ValueError, KeyError, AttributeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(":") if str(error) else type(error).__name__
+        raise InputFault(f"{reference}: its settings and its weights do not fit: {reason}") from None
     return module
 
 

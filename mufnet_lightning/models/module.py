@@ -19,7 +19,13 @@ from mufnet_lightning.models.fusion import drop_modalities
 from mufnet_lightning.models.losses import make_loss
 from mufnet_lightning.models.mufnet import MufNet, MufNetOutput
 from mufnet_lightning.models.schedules import StoppedSchedules
-from mufnet_lightning.models.scores import PartScores, curve_numbers, part_means
+from mufnet_lightning.models.scores import (
+    PartScores,
+    curve_numbers,
+    part_means,
+    refuse_no_numbers,
+)
+from mufnet_lightning.system.sealed import refuse_not_finite
 from mufnet_lightning.vocabulary import CLASS_BALANCED_FOCAL, SELECTED
 
 
@@ -196,7 +202,8 @@ class MufNetModule(LightningModule):
         self._schedules.save(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the schedules are behind with, and which epoch the weights are of."""
+        """What the schedules are behind with, and which epoch the weights are of: they must be numbers."""
+        refuse_not_finite(checkpoint["state_dict"], "the checkpoint")
         self._schedules.load(checkpoint)
         self.weights_epoch = int(checkpoint["epoch"])
 
@@ -262,6 +269,7 @@ class MufNetModule(LightningModule):
     def _log_part(self, part: str) -> None:
         scores = self._scores(part).compute()
         self._scores(part).reset()
+        refuse_no_numbers(scores["score"], part)
         self.latest[part] = scores
         patients = self._patients()[scores["row"]]
         numbers = part_means(scores, self.hparams["modalities"])

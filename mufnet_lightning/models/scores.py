@@ -15,6 +15,7 @@ from torchmetrics.functional.classification import (
     binary_specificity,
 )
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.vocabulary import CLASS_NAMES, THRESHOLD
 
 
@@ -118,3 +119,17 @@ def _binary_metrics(score: Tensor, label: Tensor) -> dict[str, float]:
     if has_high and has_low:
         numbers["auc"] = float(binary_auroc(score, label))
     return numbers
+
+
+def refuse_no_numbers(scores: Tensor, part: str) -> None:
+    """Refuse scores (N,) of a part that are no numbers.
+
+    Raises:
+        InputFault: some are.
+    """
+    strange = int((~scores.isfinite()).sum())
+    if strange:
+        raise InputFault(
+            f"the network gives no number (NaN) for {strange} of {len(scores)} images of the {part} part: "
+            "the training diverged, so nothing is scored with it; a smaller learning rate may help"
+        )

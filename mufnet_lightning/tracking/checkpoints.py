@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.sealed import read_sealed, refuse_not_finite
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.run_ids import own_id
-from mufnet_lightning.tracking.runs import STORE_FOLDER, resolve_artifact
+from mufnet_lightning.tracking.liveness import locked
+from mufnet_lightning.tracking.runs import STORE_FOLDER, find_run, resolve_artifact
 from mufnet_lightning.tracking.stores import noted_store
 
 CHECKPOINT = "checkpoints/selected.ckpt"
@@ -134,6 +140,15 @@ def last_checkpoint(run_id: str) -> Path:
     return checkpoint_folder(run_id) / LAST
 
 
+def remove_left_checkpoints() -> None:
+    """Remove what runs that came to their end had kept to go on from: a kill may have left it."""
+    root = STORE_FOLDER / "checkpoints"
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        with suppress(InputFault):  # of a run that is not known here; or nobody answers
+            if find_run(folder.name).is_finished and not locked(folder.name):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:
     """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`).
 
@@ -156,21 +171,22 @@ def read_checkpoint(reference: str, unfinished: bool = False) -> Checkpoint:
         unfinished: a run that did not come to its end gives its last epoch.
 
     Raises:
-        InputFault: it is not there, or not a checkpoint of mufnet.
+        InputFault: it is not there, it is damaged or not a checkpoint of mufnet, or some of its weights
+            are no numbers.
     """
-    import pickle
-
-    import torch
-
-    path = resolve_checkpoint(reference, unfinished)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        reason = "it holds code" if "GLOBAL" in str(error) else "it cannot be read"
-        raise InputFault(f"{reference}: not a checkpoint of mufnet: {reason}") from None
+    content = read_sealed(resolve_checkpoint(reference, unfinished), reference)
     if not isinstance(content, dict) or not {"state_dict", _CONFIG} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
-    checkpoint = Checkpoint.of(content)
+    if not isinstance(content["state_dict"], dict):
+        raise InputFault(f"{reference}: not a checkpoint of mufnet: its weights are no table of tensors")
+    try:
+        checkpoint = Checkpoint.of(content)
+        problem = checkpoint.configuration.problem()
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError, ValueError) as error:
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if problem is not None:
+        raise InputFault(f"{reference}: the configuration in this checkpoint is broken: {problem}")
+    refuse_not_finite(checkpoint.state_dict, reference)
     data = checkpoint.config["data"]
     if isinstance(data.get("store"), str):
         data["store"] = noted_store(data["store"])

@@ -14,6 +14,14 @@ import yaml
 
 MODEL_CLASS = "mufnet_lightning.models.module.MufNetModule"
 DATA_CLASS = "mufnet_lightning.data.datamodule.RoiPairDataModule"
+_KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "store": (str, "the folder of a store"),
+    "image_size": (int, "a whole number"),
+    "num_workers": (int, "a whole number"),
+    "augmentation": (Mapping, "settings by name"),
+    "modalities": ((list, tuple), "a list of modalities"),
+}
+"""Settings of the data without which no checkpoint is used, their types, and those in words."""
 _OPTIMIZER = {"lr": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}
 _SCHEDULER = {"lr_step": "step_size", "lr_factor": "gamma"}
 EARLIER_SETTINGS = {
@@ -43,8 +51,25 @@ class Configuration:
 
     @classmethod
     def parse(cls, text: str) -> Configuration:
-        """Of a `config.yaml`; settings that have another name now get it."""
-        return cls.of(yaml.safe_load(text))
+        """Of a `config.yaml`; settings that have another name now get it.
+
+        Raises:
+            ValueError: it is no YAML, or no mapping.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"it is {type(text).__name__}, expected YAML text")
+        try:
+            config = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"it is no YAML ({str(error).splitlines()[0]})") from None
+        if not isinstance(config, Mapping):
+            raise ValueError("it is no YAML of sections with settings")
+        for section in ("model", "data"):
+            values = config.get(section)
+            inner = values.get("init_args", {}) if isinstance(values, Mapping) else None
+            if not isinstance(inner, Mapping):
+                raise ValueError(f"its section {section} is missing, or holds no settings")
+        return cls.of(config)
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Configuration:
@@ -64,6 +89,19 @@ class Configuration:
             settings["lr_scheduler"] = _moved(model, "torch.optim.lr_scheduler.StepLR", _SCHEDULER)
         settings.pop("output", None)
         return cls(settings, classes["model"], classes["data"], is_earlier)
+
+    def problem(self) -> str | None:
+        """What of the settings cannot be of any training; None where nothing is."""
+        for name, (kinds, expected) in _KINDS.items():
+            if name not in self.settings["data"]:
+                return f"data.{name} is missing"
+            value = self.settings["data"][name]
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                return f"data.{name} is {value!r}, expected {expected}"
+        for name, value in (("model", self.model_class), ("data", self.data_class)):
+            if not isinstance(value, str):
+                return f"{name}.class_path is {value!r}, expected a class's dotted path"
+        return None
 
     def composed(self) -> dict[str, Any]:
         """As the parser takes it: with the classes of network and data."""

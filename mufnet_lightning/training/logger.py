@@ -15,6 +15,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mufnet_lightning.inference.logged_model import keep_model
+from mufnet_lightning.system.signals import closing, stopping
 from mufnet_lightning.tracking.left_over import send_left_over
 from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.outbox import Outbox
@@ -252,7 +253,8 @@ def recorded(trainer: Trainer) -> Iterator[None]:
             stopped = isinstance(error, KeyboardInterrupt | SIGTERMException) or (
                 isinstance(error, SystemExit) and trainer.interrupted
             )
-            if stopped:
+            if stopped or stopping():
+                closing()
                 _let_go(error)
                 raise KeyboardInterrupt from None
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,10 +16,16 @@ from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault, check_finite
 from mufnet_lightning.inference.load import whole_folds
 from mufnet_lightning.models.module import MufNetModule
-from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint, resolve_checkpoint
+from mufnet_lightning.tracking.checkpoints import (
+    Checkpoint,
+    last_checkpoint,
+    read_checkpoint,
+    resolve_checkpoint,
+)
 from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
 from mufnet_lightning.tracking.left_over import run_behind
-from mufnet_lightning.tracking.runs import Tracking, find_run, finished_folds
+from mufnet_lightning.tracking.liveness import refuse_alive
+from mufnet_lightning.tracking.runs import Tracking, TrackedRun, find_run, finished_folds
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration
@@ -32,6 +39,7 @@ TRAINER_DEFAULTS = {  # the paper's, and ours where it is silent: see configs/pa
     "log_every_n_steps": 10,
     "enable_model_summary": False,
 }
+log = logging.getLogger(__name__)
 _SEEDS = 2**32  # what NumPy takes
 
 
@@ -122,6 +130,10 @@ class ParsedCLI(LightningCLI):
                 raise InputFault(f"{verb} needs --ckpt_path: a checkpoint file, or runs:/ID of a run")
             return
         going_on = verb == "fit"
+        if going_on and (begun := _begun_without_checkpoint(given)):
+            log.info("run %s was stopped before its first epoch had ended; it begins again", begun.name)
+            self.resumed_run, self.config[verb].ckpt_path = begun.id, None
+            return
         self.reference = given
         runs = _networks(given, verb)
         checkpoint = read_checkpoint(runs[0], going_on)
@@ -219,9 +231,34 @@ def _networks(reference: str, verb: str) -> list[str]:
     )
 
 
+def _begun_without_checkpoint(reference: str) -> TrackedRun | None:
+    """A run that was stopped before its first epoch had ended: there is nothing to go on from.
+
+    Raises:
+        InputFault: a process works on it.
+    """
+    if Path(reference).exists() or Path(reference).suffix:
+        return None
+    try:
+        run = find_run(reference)
+    except InputFault:  # told where its checkpoint is read
+        return None
+    if run.is_finished or run.verb != "fit" or last_checkpoint(run.id).is_file():
+        return None
+    refuse_alive(run.id)
+    return run
+
+
 def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
-    """The run that saved the checkpoint, if it did not come to its end; else a new one begins."""
+    """The run that saved the checkpoint, if it did not come to its end; else a new one begins.
+
+    Raises:
+        InputFault: a process works on it.
+    """
     if checkpoint.run_id is None:
         return None
     run = run_behind(checkpoint.run_id)
-    return None if run is None or run.is_finished else run.id
+    if run is None or run.is_finished:
+        return None
+    refuse_alive(run.id)
+    return run.id

@@ -11,10 +11,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from mufnet_lightning.errors import InputFault, check_least, check_share
+from mufnet_lightning.system.files import atomic_path
 from mufnet_lightning.tracking.checkpoints import CHECKPOINT, LAST, checkpoint_folder
 from mufnet_lightning.training.callbacks.averaging import TailAverage, trained_weights
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.vocabulary import Keep, Selection
+from mufnet_lightning.vocabulary import METRIC_NAMES, Keep, Selection
 
 MONITOR = "val/auc"
 """What selects the best epoch, unless something else is asked for."""
@@ -100,11 +101,12 @@ class SelectedCheckpoint(_RunCheckpoint):
         monitor: metric that selects the best epoch; `val/auc` unless given. `test_watched/accuracy`
             (with `data.watch_test`) is the paper's way: it selects on the test set, and the run is
             tagged `selection: optimistic`.
-        mode: whether larger or smaller is better.
+        mode: whether larger or smaller is better: `min` for a loss, `max` for all else.
         average_share: share of the epochs, the last ones, that are averaged.
 
     Raises:
-        InputFault: a monitor where nothing is selected, or a share that is none.
+        InputFault: a monitor where nothing is selected, a mode that would select the worst epoch, or a
+            share that is none.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class SelectedCheckpoint(_RunCheckpoint):
                 f"checkpoint.monitor is {monitor}, but checkpoint.keep is {keep}, which selects no "
                 "epoch; set checkpoint.keep: best"
             )
+        _check_mode(monitor or MONITOR, mode)
         check_share("checkpoint.average_share", average_share)
         check_least("checkpoint.average_share", average_share, 0, more=True)
         super().__init__(
@@ -175,13 +178,24 @@ class SelectedCheckpoint(_RunCheckpoint):
         return file
 
 
+def _check_mode(monitor: str, mode: str) -> None:
+    name = monitor.rpartition("/")[2]
+    better = "min" if name == "loss" else "max"
+    if name in METRIC_NAMES and mode != better:
+        least = "smaller" if better == "min" else "larger"
+        raise InputFault(
+            f"checkpoint.mode is {mode}, which would select the worst epoch by {monitor}, where {least} "
+            f"is better; set checkpoint.mode: {better}"
+        )
+
+
 def keep_selected(trainer: Trainer, selected: Path) -> None:
-    """Make the selected checkpoint an artifact of the run; what was there to go on from is removed."""
+    """Make the selected checkpoint an artifact of the run; what is there to go on from stays."""
     logger = trainer.logger
     if isinstance(logger, RunLogger) and trainer.is_global_zero:
         folder, _, name = CHECKPOINT.rpartition("/")
         kept = selected.with_name(name)
         if kept != selected:
-            shutil.copyfile(selected, kept)
+            with atomic_path(kept) as draft:
+                shutil.copyfile(selected, draft)
         logger.experiment.log_artifact(logger.run, str(kept), folder)
-        shutil.rmtree(checkpoint_folder(logger.run))

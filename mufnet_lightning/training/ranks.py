@@ -1,0 +1,143 @@
+"""The processes of one training (ranks): where one dies, all end at once and say so.
+
+Lightning's own way kills the first process too, which then closes no run; and its handler of SIGTERM
+waits for the next batch, and for the other processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.signals import stopping
+from mufnet_lightning.training.logger import RunLogger
+
+_A_LOOK = 0.5
+_TO_NOTICE = 3.0
+"""Seconds that the first process may wait for one that is dead; a collective call may wait for ever."""
+log = logging.getLogger(__name__)
+
+
+def watch_ranks(trainer: Trainer) -> None:
+    """Let a trainer's processes end together, and a signal end them now and not after the batch."""
+    trainer._signal_connector = _Signals(trainer)
+    launcher = trainer.strategy.launcher
+    if type(launcher) is _SubprocessScriptLauncher:
+        environment = launcher.cluster_environment
+        trainer.strategy._launcher = _Launcher(
+            environment, launcher.num_processes, launcher.num_nodes
+        )
+
+
+class _Signals(_SignalConnector):
+    """Passes SIGTERM on to the other processes; the handler that was there does the rest."""
+
+    def _sigterm_notifier_fn(self, signum: Any, _: FrameType) -> None:
+        launcher = self.trainer.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signum)
+
+
+class _Launcher(_SubprocessScriptLauncher):
+    """Starts the other processes as Lightning does, and watches them in its own way."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._failed = threading.Event()
+        self._lost: str | None = None
+
+    def launch(
+        self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any
+    ) -> Any:
+        """Start the other processes, the first time, and call the function.
+
+        Raises:
+            InputFault: one of them was ended from outside.
+        """
+        self.cluster_environment.validate_settings(
+            num_devices=self.num_processes, num_nodes=self.num_nodes
+        )
+        if not self.cluster_environment.creates_processes_externally:
+            self._call_children_scripts()
+            self._start(self._watch_children, trainer)
+        elif not self.procs:  # one of the others
+            self._start(_end_with, os.getppid())
+        _set_num_threads_if_needed(num_processes=self.num_processes)
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            self._failed.set()
+            if isinstance(error, InputFault) or stopping():
+                raise
+            lost = self._whoever_died() if self.procs else None
+            if lost is None:
+                raise
+            raise InputFault(lost) from None
+        except BaseException:
+            self._failed.set()
+            raise
+
+    @staticmethod
+    def _start(watch: Callable[..., None], *arguments: Any) -> None:
+        threading.Thread(target=watch, args=arguments, daemon=True, name="mufnet-ranks").start()
+
+    def _whoever_died(self) -> str | None:
+        """A collective call fails as soon as one of the others is gone; its end is known a bit later."""
+        until = time.monotonic() + _TO_NOTICE
+        while time.monotonic() < until:
+            if self._lost is not None:
+                return self._lost
+            time.sleep(0.1)
+        return None
+
+    def _watch_children(self, trainer: Trainer) -> None:
+        while True:
+            codes = [one.poll() for one in self.procs]
+            dead = [(rank, code) for rank, code in enumerate(codes, 1) if code]
+            if dead or all(code == 0 for code in codes):
+                break
+            time.sleep(_A_LOOK)
+        if not dead or stopping():
+            return
+        rank, code = dead[0]
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        self._lost = (
+            f"process {rank} of the {self.num_processes} of this training ended {how}, so the others end "
+            "too; the training can be gone on with from its last epoch (--ckpt_path). Was the memory full?"
+        )
+        for one in self.procs:
+            _kill(one)
+        if self._failed.wait(_TO_NOTICE):
+            return  # it closes its run, and says why
+        for logger in trainer.loggers:
+            if isinstance(logger, RunLogger):
+                logger.close("FAILED", self._lost)
+        log.error("%s", self._lost)
+        os._exit(2)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+
+
+def _end_with(parent: int) -> None:
+    """In one of the others: it ends when the process that started it has ended."""
+    while os.getppid() == parent:
+        time.sleep(_A_LOOK)
+    if not stopping():
+        log.error("the first process of this training has ended, so this one ends too")
+    os._exit(1)
