@@ -126,7 +126,9 @@ def read_grader(folder: Path, device: str = "auto") -> Grader:
         content = json.loads(file.read_text(encoding="utf-8"))
         digest = content.pop("digest", None)
         if digest not in (None, _card_digest(content)):
-            raise InputFault(f"{file}: damaged: its digest is not that of its content; take another copy")
+            raise InputFault(
+                f"{file}: damaged: its digest is not that of its content; take another copy"
+            )
         card = ModelCard.from_json(content)
         nets = [
             _read_member(folder / _member(number), content.get("files", {}))

@@ -22,10 +22,16 @@ from mufnet_lightning.study.pooling import (
     read_results,
     record_pooled,
 )
-from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted
+from mufnet_lightning.system.locks import Lock, alone
 from mufnet_lightning.system.sheets import csv_text
+from mufnet_lightning.system.signals import closing, stopping, terminated_as_interrupted
 from mufnet_lightning.tracking.artifacts import beside_baseline
-from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
+from mufnet_lightning.tracking.checkpoints import (
+    last_checkpoint,
+    read_checkpoint,
+    remove_left_checkpoints,
+)
+from mufnet_lightning.tracking.liveness import refuse_alive
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
@@ -115,6 +121,7 @@ def _run(
         return parent.id
     if done:
         log.info("%s: going on with run %s; folds %s are done", parent.name, parent.id, _listed(done))
+    remove_left_checkpoints()
     broken = _broken_folds(parent)
     client = mlflow_client()
     client.update_run(parent.id, status="RUNNING")
@@ -127,10 +134,20 @@ def _run(
                     parent.name,
                     fold,
                     _listed(folds),
-                    ", from its last epoch" if last else "",
+                    ", from its last epoch" if isinstance(last, Path) else "",
                 )
                 _close_killed(parent, fold)
-                run_fold(fold, _fold_arguments(arguments, fold, parent.id, last), lock)
+                try:
+                    run_fold(fold, _fold_arguments(arguments, fold, parent.id, last), lock)
+                except InputFault as fault:
+                    done = finished_folds(parent)
+                    others = f"folds {_listed(done)} are done" if done else "no fold is done"
+                    raise InputFault(
+                        [
+                            *fault.faults,
+                            f"cv does not count fold {fold}; {others}, and nothing is pooled",
+                        ]
+                    ) from None
         done = finished_folds(parent)
         table = fold_results(done)
         left = [fold for fold in folds if fold not in done]
@@ -138,7 +155,9 @@ def _run(
             table = record_pooled(parent, table, done, cli.evaluation.baseline)
             record_pooled_explanations(parent, done)
     except BaseException as error:
-        killed = isinstance(error, KeyboardInterrupt)
+        killed = isinstance(error, KeyboardInterrupt) or stopping()
+        if killed:
+            closing()
         client.set_terminated(parent.id, "KILLED" if killed else "FAILED")
         raise
     if left:
@@ -236,20 +255,32 @@ def _of_an_earlier_version(
     return all(digest.startswith(known) for known in digests) and trains_the_same(earlier, config)
 
 
-def _broken_folds(parent: TrackedRun) -> dict[int, Path]:
-    """The checkpoint of the last epoch of each fold that did not come to its end, where it is here."""
-    broken: dict[int, Path] = {}
+def _broken_folds(parent: TrackedRun) -> dict[int, Path | str]:
+    """What each fold that did not come to its end goes on from, where it can.
+
+    The checkpoint of its last epoch, where that is here; else, where no epoch had ended, its run.
+    """
+    broken: dict[int, Path | str] = {}
     for run in children_of(parent):
         last = last_checkpoint(run.id)
-        if not run.is_finished and run.fold not in broken and _readable(last):
+        if run.is_finished or run.fold in broken:
+            continue
+        if not last.exists():
+            broken[run.fold] = run.id
+        elif _readable(last):
             broken[run.fold] = last
     return broken
 
 
 def _close_killed(parent: TrackedRun, fold: int) -> None:
-    """Runs of a fold that nobody closed; the lock says that none of them is still at work here."""
+    """Close runs of a fold that nobody closed.
+
+    Raises:
+        InputFault: a process works on one of them, as a `fit` that was called for it.
+    """
     for run in children_of(parent):
         if run.fold == fold and run.status == "RUNNING":
+            refuse_alive(run.id)
             mlflow_client().set_terminated(run.id, "KILLED")
 
 
@@ -263,7 +294,7 @@ def _readable(checkpoint: Path) -> bool:
 
 
 def _fold_arguments(
-    arguments: Sequence[str], fold: int, parent_id: str, last: Path | None
+    arguments: Sequence[str], fold: int, parent_id: str, last: Path | str | None
 ) -> list[str]:
     words = [
         *arguments,

@@ -6,8 +6,12 @@ A fold leaves nothing behind for the next one to start from, and one that fails 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
@@ -18,13 +22,15 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.locks import Lock
 from mufnet_lightning.system.log import start_logging
 from mufnet_lightning.system.processes import warm_context
+from mufnet_lightning.system.signals import INTERRUPTED, terminated_as_interrupted
 
 PRELOAD = (  # the last two a run would import itself, each fold anew: a second
     "mufnet_lightning.training.run",
     "mlflow.store.tracking.sqlalchemy_store",
     "matplotlib.backends.backend_pdf",
 )
-SECONDS_TO_CLOSE = 5.0
+SECONDS_TO_CLOSE = 15.0
+_A_LOOK = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -55,16 +61,17 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
             faults = None
         process.join()
     except KeyboardInterrupt:
+        process.terminate()  # a terminal has interrupted it too, a scheduler perhaps this process alone
         try:
-            process.join(SECONDS_TO_CLOSE)  # the terminal has interrupted it too; it closes its run
-        finally:  # interrupted again
+            process.join(SECONDS_TO_CLOSE)  # it closes its run
+        finally:
             if process.is_alive():
-                process.terminate()
+                process.kill()  # its run is closed by the next call
             process.join()
         raise
     if faults:
         raise InputFault([f"fold {fold}: {fault}" for fault in faults])
-    if process.exitcode == 130:
+    if process.exitcode == INTERRUPTED:
         raise KeyboardInterrupt
     if process.exitcode:
         how = "was killed" if process.exitcode < 0 else "failed"
@@ -82,20 +89,29 @@ def _fit(
     # Lightning starts further processes of a fold with these words
     sys.argv = [str(Path(mufnet_lightning.__file__).with_name("__main__.py")), "fit", *arguments]
     start_logging()
+    threading.Thread(target=_stop_with_parent, daemon=True, name="mufnet-parent").start()
     from mufnet_lightning.training.run import run_lightning
 
     faults: list[str] = []
     code = 0
     try:
-        with lock.in_child():
+        with terminated_as_interrupted(), lock.in_child():
             run_lightning(["fit", *arguments])
     except InputFault as fault:
         faults, code = list(fault.faults), 2
     except KeyboardInterrupt:
-        code = 130
+        code = INTERRUPTED
     except BaseException:
         traceback.print_exc()
         code = 1
     connection.send(faults)
     connection.close()
     sys.exit(code)
+
+
+def _stop_with_parent() -> None:
+    """The fold is stopped, and its run closed, where the process that waits for it has ended."""
+    parent = multiprocessing.parent_process()
+    while parent is not None and parent.is_alive():
+        time.sleep(_A_LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -107,7 +107,9 @@ def check_sealed(path: Path, name: str, what: str = "checkpoint") -> None:
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
         raise InputFault(f"{name}: not a {what} of mufnet: it cannot be read") from None
     except OSError as error:
-        raise InputFault(f"{name}: not a {what} of mufnet: it cannot be read ({error.strerror})") from None
+        raise InputFault(
+            f"{name}: not a {what} of mufnet: it cannot be read ({error.strerror})"
+        ) from None
 
 
 def not_finite(tensors: Mapping[str, Any]) -> str | None:

@@ -178,7 +178,9 @@ def read_checkpoint(reference: str, unfinished: bool = False) -> Checkpoint:
     if not isinstance(content, dict) or not {"state_dict", _CONFIG} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
     if not isinstance(content["state_dict"], dict):
-        raise InputFault(f"{reference}: not a checkpoint of mufnet: its weights are no table of tensors")
+        raise InputFault(
+            f"{reference}: not a checkpoint of mufnet: its weights are no table of tensors"
+        )
     try:
         checkpoint = Checkpoint.of(content)
         problem = checkpoint.configuration.problem()

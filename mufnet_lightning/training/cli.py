@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
@@ -22,10 +23,9 @@ from mufnet_lightning.inference.logged_model import check_registry
 from mufnet_lightning.inference.predict import crop_notes, lacking_modalities
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.arms import read_arm
-from mufnet_lightning.tracking.checkpoints import read_checkpoint
-from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact, tracking_uri
+from mufnet_lightning.tracking.checkpoints import read_checkpoint, remove_left_checkpoints
+from mufnet_lightning.tracking.runs import Tracking, find_run, resolve_artifact
 from mufnet_lightning.tracking.tags import run_tags
-from mufnet_lightning.tracking.views import run_link_line
 from mufnet_lightning.training.callbacks.averaging import first_averaged_epoch
 from mufnet_lightning.training.callbacks.batch_plot import BatchPlot
 from mufnet_lightning.training.callbacks.checkpoint import (
@@ -35,6 +35,7 @@ from mufnet_lightning.training.callbacks.checkpoint import (
 )
 from mufnet_lightning.training.callbacks.evaluation import Evaluation
 from mufnet_lightning.training.callbacks.explanation import Explain
+from mufnet_lightning.training.callbacks.finite import FiniteLoss
 from mufnet_lightning.training.callbacks.learning_rate import LearningRate
 from mufnet_lightning.training.callbacks.predictions import PredictionWriter, write_predictions
 from mufnet_lightning.training.callbacks.selection import (
@@ -44,6 +45,7 @@ from mufnet_lightning.training.callbacks.selection import (
     unseen_recalibration,
     what_chose,
 )
+from mufnet_lightning.training.checkpoint_io import SealedCheckpointIO
 from mufnet_lightning.training.checks import (
     check_optimisation,
     check_same_store,
@@ -56,7 +58,9 @@ from mufnet_lightning.training.checks import (
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import fault_of, one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
-from mufnet_lightning.vocabulary import CHOSEN_HERE, Part, arm_name
+from mufnet_lightning.training.printed import print_numbers, print_run
+from mufnet_lightning.training.ranks import watch_ranks
+from mufnet_lightning.vocabulary import Part, arm_name
 
 log = logging.getLogger(__name__)
 
@@ -118,14 +122,20 @@ class MufnetCLI(ParsedCLI):
         callbacks: list[Callback] = [self.predictions, self.evaluation, self.explanation]
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        plugins = config.get("plugins") or []
+        plugins = list(plugins) if isinstance(plugins, Sequence) else [plugins]
+        if not any(isinstance(one, CheckpointIO) for one in plugins):
+            settings["plugins"] = [*plugins, SealedCheckpointIO()]
         if verb == "fit":
-            callbacks += [BatchPlot()]
+            callbacks += [FiniteLoss(), BatchPlot()]
             callbacks += [LearningRate()] if loggers else []
             if config.get("enable_checkpointing") is not False:
                 averaging = self.selection.averaging()
                 callbacks += [averaging] if averaging else []
                 callbacks += [self.selection, LastCheckpoint()]  # the last one saves the other's state
-        return self._instantiate_trainer(settings, callbacks)
+        trainer = self._instantiate_trainer(settings, callbacks)
+        watch_ranks(trainer)
+        return trainer
 
     def _hand_over(self, data: RoiPairDataModule, model: MufNetModule) -> None:
         """What MLflow and the checkpoint know: the folds of the data, the network's first weights."""
@@ -175,8 +185,12 @@ class MufnetCLI(ParsedCLI):
 
     def fit(self, **options: Any) -> None:
         """Train, then score validation and test with the weights that are kept."""
+        remove_left_checkpoints()
         with recorded(self.trainer):
             self._fit(**options)
+            kept = self.selection.own_folder() if self._went_through else None
+        if kept is not None and self.trainer.is_global_zero:
+            shutil.rmtree(kept, ignore_errors=True)  # behind FINISHED: a kill leaves too much, not less
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
@@ -249,7 +263,7 @@ class MufnetCLI(ParsedCLI):
         if options.get("ckpt_path") is None:
             self.model.initialise_weights()
         self.trainer.fit(weights_only=True, **options)
-        if self._get(self.config, "trainer")["fast_dev_run"] or not self.trainer.checkpoint_callback:
+        if not self._went_through:
             return
         selected = self.selection.kept(self.trainer)
         if "val" in scored:
@@ -260,6 +274,12 @@ class MufnetCLI(ParsedCLI):
             register = self._get(self.config_init, "tracking").register
             self.trainer.logger.keep_model(register)  # type: ignore[union-attr]
         self._print(*scored)
+
+    @property
+    def _went_through(self) -> bool:
+        """Whether a fit keeps checkpoints, and scores the weights of one of them."""
+        short = self._get(self.config, "trainer")["fast_dev_run"]
+        return not short and self.trainer.checkpoint_callback is not None
 
     @property
     def _keeps_model(self) -> bool:
@@ -310,25 +330,13 @@ class MufnetCLI(ParsedCLI):
     def _print(self, *parts: str) -> None:
         if not self.trainer.is_global_zero:
             return
-        columns = ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
-        # validate and test each replace the trainer's metrics, so they are read off the scores
-        numbers = {part: self.model.numbers[part] for part in parts if part in self.model.numbers}
-        chosen = self.evaluation.chosen
-        named = {part: f"{part} ({CHOSEN_HERE})" if part in chosen else part for part in numbers}
-        rows = {named[part]: [known.get(name) for name in columns] for part, known in numbers.items()}
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=list(columns))
-        print(table.to_string(float_format="{:.3f}".format))
-        if isinstance(self.trainer.logger, RunLogger):
-            logger = self.trainer.logger
-            print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
-            self._print_link(logger.run)
-
-    def _print_link(self, run_id: str) -> None:
-        """Where a fit is looked at; a fold's is the cross-validation's to tell."""
-        where: Tracking = self._get(self.config_init, "tracking")
-        is_fit = (self.subcommand or "fit") == "fit" and where.parent_run is None
-        if is_fit and (line := run_link_line(run_id, "fits")):
-            print(line)
+        print_numbers(self.model.numbers, parts, self.evaluation.chosen)
+        logger = self.trainer.logger
+        if isinstance(logger, RunLogger):
+            where: Tracking = self._get(self.config_init, "tracking")
+            # where a fit is looked at; a fold's is the cross-validation's to tell
+            is_fit = (self.subcommand or "fit") == "fit" and where.parent_run is None
+            print_run(logger, is_fit)
 
 
 def _protocol_of(reference: str) -> str:

@@ -37,9 +37,7 @@ def watch_ranks(trainer: Trainer) -> None:
     launcher = trainer.strategy.launcher
     if type(launcher) is _SubprocessScriptLauncher:
         environment = launcher.cluster_environment
-        trainer.strategy._launcher = _Launcher(
-            environment, launcher.num_processes, launcher.num_nodes
-        )
+        trainer.strategy._launcher = _Launcher(environment, launcher.num_processes, launcher.num_nodes)
 
 
 class _Signals(_SignalConnector):

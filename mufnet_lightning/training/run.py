@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.signals import terminated_as_interrupted
 from mufnet_lightning.training.cli import MufnetCLI
 from mufnet_lightning.training.messages import quiet_libraries
 
@@ -16,7 +17,7 @@ def run_lightning(arguments: Sequence[str]) -> None:
         InputFault: the configuration, the store or the checkpoint cannot be used as asked.
         KeyboardInterrupt: the run was stopped.
     """
-    with quiet_libraries():
+    with terminated_as_interrupted(), quiet_libraries():
         try:
             MufnetCLI(arguments)
         except RuntimeError as error:

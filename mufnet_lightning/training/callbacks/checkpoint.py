@@ -151,6 +151,11 @@ class SelectedCheckpoint(_RunCheckpoint):
         """The callback that averages, where the mean is kept."""
         return TailAverage(self.average_share) if self.keep == "average" else None
 
+    def own_folder(self) -> Path | None:
+        """The run's own folder of checkpoints, which goes when the run has come to its end."""
+        here = Path(self.dirpath or "")
+        return here if self.dirpath and here == checkpoint_folder(here.name) else None
+
     def selected(self) -> Path | None:
         """The kept weights' checkpoint, if an epoch has been trained (and, to be the best, scored)."""
         if self.keep == "best":
