@@ -202,7 +202,7 @@ class MufNetModule(LightningModule):
         self._schedules.save(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What the schedules are behind with, and which epoch the weights are of: they must be numbers."""
+        """What the schedules are behind with, of which epoch the weights are; they must be numbers."""
         refuse_not_finite(checkpoint["state_dict"], "the checkpoint")
         self._schedules.load(checkpoint)
         self.weights_epoch = int(checkpoint["epoch"])

@@ -130,6 +130,6 @@ def refuse_no_numbers(scores: Tensor, part: str) -> None:
     strange = int((~scores.isfinite()).sum())
     if strange:
         raise InputFault(
-            f"the network gives no number (NaN) for {strange} of {len(scores)} images of the {part} part: "
+            f"the network gives no number (NaN) for {strange} of {len(scores)} images ({part} part): "
             "the training diverged, so nothing is scored with it; a smaller learning rate may help"
         )

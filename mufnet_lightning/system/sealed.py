@@ -1,7 +1,7 @@
 """Tensors in one file that says itself whether it is whole: torch's own format, with a digest in it.
 
-The format is a ZIP archive, and its comment, which torch does not read, carries a SHA-256 of all that lies
-before it. So the digest goes wherever the file is copied, and other programs read the file as before.
+The format is a ZIP archive, and its comment, which torch does not read, carries a SHA-256 of all that
+lies before it. So the digest goes wherever the file is copied, and other programs read it as before.
 """
 
 from __future__ import annotations

@@ -47,8 +47,8 @@ _current: _Stop | None = None
 def terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM and SIGHUP (a terminal that is closed) end what is in the block as Ctrl-C does.
 
-    Within another such block, and outside the main thread, nothing is changed. A signal that was ignored
-    when the process was started, as by `nohup`, stays ignored.
+    Within another such block, and outside the main thread, nothing is changed. A signal that was
+    ignored when the process was started, as by `nohup`, stays ignored.
 
     Raises:
         KeyboardInterrupt: there was a signal.

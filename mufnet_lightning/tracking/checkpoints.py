@@ -14,8 +14,8 @@ import yaml
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.sealed import read_sealed, refuse_not_finite
 from mufnet_lightning.tracking.configuration import Configuration
-from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.liveness import locked
+from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, find_run, resolve_artifact
 from mufnet_lightning.tracking.stores import noted_store
 
@@ -178,9 +178,7 @@ def read_checkpoint(reference: str, unfinished: bool = False) -> Checkpoint:
     if not isinstance(content, dict) or not {"state_dict", _CONFIG} <= content.keys():
         raise InputFault(f"{reference}: not a checkpoint of mufnet: no weights and configuration in it")
     if not isinstance(content["state_dict"], dict):
-        raise InputFault(
-            f"{reference}: not a checkpoint of mufnet: its weights are no table of tensors"
-        )
+        raise InputFault(f"{reference}: not a checkpoint of mufnet: no tensors by name in it")
     try:
         checkpoint = Checkpoint.of(content)
         problem = checkpoint.configuration.problem()

@@ -25,7 +25,7 @@ from mufnet_lightning.tracking.checkpoints import (
 from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
 from mufnet_lightning.tracking.left_over import run_behind
 from mufnet_lightning.tracking.liveness import refuse_alive
-from mufnet_lightning.tracking.runs import Tracking, TrackedRun, find_run, finished_folds
+from mufnet_lightning.tracking.runs import TrackedRun, Tracking, find_run, finished_folds
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.callbacks.explanation import Explain
 from mufnet_lightning.training.callbacks.record import RunRecord, composed_configuration

@@ -20,7 +20,7 @@ def print_numbers(
     """A row a part.
 
     Args:
-        numbers: of each part, read off its scores: validate and test each replace the trainer's metrics.
+        numbers: of each part, as its scores give them: the trainer has the last part's alone.
         parts: to print, as far as there are numbers.
         chosen: parts that chose the epoch.
     """

@@ -93,7 +93,7 @@ class _Launcher(_SubprocessScriptLauncher):
         threading.Thread(target=watch, args=arguments, daemon=True, name="mufnet-ranks").start()
 
     def _whoever_died(self) -> str | None:
-        """A collective call fails as soon as one of the others is gone; its end is known a bit later."""
+        """A collective call fails as soon as a process is gone; its end is known a bit later."""
         until = time.monotonic() + _TO_NOTICE
         while time.monotonic() < until:
             if self._lost is not None:
@@ -113,8 +113,8 @@ class _Launcher(_SubprocessScriptLauncher):
         rank, code = dead[0]
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self._lost = (
-            f"process {rank} of the {self.num_processes} of this training ended {how}, so the others end "
-            "too; the training can be gone on with from its last epoch (--ckpt_path). Was the memory full?"
+            f"process {rank} (of 0 to {self.num_processes - 1}) of this training ended {how}, so the "
+            "others end too; was the memory full? The run can be gone on with (--ckpt_path)"
         )
         for one in self.procs:
             _kill(one)

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.system.locks import Lock, alone, terminated_as_interrupted, waiting
+from mufnet_lightning.system.locks import Lock, alone, waiting
+from mufnet_lightning.system.signals import terminated_as_interrupted
 
 HOLDER = """
 import sys, time

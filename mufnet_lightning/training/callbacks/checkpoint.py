@@ -187,10 +187,9 @@ def _check_mode(monitor: str, mode: str) -> None:
     name = monitor.rpartition("/")[2]
     better = "min" if name == "loss" else "max"
     if name in METRIC_NAMES and mode != better:
-        least = "smaller" if better == "min" else "larger"
         raise InputFault(
-            f"checkpoint.mode is {mode}, which would select the worst epoch by {monitor}, where {least} "
-            f"is better; set checkpoint.mode: {better}"
+            f"checkpoint.mode is {mode}, which would select the worst epoch by {monitor}; "
+            f"set checkpoint.mode: {better}"
         )
 
 

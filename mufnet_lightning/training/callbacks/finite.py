@@ -21,9 +21,9 @@ _TOGETHER = 50
 class FiniteLoss(Callback):
     """Stops a training at the first loss that is NaN or infinite, before its checkpoint is written.
 
-    Of a GPU a loss is copied behind the step and looked at when it has arrived, a step or two later: the
-    GPU is never waited for, except at the end of an epoch. Several processes look together every 50 steps
-    and at the end of an epoch.
+    From a GPU a loss is copied behind the step and looked at when it has arrived, a step or two later:
+    the GPU is never waited for, except at the end of an epoch. Several processes look together every
+    50 steps and at the end of an epoch.
 
     Raises:
         Diverged: the training diverged.
@@ -80,7 +80,7 @@ class FiniteLoss(Callback):
             self._arriving[0][2].synchronize()
         slot = self._slots[batch % _SLOTS]
         slot.copy_(loss, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._arriving.append((step, slot, event))
 

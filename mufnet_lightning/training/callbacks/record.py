@@ -91,9 +91,7 @@ class RunRecord(SaveConfigCallback):
         protocol = logger.tag("protocol", data.protocol)
         logger.note(f"{run_note(data, protocol, part)} {nothing_yet()}")
         record_files(logger.experiment, logger.run, config, data)
-        again = (
-            logger.resumed and trainer.ckpt_path is None
-        )  # it was stopped early, perhaps before this
+        again = logger.resumed and trainer.ckpt_path is None  # stopped early, perhaps before this
         if not logger.resumed or (again and not logger.experiment.get_run(logger.run).data.params):
             record_parameters(logger.experiment, logger.run, config, data)
 
