@@ -190,7 +190,7 @@ class MufnetCLI(ParsedCLI):
             self._fit(**options)
             kept = self.selection.own_folder() if self._went_through else None
         if kept is not None and self.trainer.is_global_zero:
-            shutil.rmtree(kept, ignore_errors=True)  # behind FINISHED: a kill leaves too much, not less
+            shutil.rmtree(kept, ignore_errors=True)  # behind FINISHED: a kill leaves too much
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
@@ -286,19 +286,18 @@ class MufnetCLI(ParsedCLI):
         """Whether a fit leaves a model; of the folds of a cross-validation their parent has it."""
         asked = self._get(self.config, "trainer")
         whole = not asked["fast_dev_run"] and asked["enable_checkpointing"] is not False
-        is_fold = self._get(self.config_init, "tracking").parent_run is not None
-        return whole and not is_fold and isinstance(self.trainer.logger, RunLogger)
+        alone = self._get(self.config_init, "tracking").parent_run is None
+        return whole and alone and isinstance(self.trainer.logger, RunLogger)
 
     def _check_register(self) -> None:
         register = self._get(self.config_init, "tracking").register
-        if register is None:
-            return
-        if not self._keeps_model:
+        if register is not None and not self._keeps_model:
             raise InputFault(
                 "tracking.register needs a run that is recorded with its checkpoint, and no "
                 "tracking.parent_run: only the whole model of a fit or cv is registered"
             )
-        check_registry(register)
+        if register is not None:
+            check_registry(register)
 
     def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
         with recorded(self.trainer):
