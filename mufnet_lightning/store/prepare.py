@@ -13,6 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -141,24 +142,30 @@ def prepare_store(
             _warn(twin)
         if tables.warnings or twins:
             look = None  # to be told at every call
+        lock = target.with_name(f".{target.name}.lock")
+        busy = f"{target} is being prepared by another process, wait for it to end"
+        made = None
         if existing is not None:
             raise_faults(unread.values())
+            if lock.exists():  # of a process that was killed when the store was there
+                with suppress(InputFault), alone(lock, busy, remove=True):
+                    pass
         else:
-            lock = target.with_name(f".{target.name}.lock")
-            busy = f"{target} is being prepared by another process, wait for it to end"
             with alone(lock, busy, remove=True):
                 existing = _existing(target, store)  # made by somebody else in the meantime
                 if existing is None:
                     raise_faults(_write(target, tables, digest, settings, sums, unread))
-                    keep_look(target, look)
-                    for sentence in tables.headers.said:
-                        log.info("%s", sentence)
                     made = CropStore.open(target)
-                    print(f"{made.info} → {store}")
-                    return made
+        if made is not None:
+            keep_look(target, look)
+            for sentence in tables.headers.said:
+                log.info("%s", sentence)
+            print(f"{made.info} → {store}")
+            return made
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise InputFault(f"cannot write {store}: {error.strerror or error}{where}") from error
+    assert existing is not None
     if existing.digest != digest:
         raise InputFault(
             f"{store} is a store of other inputs (tables, clips, margin, grades or panes differ), "
