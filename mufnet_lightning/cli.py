@@ -7,6 +7,7 @@ are answered at once.
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import sys
@@ -47,7 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return stop.code or DONE
         log.error("%s", stop.code)
         return OUR_FAULT
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            log.error("%.60s: %s", error.filename, error.strerror)  # whatever it was to be read for
+            return BAD_INPUT
         traceback.print_exc()
         return OUR_FAULT
     return DONE
