@@ -204,8 +204,8 @@ def main() -> int:
                 shutil.rmtree(place, ignore_errors=True)
     print(shown(table))
     failed = sum(counts[outcome] for counts in table.values() for outcome in BAD)
-    done = sum(counts.total() for counts in table.values())
-    print(f"{done:,} cases, seed {options.seed}, the longest {slowest:.1f} s; {failed} failed")
+    ran = sum(counts.total() for counts in table.values())
+    print(f"{ran:,} cases, seed {options.seed}, the longest {slowest:.1f} s; {failed} failed")
     return 1 if failed else 0
 
 
