@@ -244,7 +244,7 @@ def of_tree(path: Path, random: Random) -> Done:
         if kind == "deep" and not is_json:
             inner = "".join(f"\n{' ' * (n + 1)}b:" for n in range(min(depth, 2_000)))
         path.write_text(f"a: {inner}" if not is_json else f'{{"a": {inner}}}', encoding="utf-8")
-        return f"{kind} {depth}", True
+        return f"{kind} {depth}", depth > 1_000 or not is_json
     if kind == "aliases" and not is_json:
         lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
         lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]

@@ -7,6 +7,7 @@ are answered at once.
 from __future__ import annotations
 
 import difflib
+import errno
 import logging
 import os
 import sys
@@ -60,6 +61,9 @@ def _told(error: BaseException) -> int:
         return OUR_FAULT
     if not isinstance(error, Exception):
         raise error
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        log.error("%.60s: %s", error.filename, error.strerror)  # whatever it was to be read for
+        return BAD_INPUT
     traceback.print_exception(error)
     return OUR_FAULT
 

@@ -11,6 +11,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     UltrasoundMultiFrameImageStorage,
@@ -52,8 +53,8 @@ def dicom(path: Path, frames: str = "1", side: int = 16, deflated: int = 0) -> P
     syntax = DeflatedExplicitVRLittleEndian if deflated else ExplicitVRLittleEndian
     head.file_meta.TransferSyntaxUID = syntax
     head.file_meta.MediaStorageSOPClassUID = UltrasoundMultiFrameImageStorage
-    head.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
-    head.SOPClassUID, head.SOPInstanceUID = UltrasoundMultiFrameImageStorage, "1.2.3"
+    head.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    head.SOPClassUID, head.SOPInstanceUID = UltrasoundMultiFrameImageStorage, UID("1.2.3")
     head.Rows = head.Columns = side
     head.PhotometricInterpretation, head.NumberOfFrames = "MONOCHROME2", frames
     head.BitsAllocated = head.BitsStored = 8

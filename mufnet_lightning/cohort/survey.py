@@ -68,7 +68,7 @@ def survey_cohort(
         clips = _of(report.good_rows("clips.csv", clips), "patient_id", patients)
         panes = clips[[*PANES]].to_numpy()
         whole = [all(pane is None or isinstance(pane, Pane) for pane in row) for row in panes]
-        clips = clips[whole]
+        clips = clips[pd.Series(whole, clips.index, dtype=bool)]  # of no clips a list is no mask
         boxes = _of(report.good_rows("boxes.csv", boxes), "clip_id", clips)
         boxes = boxes[boxes["frame"].notna() & (boxes["pane"] != "")]
     cohort = Cohort(folder, patients, clips, boxes, pairs, cohort_id, odd, headers, root)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mufnet_lightning.commands.options import option, several, word
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.guards import is_loop
 from mufnet_lightning.vocabulary import Contrast
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Prepare:
     def __post_init__(self) -> None:
         if self.columns and self.pseudonymize is None:
             raise InputFault("--columns goes with --pseudonymize: without it no column is in a store")
+        for place in (self.store, self.pseudonymize):
+            if place is not None and is_loop(place):
+                raise InputFault(f"{place} is a link that leads to itself")
 
     def run(self) -> None:
         """Write the store."""

@@ -8,6 +8,7 @@ whatever is more than plain (a class and its arguments, a file of a group's sett
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mufnet_lightning.commands.schema import SECTION_CLASSES, VerbSchema, schema
 from mufnet_lightning.errors import InputFault, check_finite
 from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.system.configs import config_layers
-from mufnet_lightning.system.guards import LARGEST_SETTINGS, read_text
+from mufnet_lightning.system.guards import LARGEST_SETTINGS, LARGEST_TABLE, read_text
 
 
 def check_run(verb: str, words: Sequence[str], folds: Sequence[int] = ()) -> None:
@@ -246,6 +247,9 @@ def _check_store(verb: str, given: _Given, folds: Sequence[int]) -> None:
 def _fold_count(protocol: Any, n_folds: Any, store: Path) -> int | None:
     if protocol != "center":
         return n_folds if isinstance(n_folds, int) and n_folds > 1 else None
-    with (store / "manifest.csv").open(encoding="utf-8", newline="") as file:
-        centers = {row.get("center") for row in csv.DictReader(file)}
+    try:
+        text = read_text(store / "manifest.csv", LARGEST_TABLE)
+        centers = {row.get("center") for row in csv.DictReader(io.StringIO(text, newline=""))}
+    except (OSError, ValueError, csv.Error):  # whoever opens the store says why
+        return None
     return len(centers) if len(centers) > 1 and not centers & {"", None} else None

@@ -17,6 +17,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.sheets import as_meant
 from mufnet_lightning.vocabulary import PARTS, Protocol
 
 
@@ -131,7 +132,7 @@ def read_folds(file: Path | TextIO, name: str | None = None) -> pd.DataFrame:
         raise InputFault(f"{path}: there is no such fold table")
     try:
         # a patient may be called NA
-        table = pd.read_csv(file, dtype={"patient_id": "string"}, keep_default_na=False)
+        table = as_meant(pd.read_csv(file, dtype={"patient_id": "string"}, keep_default_na=False))
         return _FOLD_TABLE.validate(table, lazy=True)[["fold", "patient_id", "label", "part"]]
     except (
         pd.errors.ParserError,

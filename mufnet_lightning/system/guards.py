@@ -49,6 +49,19 @@ def check_regular(path: Path) -> None:
         raise OSError(errno.EINVAL, f"it is {kind}, expected a file", str(path))
 
 
+def is_loop(path: Path) -> bool:
+    """Whether a path leads through a link that leads to itself."""
+    try:
+        Path(path).resolve()
+    except RuntimeError:  # how Python 3.11 and 3.12 say it
+        return True
+    try:
+        os.stat(path)
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def open_regular(path: Path) -> BinaryIO:
     """Open a plain file for reading, see `check_regular`.
 

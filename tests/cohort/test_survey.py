@@ -43,6 +43,17 @@ def test_rows_with_a_fault_are_left_out_with_what_hangs_on_them(cohort: Path) ->
     assert refused.value.faults == survey.faults
 
 
+def test_a_cohort_whose_every_clip_has_a_fault_is_read_without_clips(cohort: Path) -> None:
+    text = (cohort / "clips.csv").read_text()
+    (cohort / "clips.csv").write_text(text.replace('"80,8,64,48"', "null"))
+    survey = survey_cohort(cohort)
+    assert survey.cohort is not None
+    assert survey.cohort.clips is not None
+    assert survey.cohort.boxes is not None
+    assert len(survey.cohort.clips) == len(survey.cohort.boxes) == 0
+    assert len(survey.faults) >= 4
+
+
 def test_tables_that_are_not_there(cohort: Path) -> None:
     (cohort / "clips.csv").unlink()
     survey = survey_cohort(cohort)

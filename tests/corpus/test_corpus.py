@@ -126,7 +126,13 @@ def test_bombs_are_refused_in_bounded_time_and_memory(tmp_path: Path) -> None:
     assert wrong == {}
 
 
-FOUND: list[tuple[str, str, str]] = []
+FOUND = [
+    ("numbers.csv", "boxes.csv", "boxes.csv row 2: x is 1e308, expected at most 1,048,576 pixels"),
+    ("nul.csv", "patients.csv", "patients.csv is not plain text"),
+    ("twins.json", "cohort.json", 'cohort.json cannot be read, expected {"id": "..."}'),
+    ("deep.json", "cohort.json", 'cohort.json cannot be read, expected {"id": "..."}'),
+    ("many.dcm", "clips/C1.avi", "claims 1,000,000,000 frames in"),
+]
 """A file beside this one, what it takes the place of in a cohort, and a part of what is said."""
 
 
@@ -140,11 +146,13 @@ def test_what_was_found_is_one_sentence(
     sentence: str,
 ) -> None:
     shutil.copy(HERE / name, cohort / place)
+    began = time.process_time()
     code = main(["prepare", str(cohort), str(tmp_path / "store")])
     printed = capfd.readouterr()
     assert "Traceback" not in printed.err
     assert (code, printed.out) == (2, "")
     assert sentence in printed.err
+    assert time.process_time() - began < SECONDS
 
 
 def test_the_bombs_go_off_elsewhere(tmp_path: Path) -> None:

@@ -137,6 +137,14 @@ def test_a_margin_that_is_none(
     assert not (tmp_path / "s").exists()
 
 
+def test_a_store_that_leads_to_itself(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "s").symlink_to("s")
+    assert main(["prepare", str(cohort), str(tmp_path / "s")]) == 2
+    assert capsys.readouterr().err == f"mufnet: {tmp_path / 's'} is a link that leads to itself\n"
+
+
 def test_one_pane_makes_a_store_of_one_modality(cohort: Path, tmp_path: Path) -> None:
     text = (cohort / "clips.csv").read_text().replace("bmode_pane", "scanner")
     (cohort / "clips.csv").write_text(text)

@@ -100,7 +100,7 @@ def _odd(file: Path) -> str:
     try:
         check_regular(file)
     except OSError as error:
-        return error.strerror
+        return str(error.strerror)
     return ""
 
 
