@@ -18,10 +18,11 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import Journal, Position, milliseconds
 from mufnet_lightning.tracking.liveness import PERIOD, held, refuse_alive
+from mufnet_lightning.tracking.mlflow_calls import BIRTH
 from mufnet_lightning.tracking.opening import unwritable, without_password
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, default_uri, mlflow_client, tracking_uri
-from mufnet_lightning.tracking.sending import BIRTH, KeepModel, Sender, Unsent
+from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

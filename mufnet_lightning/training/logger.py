@@ -258,7 +258,7 @@ def recorded(trainer: Trainer) -> Iterator[None]:
             raise
 
 
-_FOR_THE_MODEL = 20.0  # seconds for the rest of the run, which the model is made from
+_FOR_THE_MODEL = 5.0  # seconds without progress for the rest of the run, which the model is made from
 
 
 def _keep_model(run_id: str, register: str | None) -> None:
