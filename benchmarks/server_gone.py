@@ -121,7 +121,7 @@ def left(uri: str) -> tuple[dict[str, Any], float]:
     names = [name for name in run.data.metrics if not name.startswith("system/")]
     points = {name: client.get_metric_history(run.info.run_id, name) for name in names}
     times = [point.timestamp for point in points["train/loss"]]
-    own = ("journal", "mlflow.source.git.commit")
+    own = ("journal", "git_commit", "mlflow.source.git.commit")
     tags = {name: value for name, value in run.data.tags.items() if name not in own}
     files: dict[str, str] = {}
     with TemporaryDirectory() as scratch:
