@@ -37,7 +37,7 @@ def store_uri(stored: str) -> str:
 
 
 @contextmanager
-def refusals(what: str, told: bool = False) -> Iterator[list[str]]:
+def refusals(what: str, warns: bool = False) -> Iterator[list[str]]:
     """What the store will never take is left out, so that the rest arrives; a warning says so."""
     from mlflow.exceptions import MlflowException
 
@@ -48,7 +48,7 @@ def refusals(what: str, told: bool = False) -> Iterator[list[str]]:
         if error.error_code not in _REFUSED:
             raise
         refused.append(reason_of(error))
-        if told:
+        if warns:
             log.warning("warning: MLflow refuses %s of the run: %s", what, reason_of(error))
 
 

@@ -229,7 +229,7 @@ class Outbox:
 
     def _work(self) -> None:
         pause, beaten, failing_since = 0.0, time.monotonic(), 0.0
-        told = False
+        warned = False
         while True:
             self._urgent.wait(pause)
             self._urgent.clear()
@@ -246,9 +246,9 @@ class Outbox:
                 return
             now = time.monotonic()
             if failure is None:
-                if told:
+                if warned:
                     log.info("the tracking store takes records again")
-                pause, failing_since, told = PAUSE, now, False
+                pause, failing_since, warned = PAUSE, now, False
                 if now - beaten > PERIOD:
                     beaten = now
                     with contextlib.suppress(Exception):  # the next one will do
@@ -256,8 +256,8 @@ class Outbox:
             else:
                 failing_since = failing_since or now
                 pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
-                if not told and now - failing_since > _FAILING:
-                    told = True
+                if not warned and now - failing_since > _FAILING:
+                    warned = True
                     log.warning(
                         "warning: the tracking store takes no records (%s); they are kept in %s, and "
                         "the training goes on",

@@ -52,7 +52,7 @@ class OutboxClient(MlflowClient):
         self.tags = dict(tags)
         self._recorded = dict(recorded)
         self._resumed = resumed
-        self._trains = self._told = False
+        self._trains = self._warned = False
         self._epoch: int | None = None  # that points wait for
         self._one_point = threading.Lock()
 
@@ -301,8 +301,8 @@ class OutboxClient(MlflowClient):
             return True
         if known == value or (math.isnan(known) and math.isnan(value)) or self._resumed:
             return False
-        if self._trains and not self._told:
-            self._told = True
+        if self._trains and not self._warned:
+            self._warned = True
             log.warning(
                 "warning: run %s has %s of step %s already, so %s is left out; another training needs "
                 "a run of its own",

@@ -190,7 +190,7 @@ class Sender:
                 client.log_batch(run_id, metrics=part)
             self.sent += 1
             for one in part if refused and len(part) > 1 else ():
-                with refusals(f"{one.key} {one.value} of step {one.step}", told=True):
+                with refusals(f"{one.key} {one.value} of step {one.step}", warns=True):
                     client.log_batch(run_id, metrics=[one])
 
     def _send_one(self, client: MlflowClient, record: Record) -> None:
@@ -199,7 +199,7 @@ class Sender:
             self._create(client, record)
             return
         run_id = self._run()
-        with refusals(f"{op} {record.get('name') or record.get('file') or ''}".strip(), told=True):
+        with refusals(f"{op} {record.get('name') or record.get('file') or ''}".strip(), warns=True):
             if op == "params":
                 self._send_params(client, run_id, record["params"])
             elif op == "tag":
