@@ -84,8 +84,8 @@ def compare(kinds: tuple[str, ...], rounds: int, epochs: int) -> None:
     for number in range(rounds):
         for kind in kinds if number % 2 else reversed(kinds):
             epoch = train(kind, epochs)
-            clock, cpu = zip(*epoch, strict=True)
-            seconds[kind].append((statistics.median(clock), statistics.mean(cpu)))
+            clocks, cpus = zip(*epoch, strict=True)
+            seconds[kind].append((statistics.median(clocks), statistics.mean(cpus)))
     for kind in kinds:
         clock, cpu = (statistics.median(row[place] for row in seconds[kind]) for place in (0, 1))
         text = f"  {kind:13} {clock:.4f} s an epoch ({cpu:.4f} s of processor time)"
@@ -149,6 +149,7 @@ class SlowServer:
             self.server = subprocess.Popen(
                 [sys.executable, *words, *places],
                 cwd=self.folder,
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
                 stdout=said,
                 stderr=said,
                 start_new_session=True,

@@ -11,6 +11,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
 from mufnet_lightning.tracking.liveness import alive, held, locked
+from mufnet_lightning.tracking.mlflow_calls import reason_of
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, TrackedRun, find_run, mlflow_client
 from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
@@ -57,6 +58,21 @@ class LeftOver:
         Raises:
             Unsent, InputFault, OSError: see `Sender.send`.
         """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._close(advance)
+        except MlflowException as error:
+            raise Unsent(reason_of(error)) from None
+        self.sender.send(advance)
+        resumable = checkpoint_folder(self._journal.folder.name).is_dir()
+        if self.sender.left or (self.sender.held and resumable):
+            return False
+        self._journal.remove()
+        return True
+
+    def _close(self, advance: Callable[[int], None] | None) -> None:
+        """Write the end that is missing."""
         if not self._has_end:
             self.sender.send(advance)  # the store answers: else the run may yet be gone on with
             status = self.sender.status()
@@ -66,12 +82,6 @@ class LeftOver:
                 self._journal.append("tag", name="reason", value="its process was killed")
                 self._journal.append("status", status="KILLED", end=self._last or milliseconds())
             self._has_end = True
-        self.sender.send(advance)
-        resumable = checkpoint_folder(self._journal.folder.name).is_dir()
-        if self.sender.left or (self.sender.held and resumable):
-            return False
-        self._journal.remove()
-        return True
 
 
 def run_behind(run_id: str) -> TrackedRun | None:

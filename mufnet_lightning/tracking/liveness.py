@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -47,6 +47,8 @@ def held(run_id: str) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # on Windows filelock removes it, when it is free
+            path.unlink()
         lock.release()
 
 

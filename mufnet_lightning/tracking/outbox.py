@@ -18,10 +18,11 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import Journal, Position, milliseconds
 from mufnet_lightning.tracking.liveness import PERIOD, held, refuse_alive
+from mufnet_lightning.tracking.mlflow_calls import BIRTH
 from mufnet_lightning.tracking.opening import unwritable, without_password
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, default_uri, mlflow_client, tracking_uri
-from mufnet_lightning.tracking.sending import BIRTH, KeepModel, Sender, Unsent
+from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -228,7 +229,7 @@ class Outbox:
 
     def _work(self) -> None:
         pause, beaten, failing_since = 0.0, time.monotonic(), 0.0
-        told = False
+        warned = False
         while True:
             self._urgent.wait(pause)
             self._urgent.clear()
@@ -245,9 +246,9 @@ class Outbox:
                 return
             now = time.monotonic()
             if failure is None:
-                if told:
+                if warned:
                     log.info("the tracking store takes records again")
-                pause, failing_since, told = PAUSE, now, False
+                pause, failing_since, warned = PAUSE, now, False
                 if now - beaten > PERIOD:
                     beaten = now
                     with contextlib.suppress(Exception):  # the next one will do
@@ -255,8 +256,8 @@ class Outbox:
             else:
                 failing_since = failing_since or now
                 pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
-                if not told and now - failing_since > _FAILING:
-                    told = True
+                if not warned and now - failing_since > _FAILING:
+                    warned = True
                     log.warning(
                         "warning: the tracking store takes no records (%s); they are kept in %s, and "
                         "the training goes on",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 MACHINE = "system/"
 """Names of what a machine does begin with it: these points belong to no epoch."""
+log = logging.getLogger(__name__)
 _TO_READ = 20.0  # seconds to send what was written before it is read
 
 
@@ -50,7 +52,7 @@ class OutboxClient(MlflowClient):
         self.tags = dict(tags)
         self._recorded = dict(recorded)
         self._resumed = resumed
-        self._trains = False
+        self._trains = self._warned = False
         self._epoch: int | None = None  # that points wait for
         self._one_point = threading.Lock()
 
@@ -297,8 +299,19 @@ class OutboxClient(MlflowClient):
         known = self._recorded.get((name, step))
         if known is None:
             return True
-        same = known == value or (math.isnan(known) and math.isnan(value))
-        return not (self._trains or self._resumed or same)
+        if known == value or (math.isnan(known) and math.isnan(value)) or self._resumed:
+            return False
+        if self._trains and not self._warned:
+            self._warned = True
+            log.warning(
+                "warning: run %s has %s of step %s already, so %s is left out; another training needs "
+                "a run of its own",
+                self.outbox.run_id,
+                name,
+                step,
+                value,
+            )
+        return not self._trains
 
     def _append(self, op: str, **content: Any) -> None:
         if self.outbox.closed:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.journal import ENDS, Journal, Position, Record, Waiting
 from mufnet_lightning.tracking.liveness import HEARTBEAT, heartbeat
+from mufnet_lightning.tracking.mlflow_calls import (
+    BIRTH,
+    GONE,
+    dataset_of,
+    delete_tag,
+    reason_of,
+    refusals,
+    remove_twins,
+    store_uri,
+)
 from mufnet_lightning.tracking.opening import absent, unusable, without_password
 from mufnet_lightning.tracking.run_ids import note_id
-from mufnet_lightning.tracking.runs import STORE_FOLDER, client_of, open_study, tracking_uri
+from mufnet_lightning.tracking.runs import client_of, open_study
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-BIRTH = "journal"
-"""The tag of the id that a run had before the store knew it: a run is not made twice."""
 _MOST = 1000  # points that MLflow takes at once
 _FEW = 100  # parameters
 _LARGE = 1_000_000  # bytes of a file
-_GONE = "RESOURCE_DOES_NOT_EXIST"
-_REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND")
 log = logging.getLogger(__name__)
 
 KeepModel = Callable[[str, str | None], None]
@@ -44,6 +49,7 @@ class Sender:
             may get another name.
 
     Attributes:
+        uri: of the store that the run is for.
         run_id: the store's id of the run, once it has been made.
         sent: how often the store has taken something.
         uploads: a large file is being sent.
@@ -61,19 +67,13 @@ class Sender:
         self._new = new
         self.named = not new
         self.experiment_id: str | None = None
-        self._stored_uri: str | None = None
+        first: Record = next(journal.records(), (0, {}))[1]
+        self.uri = store_uri(str(first.get("uri") or ""))
+        self._sure = False
         self._saved = self.journal.position
         self._offset, self.run_id = self._saved.offset, self._saved.run_id
         self._waiting = Waiting()
         self._read_again()
-
-    @property
-    def uri(self) -> str:
-        """Of the store that the run is for."""
-        if self._stored_uri is None:
-            first: Record = next(self.journal.records(), (0, {}))[1]
-            self._stored_uri = str(first.get("uri") or "")
-        return store_uri(self._stored_uri)
 
     @property
     def left(self) -> int:
@@ -105,7 +105,7 @@ class Sender:
             self._send(advance or (lambda number: None))
         except BaseException as error:
             self._read_again()
-            gone = isinstance(error, MlflowException) and error.error_code == _GONE
+            gone = isinstance(error, MlflowException) and error.error_code == GONE
             if gone and self.run_id and self._is_gone():
                 self._begin_anew()
                 return self.send(advance)
@@ -113,7 +113,7 @@ class Sender:
             if sentence:
                 raise InputFault(sentence) from None
             if isinstance(error, MlflowException | OSError):
-                raise Unsent(_reason(error)) from error
+                raise Unsent(reason_of(error)) from error
             raise
         finally:
             if Position(self._offset, self.run_id) != self._saved:
@@ -129,7 +129,7 @@ class Sender:
         client, run_id = self._client(), self._run()
         for name, value in tags.items():
             client.set_tag(run_id, name, value)
-        _delete_tag(client, run_id, HEARTBEAT)
+        delete_tag(client, run_id, HEARTBEAT)
         client.set_terminated(run_id, status, time)
 
     def status(self) -> str:
@@ -186,11 +186,11 @@ class Sender:
         run_id = self._run()
         for start in range(0, len(points), _MOST):
             part = [Metric(*point) for point in points[start : start + _MOST]]
-            with _refusals(f"{len(part)} points") as refused:
+            with refusals(f"{len(part)} points") as refused:
                 client.log_batch(run_id, metrics=part)
             self.sent += 1
             for one in part if refused and len(part) > 1 else ():
-                with _refusals(f"{one.key} {one.value} of step {one.step}", told=True):
+                with refusals(f"{one.key} {one.value} of step {one.step}", warns=True):
                     client.log_batch(run_id, metrics=[one])
 
     def _send_one(self, client: MlflowClient, record: Record) -> None:
@@ -199,22 +199,24 @@ class Sender:
             self._create(client, record)
             return
         run_id = self._run()
-        with _refusals(f"{op} {record.get('name') or record.get('file') or ''}".strip(), told=True):
+        with refusals(f"{op} {record.get('name') or record.get('file') or ''}".strip(), warns=True):
             if op == "params":
                 self._send_params(client, run_id, record["params"])
             elif op == "tag":
                 client.set_tag(run_id, record["name"], record["value"])
             elif op == "untag":
-                _delete_tag(client, run_id, record["name"])
+                delete_tag(client, run_id, record["name"])
             elif op == "inputs":
-                client.log_inputs(run_id, [_dataset(one) for one in record["datasets"]])
+                client.log_inputs(run_id, [dataset_of(one) for one in record["datasets"]])
             elif op == "file" and self._has_content(record):
                 self._send_file(client, run_id, record)
             elif op == "name":
                 client.update_run(run_id, name=record["name"])
             elif op == "status" and record["status"] in ENDS:
-                _delete_tag(client, run_id, HEARTBEAT)
+                delete_tag(client, run_id, HEARTBEAT)
                 client.set_terminated(run_id, record["status"], record["end"])
+                if not self._sure:
+                    remove_twins(client, run_id)
             elif op == "status":
                 client.update_run(run_id, status=record["status"])
             elif op == "model":
@@ -248,11 +250,11 @@ class Sender:
         study = open_study(record["study"], client)
         self.experiment_id = study
         birth = record["tags"][BIRTH]
-        runs = [] if self._new else client.search_runs([study], f"tags.`{BIRTH}` = '{birth}'")
-        self._new = False  # a request that seems to have failed may have made it
+        first, self._new = self._new, False  # a request that seems to have failed may have made it
+        runs = [] if first else client.search_runs([study], f"tags.`{BIRTH}` = '{birth}'")
         tags = {**record["tags"], HEARTBEAT: heartbeat()}
         made = runs[0] if runs else client.create_run(study, record["start"], tags, record["name"])
-        self.run_id = str(made.info.run_id)
+        self.run_id, self._sure = str(made.info.run_id), first
         self._save()
         self.note_name()
 
@@ -260,7 +262,7 @@ class Sender:
         """Note the run's id beside its journal's name, where they differ and are known."""
         name = self.journal.folder.name
         if self.named and self.run_id is not None and self.run_id != name:
-            note_id(STORE_FOLDER, name, self.run_id)
+            note_id(self.journal.folder.parent.parent, name, self.run_id)
 
     def _run(self) -> str:
         if self.run_id is None:
@@ -281,7 +283,7 @@ class Sender:
         try:
             self._client().get_run(str(self.run_id))
         except MlflowException as error:
-            return str(error.error_code) == _GONE
+            return str(error.error_code) == GONE
         return False
 
     def _begin_anew(self) -> None:
@@ -304,47 +306,3 @@ class Sender:
     def _save(self) -> None:
         self._saved = Position(self._offset, self.run_id)
         self.journal.position = self._saved
-
-
-def store_uri(stored: str) -> str:
-    """The address of the store that a journal is for, which keeps no password."""
-    now = tracking_uri()
-    return now if stored in ("", without_password(now)) else stored
-
-
-@contextmanager
-def _refusals(what: str, told: bool = False) -> Iterator[list[str]]:
-    """What the store will never take is left out, so that the rest arrives; a warning says so."""
-    from mlflow.exceptions import MlflowException
-
-    refused: list[str] = []
-    try:
-        yield refused
-    except MlflowException as error:
-        if error.error_code not in _REFUSED:
-            raise
-        refused.append(_reason(error))
-        if told:
-            log.warning("warning: MLflow refuses %s of the run: %s", what, _reason(error))
-
-
-def _delete_tag(client: MlflowClient, run_id: str, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.delete_tag(run_id, name)
-    except MlflowException as error:  # it is not there
-        if error.error_code != _GONE or "tag" not in str(error).lower():
-            raise
-
-
-def _dataset(content: dict[str, Any]) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    tags = [InputTag(name, value) for name, value in content["tags"].items()]
-    return DatasetInput(Dataset(**content["dataset"]), tags)
-
-
-def _reason(error: BaseException) -> str:
-    text = (str(error) or repr(error)).splitlines()[0]
-    return text if len(text) < 200 else f"{text[:200]}..."

@@ -93,8 +93,9 @@ class RunLogger(MLFlowLogger):
         recorded: dict[tuple[str, int], float] = {}
         if self.resumed:
             run = mlflow_client().get_run(str(self._run_id))
+            tags, recorded = dict(run.data.tags), _recorded(run)
             self._outbox = Outbox.resume(run, _keep_model)
-            tags, recorded = dict(run.data.tags), _recorded(run, self._outbox)
+            recorded |= self._outbox.journal.points()
             self._experiment_id = str(run.info.experiment_id)
         else:
             from mlflow.tracking.context.registry import resolve_tags
@@ -260,21 +261,21 @@ def recorded(trainer: Trainer) -> Iterator[None]:
             raise
 
 
-_FOR_THE_MODEL = 20.0  # seconds for the rest of the run, which the model is made from
+_FOR_THE_MODEL = 5.0  # seconds without progress for the rest of the run, which the model is made from
 
 
 def _keep_model(run_id: str, register: str | None) -> None:
     keep_model(run_id, register, anew=True)
 
 
-def _recorded(run: Run, outbox: Outbox) -> dict[tuple[str, int], float]:
-    """The points that a run has: on the server, and in its journal."""
+def _recorded(run: Run) -> dict[tuple[str, int], float]:
+    """The points that the server has of a run."""
     client = mlflow_client()
     points = list(run.data._metric_objs)  # the last of each; the machine's are many
     for name in run.data.metrics:
         if not name.startswith(MACHINE):
             points += client.get_metric_history(run.info.run_id, name)
-    return {(p.key, int(p.step)): float(p.value) for p in points} | outbox.journal.points()
+    return {(p.key, int(p.step)): float(p.value) for p in points}
 
 
 def _let_go(error: BaseException) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +17,10 @@ from working_folder import enter, make_working_folder
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.tracking import liveness
 from mufnet_lightning.tracking.journal import Journal, Waiting, journals
 from mufnet_lightning.tracking.left_over import send_left_over
+from mufnet_lightning.tracking.liveness import alive, held
 from mufnet_lightning.tracking.outbox import PAUSE
 from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client
 from mufnet_lightning.training.logger import RunLogger
@@ -90,24 +94,29 @@ def all_runs() -> dict[str, str]:
     return {run.info.run_id: run.info.status for run in store.search_runs(ids)}
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, empty_tracking: bytes
+) -> tuple[dict[str, object], int]:
+    """What a whole training says, and how many write points it passes."""
+    folder = make_working_folder(tmp_path_factory.mktemp("whole"), empty_tracking)
+    with pytest.MonkeyPatch.context() as patch:
+        enter(folder, patch)
+        patch.setenv("MUFNET_WRITE_LOG", "points")
+        assert in_process("count") == 0
+        ((run_id, _),) = all_runs().items()
+        return said(run_id), len(Path("points").read_text().splitlines())
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_a_training_that_is_killed_anywhere_says_what_an_undisturbed_one_says(
-    tmp_path: Path, empty_tracking: bytes, monkeypatch: pytest.MonkeyPatch, seed: int
+    work: Path, undisturbed: tuple[dict[str, object], int], seed: int
 ) -> None:
-    whole = make_working_folder(tmp_path / "whole", empty_tracking)
-    killed = make_working_folder(tmp_path / "killed", empty_tracking)
-    enter(whole, monkeypatch)
-    monkeypatch.setenv("MUFNET_WRITE_LOG", "points")
-    assert in_process("count") == 0
-    points = len(Path("points").read_text().splitlines())
+    expected, points = undisturbed
     assert points > 40
-    monkeypatch.delenv("MUFNET_WRITE_LOG")
-    ((run_id, _),) = all_runs().items()
-    expected = said(run_id)
     assert expected["status"] == "FINISHED"
     assert expected["histories"]["train/loss"] == [(e, -e) for e in range(EPOCHS)]  # type: ignore[index]
 
-    enter(killed, monkeypatch)
     draws = np.random.default_rng(seed)
     for point in draws.integers(1, points, 3):
         assert in_process(f"kill:{point}") in (-signal.SIGKILL, 0)  # a resume has fewer points
@@ -176,6 +185,47 @@ def test_a_run_that_is_alive_is_not_opened_twice(work: Path) -> None:
         again.log_metrics({"loss": 0.5}, step=1)
     points = mlflow_client().get_metric_history(logger.run, "loss")
     assert [(point.step, point.value) for point in points] == [(0, 1.0), (1, 0.5)]
+
+
+def hold_and_fork(ready: Event) -> None:
+    """Hold a run, as a training with a loading process does."""
+    with held("a" * 32):
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(20,))
+        child.start()
+        Path("child").write_text(str(child.pid))
+        ready.set()
+        time.sleep(60)
+
+
+def test_a_run_is_free_when_its_process_is_killed_whatever_its_children_do(work: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    process = context.Process(target=hold_and_fork, args=(ready,))
+    process.start()
+    assert ready.wait(60)
+    assert alive("a" * 32)
+    process.kill()
+    process.join()
+    try:
+        os.kill(int(Path("child").read_text()), 0)  # it lives
+        assert not alive("a" * 32)
+    finally:
+        os.kill(int(Path("child").read_text()), signal.SIGKILL)
+
+
+def test_the_heartbeat_of_another_folder_is_believed_for_a_while(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RunLogger(Tracking(study="law"), "one") as logger:
+        store, run_id = mlflow_client(), logger.run
+        beat = store.get_run(run_id).data.tags["heartbeat"]
+        assert os.uname().nodename not in beat
+        monkeypatch.setattr(liveness, "locked", lambda run_id: False)  # as it is elsewhere
+        assert not alive(run_id)  # our own folder's word is its lock's
+        for place, seconds, expected in (("0" * 12, 60, True), ("0" * 12, 100, False)):
+            store.set_tag(run_id, "heartbeat", f"{place} 1 {time.time() - seconds:.0f}")
+            assert alive(run_id) is expected
+    assert "heartbeat" not in find_run(run_id).tags
 
 
 def test_logging_does_not_wait_and_reading_does(work: Path) -> None:

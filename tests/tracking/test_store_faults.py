@@ -175,6 +175,10 @@ def test_sync_closes_what_was_killed_and_says_so(
         os.kill(os.getpid(), 9)
 
     assert in_processes(killed, 1) == [-9]
+    (folder,) = journals(Path("mlruns"))
+    whole = mlflow_client().get_run(folder.name)  # a request that seemed to fail, and was repeated
+    birth = {"journal": whole.data.tags["journal"]}
+    twin = mlflow_client().create_run(whole.info.experiment_id, tags=birth).info.run_id
     assert main(["sync"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("run broken ")
@@ -182,3 +186,4 @@ def test_sync_closes_what_was_killed_and_says_so(
     run = find_run(line.split()[2].rstrip(":"))
     assert (run.status, run.tags["reason"]) == ("KILLED", "its process was killed")
     assert points(run.id) == [(0, 1.0)]
+    assert mlflow_client().get_run(twin).info.lifecycle_stage == "deleted"

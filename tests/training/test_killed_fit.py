@@ -28,8 +28,9 @@ def fit_until(words: list[str], epoch: int, confirmed: bool) -> None:
         if done == epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    RunLogger.confirm = killing  # type: ignore[method-assign]
-    main(["fit", *words])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunLogger, "confirm", killing)
+        main(["fit", *words])
 
 
 def histories() -> dict[str, list[tuple[int, float]]]:

@@ -1,0 +1,77 @@
+"""Single calls of MLflow by which a journal is sent, and what its errors mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from mufnet_lightning.tracking.opening import without_password
+from mufnet_lightning.tracking.runs import tracking_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput
+
+BIRTH = "journal"
+"""The tag of the id that a run had before the store knew it: a run is not made twice."""
+GONE = "RESOURCE_DOES_NOT_EXIST"
+_REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND")
+log = logging.getLogger(__name__)
+
+
+def remove_twins(client: MlflowClient, run_id: str) -> None:
+    """Delete what a request made that seemed to have failed, and was sent again: an empty run."""
+    run = client.get_run(run_id)
+    birth, study = run.data.tags.get(BIRTH), run.info.experiment_id
+    for twin in client.search_runs([study], f"tags.`{BIRTH}` = '{birth}'") if birth else ():
+        if twin.info.run_id != run_id and not (twin.data.metrics or twin.data.params):
+            client.delete_run(twin.info.run_id)
+
+
+def store_uri(stored: str) -> str:
+    """The address of the store that a journal is for, which keeps no password."""
+    now = tracking_uri()
+    return now if stored in ("", without_password(now)) else stored
+
+
+@contextmanager
+def refusals(what: str, warns: bool = False) -> Iterator[list[str]]:
+    """What the store will never take is left out, so that the rest arrives; a warning says so."""
+    from mlflow.exceptions import MlflowException
+
+    refused: list[str] = []
+    try:
+        yield refused
+    except MlflowException as error:
+        if error.error_code not in _REFUSED:
+            raise
+        refused.append(reason_of(error))
+        if warns:
+            log.warning("warning: MLflow refuses %s of the run: %s", what, reason_of(error))
+
+
+def delete_tag(client: MlflowClient, run_id: str, name: str) -> None:
+    """Take a tag away, where it is."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.delete_tag(run_id, name)
+    except MlflowException as error:  # it is not there
+        if error.error_code != GONE or "tag" not in str(error).lower():
+            raise
+
+
+def dataset_of(content: Mapping[str, Any]) -> DatasetInput:
+    """A data set of a run, from its record."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    tags = [InputTag(name, value) for name, value in content["tags"].items()]
+    return DatasetInput(Dataset(**content["dataset"]), tags)
+
+
+def reason_of(error: BaseException) -> str:
+    """What was raised, in a line."""
+    text = (str(error) or repr(error)).splitlines()[0]
+    return text if len(text) < 200 else f"{text[:200]}..."
