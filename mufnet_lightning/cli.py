@@ -41,12 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 closing()
                 log.warning("interrupted")
                 return INTERRUPTED
-            return _told(error)
+            return _exit_code(error)
     return DONE
 
 
-def _told(error: BaseException) -> int:
-    """Say what went wrong; the exit code."""
+def _exit_code(error: BaseException) -> int:
+    """Say what went wrong."""
     if isinstance(error, InputFault):
         for line in error.faults:
             log.error("%s", line)
