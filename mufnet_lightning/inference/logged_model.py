@@ -110,10 +110,14 @@ def check_registry(name: str) -> None:
 
 
 def _logged(run: TrackedRun) -> LoggedModel | None:
-    """The run's whole model."""
-    models = mlflow_client().search_logged_models(
+    """The run's whole model; what a kill has left half-made is removed."""
+    client = mlflow_client()
+    models = client.search_logged_models(
         [run.experiment_id], f"source_run_id = '{run.id}' AND name = '{NAME}'"
     )
+    for model in models:
+        if model.status != "READY":
+            client.delete_logged_model(model.model_id)
     return next((model for model in models if model.status == "READY"), None)
 
 
@@ -144,8 +148,8 @@ def _log(grader: Grader, run: TrackedRun) -> LoggedModel:
             metadata=card.as_json(),
         )
         client.log_model_artifacts(model.model_id, str(Path(scratch) / NAME))
-    client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
-    _log_metrics(client, model, run)
+        client.log_outputs(run.id, [LoggedModelOutput(model.model_id, step=0)])
+        _log_metrics(client, model, run)
     return client.get_logged_model(model.model_id)
 
 

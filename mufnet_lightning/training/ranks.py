@@ -56,6 +56,7 @@ class _Launcher(_SubprocessScriptLauncher):
         super().__init__(*arguments)
         self._failed = threading.Event()
         self._lost: str | None = None
+        self._parent: int | None = None
 
     def launch(
         self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any
@@ -71,8 +72,9 @@ class _Launcher(_SubprocessScriptLauncher):
         if not self.cluster_environment.creates_processes_externally:
             self._call_children_scripts()
             self._start(self._watch_children, trainer)
-        elif not self.procs:  # one of the others
-            self._start(_end_with, os.getppid())
+        elif not self.procs and self._parent is None:  # one of the others
+            self._parent = os.getppid()
+            self._start(_end_with, self._parent)
         _set_num_threads_if_needed(num_processes=self.num_processes)
         try:
             return function(*args, **kwargs)
@@ -80,7 +82,7 @@ class _Launcher(_SubprocessScriptLauncher):
             self._failed.set()
             if isinstance(error, InputFault) or stopping():
                 raise
-            lost = self._whoever_died() if self.procs else None
+            lost = self._whoever_died()
             if lost is None:
                 raise
             raise InputFault(lost) from None
@@ -98,6 +100,8 @@ class _Launcher(_SubprocessScriptLauncher):
         while time.monotonic() < until:
             if self._lost is not None:
                 return self._lost
+            if self._parent is not None and os.getppid() != self._parent:
+                until += _TO_NOTICE  # the watch of the parent ends this process
             time.sleep(0.1)
         return None
 

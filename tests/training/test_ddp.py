@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.tracking.liveness import alive
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 
 TWO = ["--trainer.devices=2", "--trainer.strategy=ddp"]
@@ -88,3 +91,42 @@ def test_two_processes_share_the_draws_and_score_every_image_once(
         assert {"auc_ci_low", "patient_auc_ci_high", "brier"} <= set(numbers)
         for name, value in numbers.items():
             assert abs(trained.data.metrics[own + name] - value) < 1e-5, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dead", [1, 0])
+def test_where_one_process_is_killed_the_others_end_and_say_so(
+    work: Path, tiny: list[str], dead: int
+) -> None:
+    words = [*tiny, "--trainer.max_epochs=500", *TWO]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "mufnet_lightning", "fit", *words], stderr=subprocess.PIPE, text=True
+    )
+    assert first.stderr is not None
+    try:
+        deadline = time.monotonic() + 240
+        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
+            assert first.poll() is None, first.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        children = psutil.Process(first.pid).children()
+        (second,) = (one for one in children if "fit" in one.cmdline())
+        killed = time.monotonic()
+        (first if dead == 0 else second).kill()
+        err = first.communicate(timeout=60)[1]  # both have it open
+        assert time.monotonic() - killed < 30
+        psutil.wait_procs([second], timeout=10)
+        assert not second.is_running()
+    finally:
+        first.kill()
+    assert "Traceback" not in err
+    (run,) = mlflow_client().search_runs(["1"])
+    if dead == 0:
+        assert "the first process of this training has ended, so this one ends too" in err
+        assert not alive(run.info.run_id)
+        return
+    assert first.returncode == 2
+    sentence = "process 1 (of 0 to 1) of this training ended by signal 9, so the others end too"
+    assert sentence in err
+    assert run.info.status == "FAILED"
+    assert sentence in run.data.tags["reason"]
