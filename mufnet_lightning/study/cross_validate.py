@@ -142,12 +142,8 @@ def _run(
                 except InputFault as fault:
                     done = finished_folds(parent)
                     others = f"folds {_listed(done)} are done" if done else "no fold is done"
-                    raise InputFault(
-                        [
-                            *fault.faults,
-                            f"cv does not count fold {fold}; {others}, and nothing is pooled",
-                        ]
-                    ) from None
+                    left_out = f"cv does not count fold {fold}; {others}, and nothing is pooled"
+                    raise InputFault([*fault.faults, left_out]) from None
         done = finished_folds(parent)
         table = fold_results(done)
         left = [fold for fold in folds if fold not in done]

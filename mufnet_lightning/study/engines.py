@@ -112,6 +112,8 @@ def _fit(
 def _stop_with_parent() -> None:
     """The fold is stopped, and its run closed, where the process that waits for it has ended."""
     parent = multiprocessing.parent_process()
-    while parent is not None and parent.is_alive():
+    if parent is None:
+        return
+    while parent.is_alive():
         time.sleep(_A_LOOK)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -88,8 +88,10 @@ def record_pooled(
         tests = [child.part("test") for child in children.values()]
         figure = roc_folds_figure([(rows["label"], rows["score"]) for rows in tests])
         log_figures(store, run_id, {"test_roc_folds": figure})
+    known = store.get_run(run_id).data.metrics  # of a call that was killed behind this
     for name, value in numbers.items():
-        store.log_metric(run_id, name, value)
+        if known.get(name) != value:
+            store.log_metric(run_id, name, value)
     store.set_tag(run_id, NOTE, _note(parent, table, pooled, numbers, risks.notes))
     log_json(store, run_id, {str(fold): run.id for fold, run in runs.items()}, "folds.json")
     return table

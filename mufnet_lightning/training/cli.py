@@ -123,7 +123,7 @@ class MufnetCLI(ParsedCLI):
         if config.get("enable_progress_bar") is not False:
             callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
         plugins = config.get("plugins") or []
-        plugins = list(plugins) if isinstance(plugins, Sequence) else [plugins]
+        plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(one, CheckpointIO) for one in plugins):
             settings["plugins"] = [*plugins, SealedCheckpointIO()]
         if verb == "fit":
