@@ -287,7 +287,8 @@ def run_case(place: Path, words: Words, nonsense: bool) -> Result:
         time.sleep(0.01)
     seconds, text = time.monotonic() - started, _text(output)
     code = os.waitstatus_to_exitcode(status)
-    if "MemoryError" in text or "Cannot allocate" in text or "Insufficient memory" in text:
+    short = code != 2  # else it was refused for what it claims, within these bounds
+    if short and ("MemoryError" in text or "Cannot allocate" in text or "Insufficient memory" in text):
         return Result("memory", seconds, text)
     if code == -signal.SIGXCPU:
         return Result("hang", seconds, text)
