@@ -54,6 +54,7 @@ def _send(folder: Path, runs: int, progress: Progress) -> None:
     from mufnet_lightning.tracking.liveness import held
     from mufnet_lightning.tracking.opening import without_password
     from mufnet_lightning.tracking.sending import Unsent
+    from mufnet_lightning.tracking.views import run_link_line
 
     def keep(run_id: str, register: str | None) -> None:
         keep_model(run_id, register, anew=True)
@@ -71,6 +72,7 @@ def _send(folder: Path, runs: int, progress: Progress) -> None:
                 + (f", and those of {runs - 1} more runs beside it" if runs > 1 else "")
             ) from None
         progress.remove_task(task)
+        run_link_line(str(run.sender.run_id))  # gives the study its views and colours, as a fit does
         if gone or count:
             rest = "" if gone else "; what its last epoch said waits, in case it is gone on with"
             records = f"{count} record{'' if count == 1 else 's'}"
