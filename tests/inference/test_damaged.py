@@ -69,7 +69,7 @@ def test_weights_that_are_no_numbers_grade_nobody(
         ["predict", f"--run={checkpoint}", f"--store={phantom_store}"],
         ["test", f"--ckpt_path={checkpoint}"],
         ["validate", f"--ckpt_path={checkpoint}"],
-        ["export", f"{checkpoint}", f"{out}"],
+        ["export", f"{checkpoint}", f"{out}.onnx"],
     ]
     for words in calls:
         capsys.readouterr()
