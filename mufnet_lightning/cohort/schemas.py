@@ -13,7 +13,6 @@ import pandera.pandas as pa
 
 from mufnet_lightning.cohort.faults import Report, quoted
 from mufnet_lightning.cohort.geometry import LARGEST_SIDE, parse_pane
-from mufnet_lightning.system.sheets import is_run
 from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 Cells = pd.Series
@@ -215,12 +214,6 @@ _FEW_FRAMES = pa.Check(
 )
 
 
-_IS_ID = pa.Check(
-    lambda cells: ~cells.map(is_run).astype(bool),
-    error="expected an id that no spreadsheet takes for a formula (=, +, - or @ at its start)",
-)
-
-
 def _may_be(test: Callable[[Cells], Cells], expected: str, *more: pa.Check) -> pa.Column:
     """A column whose cells pass the test or are empty, and pass `more`."""
     check = pa.Check(lambda cells: test(cells) | (cells == ""), error=expected)
@@ -232,7 +225,7 @@ def _one_of(words: tuple[str, ...]) -> pa.Column:
 
 
 def _new_id() -> pa.Column:
-    return pa.Column(str, [FILLED, _IS_ID], unique=True, report_duplicates="exclude_first")
+    return pa.Column(str, FILLED, unique=True, report_duplicates="exclude_first")
 
 
 def _id_of(table: str, ids: set[str] | None) -> pa.Column:

@@ -44,11 +44,17 @@ class Sync:
                 print(f"run {folder.name} is being made, and sends by itself")
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         with quiet_libraries(), Progress(*columns, console=console(), transient=True) as progress:
-            for place, folder in enumerate(waiting):
-                _send(folder, len(waiting) - place, progress)
+            faults: list[str] = []
+            for folder in waiting:
+                try:
+                    _send(folder, progress)
+                except InputFault as fault:
+                    faults += fault.faults
+        if faults:
+            raise InputFault(faults)
 
 
-def _send(folder: Path, runs: int, progress: Progress) -> None:
+def _send(folder: Path, progress: Progress) -> None:
     from mufnet_lightning.inference.logged_model import keep_model
     from mufnet_lightning.tracking.left_over import LeftOver
     from mufnet_lightning.tracking.liveness import held
@@ -69,7 +75,6 @@ def _send(folder: Path, runs: int, progress: Progress) -> None:
             raise InputFault(
                 f"{without_password(run.sender.uri)} does not take the records of run {run.name}: "
                 f"{reason}; {run.left} of them are kept in {folder}"
-                + (f", and those of {runs - 1} more runs beside it" if runs > 1 else "")
             ) from None
         progress.remove_task(task)
         run_link_line(str(run.sender.run_id))  # gives the study its views and colours, as a fit does

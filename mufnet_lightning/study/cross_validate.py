@@ -31,11 +31,14 @@ from mufnet_lightning.tracking.checkpoints import (
     read_checkpoint,
     remove_left_checkpoints,
 )
+from mufnet_lightning.tracking.left_over import may_begin_again, run_behind
 from mufnet_lightning.tracking.liveness import refuse_alive
+from mufnet_lightning.tracking.opening import await_answer
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
     children_of,
+    find_run,
     find_runs,
     finished_folds,
     mlflow_client,
@@ -112,6 +115,9 @@ def _run(
     parent: TrackedRun,
     lock: Lock,
 ) -> str:
+    for run in children_of(parent):
+        if not run.is_finished:
+            run_behind(run.id)  # what it left here may be its end
     done = finished_folds(parent)
     register = cli.config.tracking.register
     if parent.is_finished and set(done) == set(folds):
@@ -139,7 +145,9 @@ def _run(
                 _close_killed(parent, fold)
                 try:
                     run_fold(fold, _fold_arguments(arguments, fold, parent.id, last), lock)
+                    await_answer(tracking_uri())
                 except InputFault as fault:
+                    await_answer(tracking_uri())
                     done = finished_folds(parent)
                     others = f"folds {_listed(done)} are done" if done else "no fold is done"
                     left_out = f"cv does not count fold {fold}; {others}, and nothing is pooled"
@@ -154,7 +162,10 @@ def _run(
         killed = isinstance(error, KeyboardInterrupt) or stopping()
         if killed:
             closing()
-        client.set_terminated(parent.id, "KILLED" if killed else "FAILED")
+        try:
+            client.set_terminated(parent.id, "KILLED" if killed else "FAILED")
+        except Exception as unsaid:  # the next call goes on with it, whatever its status
+            log.warning("warning: run %s could not be closed: %s", parent.name, unsaid)
         raise
     if left:
         client.update_run(parent.id, status="SCHEDULED")
@@ -262,7 +273,8 @@ def _broken_folds(parent: TrackedRun) -> dict[int, Path | str]:
         if run.is_finished or run.fold in broken:
             continue
         if not last.exists():
-            broken[run.fold] = run.id
+            if may_begin_again(run):
+                broken[run.fold] = run.id
         elif _readable(last):
             broken[run.fold] = last
     return broken
@@ -277,7 +289,8 @@ def _close_killed(parent: TrackedRun, fold: int) -> None:
     for run in children_of(parent):
         if run.fold == fold and run.status == "RUNNING":
             refuse_alive(run.id)
-            mlflow_client().set_terminated(run.id, "KILLED")
+            if find_run(run.id).status == "RUNNING":  # it may have come to its end meanwhile
+                mlflow_client().set_terminated(run.id, "KILLED")
 
 
 def _readable(checkpoint: Path) -> bool:

@@ -22,14 +22,14 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.locks import Lock
 from mufnet_lightning.system.log import start_logging
 from mufnet_lightning.system.processes import warm_context
-from mufnet_lightning.system.signals import INTERRUPTED, terminated_as_interrupted
+from mufnet_lightning.system.signals import INTERRUPTED, closing, terminated_as_interrupted
 
 PRELOAD = (  # the last two a run would import itself, each fold anew: a second
     "mufnet_lightning.training.run",
     "mlflow.store.tracking.sqlalchemy_store",
     "matplotlib.backends.backend_pdf",
 )
-SECONDS_TO_CLOSE = 15.0
+SECONDS_TO_CLOSE = 12.0  # less than `signals` leaves this process
 _A_LOOK = 0.5
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
             faults = None
         process.join()
     except KeyboardInterrupt:
+        closing()
         process.terminate()  # a terminal has interrupted it too, a scheduler perhaps this process alone
         try:
             process.join(SECONDS_TO_CLOSE)  # it closes its run

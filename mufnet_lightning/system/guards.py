@@ -22,8 +22,8 @@ LARGEST_STILL = 1 << 29
 """Bytes of a picture's file."""
 LARGEST_PICTURE = 1 << 26
 """Pixels of one picture or frame, 8192 × 8192: sixteen times what scanners show."""
-LARGEST_FILM = 1 << 37
-"""Pixels of a whole film: 40 hours of 1024 × 768 at 15 frames a second."""
+LARGEST_FILM = 1 << 39
+"""Pixels of a whole film: two and a half hours of 1920 × 1080 at 30 frames a second."""
 LARGEST_INFLATED = 1 << 30
 """Bytes of what is packed in a file."""
 

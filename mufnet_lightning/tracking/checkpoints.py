@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -16,7 +16,13 @@ from mufnet_lightning.system.sealed import read_sealed, refuse_not_finite
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.tracking.liveness import locked
 from mufnet_lightning.tracking.run_ids import own_id
-from mufnet_lightning.tracking.runs import STORE_FOLDER, find_run, resolve_artifact
+from mufnet_lightning.tracking.runs import (
+    STORE_FOLDER,
+    TrackedRun,
+    find_run,
+    mlflow_client,
+    resolve_artifact,
+)
 from mufnet_lightning.tracking.stores import noted_store
 
 CHECKPOINT = "checkpoints/selected.ckpt"
@@ -140,13 +146,30 @@ def last_checkpoint(run_id: str) -> Path:
     return checkpoint_folder(run_id) / LAST
 
 
-def remove_left_checkpoints() -> None:
-    """Remove what runs that came to their end had kept to go on from: a kill may have left it."""
+def remove_left_checkpoints(only: Path | None = None) -> None:
+    """Remove what runs that came to their end had kept to go on from: a kill may have left it.
+
+    A run that has no checkpoint among its artifacts, as a notebook's, keeps what is here.
+
+    Args:
+        only: folder of one run; all of them unless given.
+    """
     root = STORE_FOLDER / "checkpoints"
-    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+    folders = [only] if only is not None else sorted(root.iterdir()) if root.is_dir() else []
+    for folder in folders:
         with suppress(InputFault):  # of a run that is not known here; or nobody answers
-            if find_run(folder.name).is_finished and not locked(folder.name):
+            if not locked(folder.name) and _is_kept(find_run(folder.name)):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_kept(run: TrackedRun) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        there = mlflow_client().list_artifacts(run.id, str(PurePosixPath(CHECKPOINT).parent))
+    except (MlflowException, OSError):
+        return False
+    return run.is_finished and CHECKPOINT in {entry.path for entry in there}
 
 
 def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:

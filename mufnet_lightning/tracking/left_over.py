@@ -12,6 +12,7 @@ from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
 from mufnet_lightning.tracking.liveness import alive, held, locked
 from mufnet_lightning.tracking.mlflow_calls import reason_of
+from mufnet_lightning.tracking.outbox_client import MACHINE
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, TrackedRun, find_run, mlflow_client
 from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
@@ -74,11 +75,13 @@ class LeftOver:
     def _close(self, advance: Callable[[int], None] | None) -> None:
         """Write the end that is missing."""
         if not self._has_end:
+            if self.sender.run_id is not None and alive(self.sender.run_id, elsewhere=True):
+                raise Unsent("a process elsewhere still works on the run, and sends by itself")
             self.sender.send(advance)  # the store answers: else the run may yet be gone on with
             status = self.sender.status()
             if status in ENDS:  # a full disk kept it out of the journal
                 self.status = status
-            elif not alive(str(self.sender.run_id), elsewhere=True):
+            else:
                 self._journal.append("tag", name="reason", value="its process was killed")
                 self._journal.append("status", status="KILLED", end=self._last or milliseconds())
             self._has_end = True
@@ -106,6 +109,11 @@ def run_behind(run_id: str) -> TrackedRun | None:
         return None
 
 
+def may_begin_again(run: TrackedRun) -> bool:
+    """Whether no epoch of a run has ended: what is logged in one waits for its checkpoint."""
+    return not run.is_finished and all(name.startswith(MACHINE) for name in run.metrics)
+
+
 def left_over() -> list[Path]:
     """The journals whose process has ended, those that were begun first first."""
     return [folder for folder in journals(STORE_FOLDER) if not locked(folder.name)]
@@ -129,8 +137,9 @@ def _send_all() -> None:
         try:
             with held(folder.name):
                 one = LeftOver(folder)
-                if one.left:
-                    one.send()
+                count = one.left
+                one.send()
+                if count:
                     log.info("run %s, left by an earlier call, is sent: %s", one.name, one.status)
         except (InputFault, Unsent):  # somebody else sends it, or the store is away: then all wait
             log.debug("the journal %s is not sent", folder, exc_info=True)

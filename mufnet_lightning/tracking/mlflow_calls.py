@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mufnet_lightning.tracking.opening import without_password
-from mufnet_lightning.tracking.runs import tracking_uri
+from mufnet_lightning.tracking.runs import default_uri, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,6 +18,8 @@ BIRTH = "journal"
 """The tag of the id that a run had before the store knew it: a run is not made twice."""
 GONE = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND")
+_NEVER = (400, 411, 413, 414, 415, 422)
+"""HTTP answers to what is sent, and not to who sends it or when: it will not be taken later either."""
 log = logging.getLogger(__name__)
 
 
@@ -31,21 +33,28 @@ def remove_twins(client: MlflowClient, run_id: str) -> None:
 
 
 def store_uri(stored: str) -> str:
-    """The address of the store that a journal is for, which keeps no password."""
+    """The address of the store that a journal is for, without its password; "" is this folder's own."""
+    if not stored:
+        return default_uri()
     now = tracking_uri()
-    return now if stored in ("", without_password(now)) else stored
+    return now if stored == without_password(now) else stored
 
 
 @contextmanager
 def refusals(what: str, warns: bool = False) -> Iterator[list[str]]:
     """What the store will never take is left out, so that the rest arrives; a warning says so."""
     from mlflow.exceptions import MlflowException
+    from requests import HTTPError
 
     refused: list[str] = []
     try:
         yield refused
-    except MlflowException as error:
-        if error.error_code not in _REFUSED:
+    except (MlflowException, HTTPError) as error:
+        if isinstance(error, HTTPError):  # of artifacts
+            known = error.response is not None and error.response.status_code in _NEVER
+        else:
+            known = error.error_code in _REFUSED
+        if not known:
             raise
         refused.append(reason_of(error))
         if warns:

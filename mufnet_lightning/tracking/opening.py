@@ -109,6 +109,21 @@ def refuse_absent(uri: str) -> None:
         )
 
 
+def await_answer(uri: str, seconds: float = 600.0) -> None:
+    """Wait for a tracking server that is away, as between the hours that folds take.
+
+    Raises:
+        InputFault: it does not come back.
+    """
+    until, warned = time.monotonic() + seconds, False
+    while (reason := absent(uri)) and time.monotonic() < until:
+        if not warned:
+            log.warning("warning: %s does not answer (%s); waiting", without_password(uri), reason)
+        warned = True
+        time.sleep(1.0)
+    refuse_absent(uri)
+
+
 def absent(uri: str) -> str | None:
     """Why a tracking server does not answer; None where it does, or where there is none to ask."""
     if not uri.startswith(("http://", "https://")):

@@ -268,6 +268,12 @@ class OutboxClient(MlflowClient):
             self.flush()
         return super().list_artifacts(self._there(run_id), path)
 
+    def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str:
+        """A copy of an artifact, or of a folder of them; see `get_run`."""
+        if self._own(run_id):
+            self.flush()
+        return str(super().download_artifacts(self._there(run_id), path, dst_path))
+
     def next_step(self, prefix: str) -> int:
         """The first step at which no metric of this begin has a point."""
         return max((step + 1 for name, step in self._recorded if name.startswith(prefix)), default=0)

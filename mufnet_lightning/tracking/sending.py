@@ -21,7 +21,7 @@ from mufnet_lightning.tracking.mlflow_calls import (
 )
 from mufnet_lightning.tracking.opening import absent, unusable, without_password
 from mufnet_lightning.tracking.run_ids import note_id
-from mufnet_lightning.tracking.runs import client_of, open_study
+from mufnet_lightning.tracking.runs import client_of, default_uri, open_study, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,8 +112,8 @@ class Sender:
             sentence = unusable(self.uri, error)
             if sentence:
                 raise InputFault(sentence) from None
-            if isinstance(error, MlflowException | OSError):
-                raise Unsent(reason_of(error)) from error
+            if isinstance(error, Exception) and not isinstance(error, InputFault | Unsent):
+                raise Unsent(reason_of(error)) from error  # MLflow's, or a library's of its artifacts
             raise
         finally:
             if Position(self._offset, self.run_id) != self._saved:
@@ -138,6 +138,9 @@ class Sender:
         Raises:
             Unsent: the store does not answer.
         """
+        if self._is_gone():
+            self._begin_anew()
+            self.send()
         return str(self._client().get_run(self._run()).info.status)
 
     # from here on: inside `send`
@@ -242,7 +245,12 @@ class Sender:
 
         rows = [Param(name, value) for name, value in params.items()]
         for start in range(0, len(rows), _FEW):
-            client.log_batch(run_id, params=rows[start : start + _FEW])
+            part = rows[start : start + _FEW]
+            with refusals(f"{len(part)} parameters") as refused:
+                client.log_batch(run_id, params=part)
+            for one in part if refused else ():
+                with refusals(f"parameter {one.key}", warns=True):
+                    client.log_batch(run_id, params=[one])
 
     def _create(self, client: MlflowClient, record: Record) -> None:
         if self.run_id is not None:
@@ -271,6 +279,9 @@ class Sender:
 
     def _client(self) -> MlflowClient:
         uri = self.uri
+        if uri != tracking_uri():  # MLflow knows one at a time: the process would go on in the other
+            shown = "unset it" if uri == default_uri() else f"set it to {without_password(uri)}"
+            raise Unsent(f"the run is of another store than MLFLOW_TRACKING_URI names; {shown}")
         reason = absent(uri)
         if reason:
             raise Unsent(reason)

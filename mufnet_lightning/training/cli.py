@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -190,7 +189,7 @@ class MufnetCLI(ParsedCLI):
             self._fit(**options)
             kept = self.selection.own_folder() if self._went_through else None
         if kept is not None and self.trainer.is_global_zero:
-            shutil.rmtree(kept, ignore_errors=True)  # behind FINISHED: a kill leaves too much
+            remove_left_checkpoints(kept)  # behind FINISHED: a kill leaves too much
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities import rank_zero_only
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault, check_finite
@@ -23,7 +24,7 @@ from mufnet_lightning.tracking.checkpoints import (
     resolve_checkpoint,
 )
 from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
-from mufnet_lightning.tracking.left_over import run_behind
+from mufnet_lightning.tracking.left_over import may_begin_again, run_behind
 from mufnet_lightning.tracking.liveness import refuse_alive
 from mufnet_lightning.tracking.runs import TrackedRun, Tracking, find_run, finished_folds
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
@@ -239,14 +240,10 @@ def _begun_without_checkpoint(reference: str) -> TrackedRun | None:
     """
     if Path(reference).exists() or Path(reference).suffix:
         return None
-    try:
-        run = find_run(reference)
-    except InputFault:  # told where its checkpoint is read
-        return None
-    if run.is_finished or run.verb != "fit" or last_checkpoint(run.id).is_file():
-        return None
-    refuse_alive(run.id)
-    return run
+    run = _left_run(reference)
+    if run is None or run.verb != "fit" or last_checkpoint(run.id).exists():
+        return None  # told where its checkpoint is read
+    return run if may_begin_again(run) else None
 
 
 def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
@@ -255,10 +252,25 @@ def _run_to_go_on_with(checkpoint: Checkpoint) -> str | None:
     Raises:
         InputFault: a process works on it.
     """
-    if checkpoint.run_id is None:
-        return None
-    run = run_behind(checkpoint.run_id)
+    run = _left_run(checkpoint.run_id) if checkpoint.run_id is not None else None
+    return None if run is None else run.id
+
+
+def _left_run(reference: str) -> TrackedRun | None:
+    """A run that did not come to its end, if there is one, after what it left here was sent.
+
+    Raises:
+        InputFault: a process works on it.
+    """
+    run_id = reference.removeprefix("runs:/").strip("/")
+    if getattr(rank_zero_only, "rank", 0) != 0:  # of several processes the first one looks
+        try:
+            run: TrackedRun | None = find_run(run_id)
+        except InputFault:
+            run = None
+        return None if run is None or run.is_finished else run
+    run = run_behind(run_id)
     if run is None or run.is_finished:
         return None
     refuse_alive(run.id)
-    return run.id
+    return run

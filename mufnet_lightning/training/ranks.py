@@ -26,6 +26,8 @@ from mufnet_lightning.system.signals import stopping
 from mufnet_lightning.training.logger import RunLogger
 
 _A_LOOK = 0.5
+_STARTED_BY = "MUFNET_STARTED_BY"
+"""Environment variable of the processes that the first one starts: its number."""
 _TO_NOTICE = 3.0
 """Seconds that the first process may wait for one that is dead; a collective call may wait for ever."""
 log = logging.getLogger(__name__)
@@ -70,9 +72,10 @@ class _Launcher(_SubprocessScriptLauncher):
             num_devices=self.num_processes, num_nodes=self.num_nodes
         )
         if not self.cluster_environment.creates_processes_externally:
+            os.environ[_STARTED_BY] = str(os.getpid())
             self._call_children_scripts()
             self._start(self._watch_children, trainer)
-        elif not self.procs and self._parent is None:  # one of the others
+        elif self._parent is None and os.environ.get(_STARTED_BY) == str(os.getppid()):
             self._parent = os.getppid()
             self._start(_end_with, self._parent)
         _set_num_threads_if_needed(num_processes=self.num_processes)
@@ -112,8 +115,9 @@ class _Launcher(_SubprocessScriptLauncher):
             if dead or all(code == 0 for code in codes):
                 break
             time.sleep(_A_LOOK)
-        if not dead or stopping():
-            return
+        state = trainer.state
+        if not dead or stopping() or (state.fn == "test" and state.finished):
+            return  # the last thing that they do together is behind them
         rank, code = dead[0]
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self._lost = (

@@ -604,19 +604,6 @@ def pane_without_measure(folder: Path, files: ModuleType) -> None:
 
 
 @broken(
-    "patients.csv row 2: patient_id is '=HYPERLINK(\"http://x\")', expected an id that no spreadsheet "
-    "takes for a formula (=, +, - or @ at its start)",
-    "clips.csv row 2: clip_id is '@C1', expected an id that no spreadsheet takes for a formula (=, +, "
-    "- or @ at its start)",
-    "clips.csv row 2: patient_id is 'P1', expected one that patients.csv has",
-    *(f"boxes.csv row {row}: clip_id is 'C1', expected one that clips.csv has" for row in (2, 3, 4)),
-)
-def ids_that_are_formulas(folder: Path, files: ModuleType) -> None:
-    change(folder, "patients.csv", 2, patient_id='=HYPERLINK("http://x")')
-    change(folder, "clips.csv", 2, clip_id="@C1")
-
-
-@broken(
     "clips.csv row 2: path 'clips/C1.avi' cannot be read: it is a named pipe, expected a file",
     "clips.csv row 3: path 'clips/C2.avi' is a link that leads to itself",
 )

@@ -32,6 +32,7 @@ class FiniteLoss(Callback):
     def __init__(self) -> None:
         self._arriving: deque[tuple[int, Tensor, Any]] = deque()
         self._slots: Tensor | None = None
+        self._next = 0
         self._sum: Tensor | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,7 +53,10 @@ class FiniteLoss(Callback):
             if (batch_idx + 1) % _TOGETHER == 0:
                 self._look_together(trainer)
         elif loss.is_cuda:
-            self._send(loss, batch_idx, trainer.global_step)
+            if len(self._arriving) == _SLOTS:  # the oldest is seen before its place is used again
+                self._arriving[0][2].synchronize()
+                self._look(trainer)
+            self._send(loss, trainer.global_step)
             while self._arriving and self._arriving[0][2].query():
                 self._look(trainer)
         elif not bool(loss.isfinite()):
@@ -73,12 +77,11 @@ class FiniteLoss(Callback):
             self._arriving[0][2].synchronize()
             self._look(trainer)
 
-    def _send(self, loss: Tensor, batch: int, step: int) -> None:
+    def _send(self, loss: Tensor, step: int) -> None:
         if self._slots is None:
             self._slots = torch.zeros(_SLOTS, pin_memory=True)
-        if len(self._arriving) == _SLOTS:  # the oldest must have been seen before its place is used
-            self._arriving[0][2].synchronize()
-        slot = self._slots[batch % _SLOTS]
+        slot = self._slots[self._next]
+        self._next = (self._next + 1) % _SLOTS
         slot.copy_(loss, non_blocking=True)
         event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
