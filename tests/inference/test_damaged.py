@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from trained_models import Models
+from working_folder import enter
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
@@ -25,7 +26,7 @@ from mufnet_lightning.tracking.runs import resolve_artifact
 @pytest.fixture
 def checkpoint(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a fit's checkpoint, in the folder of its run's store."""
-    monkeypatch.chdir(models.folder)
+    enter(models.folder, monkeypatch)
     return Path(shutil.copy(resolve_artifact(models.fits[0], CHECKPOINT), tmp_path / "a.ckpt"))
 
 

@@ -91,13 +91,11 @@ def test_final_numbers_are_numpys_in_full_and_curves_are_torchmetrics(
             assert logged.item() == value
 
 
-def test_a_network_that_diverged_is_scored_without_numbers(
-    phantom_store: Path, own_blocks: ModuleType
-) -> None:
+def test_a_network_that_diverged_scores_nobody(phantom_store: Path, own_blocks: ModuleType) -> None:
     module = MufNetModule(**OWN)
     torch.nn.init.constant_(module.net.head.bias, float("nan"))
-    make_trainer().test(module, datamodule=make_data(phantom_store), verbose=False)
-    assert set(module.numbers["test"]) == {"loss", "alpha_low", "alpha_high", "beta_low", "beta_high"}
+    with pytest.raises(InputFault, match="the network gives no number"):
+        make_trainer().test(module, datamodule=make_data(phantom_store), verbose=False)
 
 
 def test_what_training_starts_from_is_handed_over(own_blocks: ModuleType) -> None:

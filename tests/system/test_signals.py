@@ -31,7 +31,7 @@ finally:
     "a second one while it is closed ends at once": """
 with terminated_as_interrupted():
     try:
-        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     except KeyboardInterrupt:
         closing()

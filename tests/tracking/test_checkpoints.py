@@ -17,7 +17,8 @@ from mufnet_lightning.tracking.checkpoints import (
     trained_cohorts,
 )
 
-CONFIG = {"data": {"store": "s"}, "model": {"encoder": "b3"}}
+DATA = {"store": "s", "image_size": 64, "num_workers": 0, "augmentation": {}, "modalities": ["bmode"]}
+CONFIG = {"data": DATA, "model": {"encoder": "b3"}}
 COHORT = {"digest": "d1", "cohort": "c1", "patients": {"P1": 0}, "train": ["P1"]}
 
 

@@ -19,7 +19,8 @@ from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.journal import journals
 from mufnet_lightning.tracking.left_over import send_left_over
-from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client
+from mufnet_lightning.tracking.liveness import HEARTBEAT
+from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client, tracking_uri
 from mufnet_lightning.training.logger import RunLogger
 
 DATABASE = Path("mlruns/mlflow.db")
@@ -163,17 +164,46 @@ def test_a_full_disk_ends_the_run_which_the_next_call_closes(
     assert not journals(Path("mlruns"))
 
 
+def killed() -> None:
+    logger = begun("broken")
+    logger.log_metrics({"loss": 1.0}, step=0)
+    os.kill(os.getpid(), 9)
+
+
+def test_a_journal_is_sent_to_the_store_that_it_is_for_and_to_no_other(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_processes(killed, 1) == [-9]
+    other = f"sqlite:///{work / 'other.db'}"
+    shutil.copyfile(DATABASE, work / "other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    send_left_over(20)
+    assert main(["sync"]) == 2
+    assert "the run is of another store than MLFLOW_TRACKING_URI names" in capsys.readouterr().err
+    assert tracking_uri() == other  # nor does the process go on in that one
+    assert len(journals(Path("mlruns"))) == 1
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert main(["sync"]) == 0
+    assert find_run(capsys.readouterr().out.split()[2].rstrip(":")).status == "KILLED"
+
+
+def test_the_journal_of_a_run_that_lives_elsewhere_stays(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert in_processes(killed, 1) == [-9]
+    (folder,) = journals(Path("mlruns"))
+    mlflow_client().set_tag(folder.name, HEARTBEAT, f"elsewhere 1 {time.time():.0f}")
+    assert main(["sync"]) == 2
+    assert "a process elsewhere still works on the run" in capsys.readouterr().err
+    assert find_run(folder.name).status == "RUNNING"
+    assert list(journals(Path("mlruns"))) == [folder]
+
+
 def test_sync_closes_what_was_killed_and_says_so(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["sync"]) == 0
     assert capsys.readouterr().out == "nothing to send\n"
-
-    def killed() -> None:
-        logger = begun("broken")
-        logger.log_metrics({"loss": 1.0}, step=0)
-        os.kill(os.getpid(), 9)
-
     assert in_processes(killed, 1) == [-9]
     (folder,) = journals(Path("mlruns"))
     whole = mlflow_client().get_run(folder.name)  # a request that seemed to fail, and was repeated

@@ -27,6 +27,7 @@ from mufnet_lightning.tracking.liveness import held
 from mufnet_lightning.tracking.runs import TrackedRun, find_run, find_runs, mlflow_client
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.logger import RunLogger
+from mufnet_lightning.training.parsed import _begun_without_checkpoint
 
 
 def runs() -> list[TrackedRun]:
@@ -171,11 +172,16 @@ def test_what_a_kill_behind_the_end_has_left_is_removed_by_the_next_call(fitted:
     left = checkpoint_folder(fitted)
     left.mkdir(parents=True)
     (left / "last.ckpt").write_bytes(b"")
-    other = checkpoint_folder("0" * 32)
-    other.mkdir()
+    client = mlflow_client()
+    notebook = client.create_run(find_run(fitted).experiment_id).info.run_id
+    client.set_terminated(notebook)
+    others = [checkpoint_folder(run_id) for run_id in ("0" * 32, notebook)]
+    for other in others:
+        other.mkdir()
     remove_left_checkpoints()
     assert not left.exists()
-    assert other.exists()  # nobody knows whose it is
+    # nobody knows whose the first is; the second holds the only checkpoints of its run
+    assert all(other.exists() for other in others)
 
 
 def test_the_checkpoints_of_a_fit_are_there_until_it_is_finished(
@@ -199,13 +205,21 @@ def test_a_fold_that_was_killed_in_its_first_epoch_goes_on_in_its_run(fitted: st
     fit = find_run(fitted)
     client = mlflow_client()
     parent = TrackedRun.of(client.create_run(fit.experiment_id, tags={"verb": "cv"}))
-    client.set_tag(fitted, "mlflow.parentRunId", parent.id)
-    client.update_run(fitted, status="RUNNING")
-    assert _broken_folds(parent) == {fit.fold: fitted}
-    folder = checkpoint_folder(fitted)
+    tags = {"mlflow.parentRunId": parent.id, "verb": "fit", "fold": "1"}
+    begun = client.create_run(fit.experiment_id, tags=tags).info.run_id
+    client.log_metric(begun, "system/cpu", 1.0)
+    assert _broken_folds(parent) == {1: begun}
+    found = _begun_without_checkpoint(begun)
+    assert found is not None
+    assert found.id == begun
+    folder = checkpoint_folder(begun)
     folder.mkdir(parents=True)
     (folder / "last.ckpt").write_bytes(b"half")
     assert _broken_folds(parent) == {}  # a new run
+    shutil.rmtree(folder)
+    client.log_metric(begun, "train/loss", 1.0)  # of an epoch whose checkpoint is elsewhere
+    assert _broken_folds(parent) == {}
+    assert _begun_without_checkpoint(begun) is None
 
 
 @pytest.mark.parametrize(("monitor", "mode"), [("val/auc", "min"), ("val/loss", "max")])
