@@ -270,7 +270,7 @@ def test_a_crop_that_is_lost_is_named(
     (tmp_path / "store" / "crops" / "p000003_ceus.png").unlink()
     code, printed, _ = inspect(tmp_path / "store", capsys)
     assert code == 2
-    assert any("p000003_ceus.png is not as it was written" in line for line in faults(printed)), printed
+    assert any("pair p000003: cannot be read" in line for line in faults(printed))
 
 
 def test_nothing_at_the_path_and_nowhere_to_write(

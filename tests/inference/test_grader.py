@@ -111,7 +111,7 @@ def test_a_saved_model_is_the_same_and_names_no_patient(
     patient = str(CropStore.open(phantom_store).manifest["patient_id"].iloc[0]).encode()
     assert not [file for file in (tmp_path / "model").iterdir() if patient in file.read_bytes()]
     (tmp_path / "model" / "member_1.pt").write_bytes(b"cut")
-    with pytest.raises(InputFault, match="not a saved network|damaged"):
+    with pytest.raises(InputFault, match=r"not a saved network|damaged"):
         load_grader(str(tmp_path / "model"))
 
 
