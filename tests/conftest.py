@@ -28,6 +28,8 @@ LONGEST = (
     "study/test_cross_validate.py",
     "test_readme.py",
     "legacy/test_legacy.py",
+    "training/test_endings.py",
+    "store/test_prepare.py",
     "training/test_run.py",
     "test_wheel.py",
     "test_privacy.py",
