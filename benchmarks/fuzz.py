@@ -1,6 +1,6 @@
 """What does each verb make of inputs that are broken at random?
 
-    python benchmarks/fuzz.py [--cases 2000] [--seed 0] [--only KIND] [--keep DIR]
+    python benchmarks/fuzz.py [--cases 2000] [--first 0] [--seed 0] [--only KIND] [--keep DIR]
 
 Every case copies a small world (a cohort of AVI, MP4 and DICOM clips, a cohort of pairs, a store, a
 trained checkpoint, annotations in nine formats, predictions, configurations), breaks one file or one
@@ -160,6 +160,7 @@ class Result:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="begin with this case [0]")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=list(KINDS), help="one kind of input")
     parser.add_argument("--case", type=int, help="this one alone, with all that it printed")
@@ -179,7 +180,7 @@ def main() -> int:
         )
         table: dict[str, Counter[str]] = {name: Counter() for name in dict.fromkeys(kinds)}
         slowest = 0.0
-        numbers = range(options.cases) if options.case is None else [options.case]
+        numbers = range(options.first, options.cases) if options.case is None else [options.case]
         with contextlib.suppress(KeyboardInterrupt):  # the table so far
             for number in track(numbers, "cases", disable=not sys.stderr.isatty()):
                 random = Random(f"{options.seed} {number}")
@@ -197,11 +198,14 @@ def main() -> int:
                     print(
                         f"case {number}, {name}: {done}: {result.outcome}: mufnet {' '.join(words)}"[
                             :300
-                        ]
+                        ],
+                        flush=True,
                     )
                     if options.case is not None:
                         print(result.output)
                 shutil.rmtree(place, ignore_errors=True)
+                if number % 250 == 249:
+                    print(f"{shown(table)}\nafter case {number:,}\n", flush=True)
     print(shown(table))
     failed = sum(counts[outcome] for counts in table.values() for outcome in BAD)
     ran = sum(counts.total() for counts in table.values())

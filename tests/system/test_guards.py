@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,13 @@ def test_a_file_is_read_as_far_as_it_may_go(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes("ab\xe4".encode("latin-1"))
     with pytest.raises(ValueError, match=r"is no text in UTF-8 \(byte 2\)"):
         read_text(tmp_path / "a", 5)
+
+
+def test_a_small_file_takes_little_room_however_much_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"12345")
+    tracemalloc.start()
+    try:
+        assert read_bytes(tmp_path / "small", 1 << 29) == b"12345"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
