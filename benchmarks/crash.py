@@ -29,6 +29,7 @@ import argparse
 import atexit
 import contextlib
 import hashlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -56,6 +57,7 @@ from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.system import processes
 from mufnet_lightning.system.processes import cores, progress_bar
 from mufnet_lightning.system.write_points import FAULT, LOG, WIDTH
+from mufnet_lightning.tracking.opening import open_client
 
 KINDS = ("kill", "killgroup", "torn", "power", "ENOSPC", "full", "EIO", "EACCES")
 ERRORS = KINDS[4:]
@@ -106,8 +108,9 @@ def main() -> int:
     lost = 0
     with scratch_folder() as folder:
         for command in options.commands:
-            start = time.perf_counter()
             attack = make_attack(command, folder, options.timeout, long=options.sigkill > 0)
+            print(f"{command}: {attack.points} write points", flush=True)
+            start = time.perf_counter()
             if options.sigkill:
                 cases = killed_at_random(attack, options)
             else:
@@ -127,6 +130,17 @@ def _import_all(commands: Sequence[str]) -> None:
         import mufnet_lightning.commands.lightning
         import mufnet_lightning.study.cross_validate
         import mufnet_lightning.training.cli  # noqa: F401
+
+
+def _import_more(attack: Attack) -> None:
+    """And what it imports on its way, which each forked command would do again."""
+    with copy_of(attack.template) as folder:
+        names = folder.with_name("modules")
+        forked(attack.words(), folder, attack.timeout, {}, names)
+        for name in names.read_text().split():
+            if name not in sys.modules and "__main__" not in name:
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
 
 
 @dataclass(frozen=True)
@@ -203,7 +217,14 @@ def make_attack(command: str, work: Path, timeout: float, long: bool = False) ->
             (template / "cohort/cohort.json").unlink()  # it is a write of the command's
         else:
             prepare_store(template / "cohort", template / "store")
+            database = f"sqlite:///{template.resolve()}/mlruns/mlflow.db"
+            (template / "mlruns").mkdir()
+            made = multiprocessing.get_context("fork").Process(target=open_client, args=(database,))
+            made.start()  # its tables take a second to make, none of it at a write point
+            made.join()
+            (template / "mlruns/.mlflow.db.lock").unlink(missing_ok=True)
     attack = Attack(command, template, timeout)
+    _import_more(attack)
     states, points = [], 0
     for _ in range(2):
         with copy_of(template) as folder:
@@ -429,7 +450,13 @@ def cut_power(folder: Path, passed: Sequence[str], start: int) -> None:
             path.write_bytes(bytes(status.st_size))
 
 
-def forked(words: Sequence[str], folder: Path, timeout: float, environment: dict[str, str]) -> End:
+def forked(
+    words: Sequence[str],
+    folder: Path,
+    timeout: float,
+    environment: dict[str, str],
+    modules: Path | None = None,
+) -> End:
     """What `mufnet WORDS` does, in a process group of its own that has imported everything."""
     out = folder.with_name("said")
     child = os.fork()
@@ -445,6 +472,8 @@ def forked(words: Sequence[str], folder: Path, timeout: float, environment: dict
             os.dup2(file, 2)
             _fork_workers()
             code = cli.main(words)
+            if modules is not None:
+                modules.write_text("\n".join(sys.modules))
             atexit._run_exitfuncs()
             sys.stdout.flush()
         finally:

@@ -15,6 +15,8 @@ import numpy as np
 
 LARGEST_SIDE = 1 << 20
 """Of a frame, in pixels; a box or a pane beyond is a mistake, and not a number to reckon with."""
+SMALLEST_SIDE = 1e-6
+"""Of a box, in pixels."""
 SHAPE_TOLERANCE = 0.05  # panes are outlined by hand: their aspect ratios may differ by this share
 
 
@@ -93,7 +95,7 @@ def parse_pane(text: str) -> Pane:
 def box_outward(x: float, y: float, width: float, height: float) -> Box:
     """The smallest box of whole pixels that holds a box given in fractions of pixels.
 
-    A millionth of a pixel is forgiven, so that 0.1 + 0.2 does not cost a column.
+    A millionth of a pixel (`SMALLEST_SIDE`) is forgiven, so that 0.1 + 0.2 does not cost a column.
 
     >>> box_outward(10.2, 5.0, 20.0, 7.5)
     Box(x=10, y=5, width=21, height=8)

@@ -16,12 +16,19 @@ log = logging.getLogger(__name__)
 
 OLDEST_YEARS = 125
 _UNITS = {"month": 12, "week": 53, "day": 366}
+_DERIVED = {
+    *("z", "score", "sd", "std", "standardized", "standardised", "scaled", "centered", "centred"),
+    *("normalized", "normalised", "norm", "log", "ln", "delta", "diff", "difference", "change"),
+    *("group", "bin", "class", "category", "quartile", "tertile", "decile", "quantile", "percentile"),
+    *("rank", "index", "ratio"),
+}
+"""Of columns that are computed from ages and are none."""
 _CODES = r"-9+(\.0*)?|999+(\.0*)?"
 """Of a value that is missing, in many hospitals' tables: -9, -99, 999, 9999."""
 
 
 def check_patients(path: Path, table: pd.DataFrame) -> None:
-    """Refuse a table that has a patient twice.
+    """Refuse a table that has a patient twice, or one without a name.
 
     Args:
         path: of the file, for messages.
@@ -36,8 +43,10 @@ def check_patients(path: Path, table: pd.DataFrame) -> None:
     first = {name: row for row, name in reversed(list(ids.items()))}
     raise_faults(
         f"{path}, row {row}: patient_id {quoted(name)} is in row {first[name]} already"
+        if name
+        else f"{path}, row {row}: patient_id is empty, expected one"
         for row, name in ids.items()
-        if name and first[name] != row
+        if first[name] != row or not name
     )
 
 
@@ -72,7 +81,7 @@ def check_values(path: Path, table: pd.DataFrame, columns: Iterable[str]) -> Non
 def _oldest(name: str) -> int | None:
     """What a column of ages may hold at most; None for other columns."""
     words = set(re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()))
-    if not words & {"age", "ages"}:
+    if not words & {"age", "ages"} or words & _DERIVED:
         return None
     units = [many for unit, many in _UNITS.items() if words & {unit, f"{unit}s"}]
     return OLDEST_YEARS * (units[0] if units else 1)

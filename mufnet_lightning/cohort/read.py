@@ -24,6 +24,7 @@ from mufnet_lightning.cohort.identity import read_id
 from mufnet_lightning.cohort.paths import check_paths, located
 from mufnet_lightning.cohort.schemas import (
     MEASURES,
+    MOST_FRAMES,
     Cells,
     boxes_schema,
     clips_schema,
@@ -331,5 +332,6 @@ def _pane(text: str) -> Pane | str | None:
 
 
 def _integers(values: Cells) -> Cells:
-    """Float64 as nullable Int64; what is no whole number becomes empty (it has a fault already)."""
-    return values.where(values == np.floor(values)).astype("Int64")
+    """Float64 as nullable Int64; what is no frame's number becomes empty (it has a fault already)."""
+    whole = (values == np.floor(values)) & (values.abs() < MOST_FRAMES)
+    return values.where(whole).astype("Int64")

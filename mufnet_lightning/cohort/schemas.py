@@ -12,7 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 
 from mufnet_lightning.cohort.faults import Report, quoted
-from mufnet_lightning.cohort.geometry import LARGEST_SIDE, parse_pane
+from mufnet_lightning.cohort.geometry import LARGEST_SIDE, SMALLEST_SIDE, parse_pane
 from mufnet_lightning.vocabulary import MODALITIES, PANES, PATHS
 
 Cells = pd.Series
@@ -104,7 +104,10 @@ def boxes_schema(clips: set[str] | None) -> pa.DataFrameSchema:
         pa.Check(lambda c: numbers(c) >= 0, error="expected a number of pixels, 0 or more"),
         small,
     ]
-    side = [pa.Check(lambda c: numbers(c) > 0, error="expected a positive number of pixels"), small]
+    side = [
+        pa.Check(lambda c: numbers(c) >= SMALLEST_SIDE, error="expected a positive number of pixels"),
+        small,
+    ]
     return pa.DataFrameSchema(
         {
             "clip_id": _id_of("clips.csv", clips),

@@ -26,7 +26,9 @@ from mufnet_lightning.inference.trained import find_device, module_of
 from mufnet_lightning.models.ensemble import Ensemble
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.models.mufnet import MufNet
+from mufnet_lightning.system.documents import parse_json
 from mufnet_lightning.system.files import write_atomic
+from mufnet_lightning.system.guards import LARGEST_NOTES, read_text
 from mufnet_lightning.system.sealed import read_sealed, refuse_not_finite, write_sealed
 from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
 from mufnet_lightning.tracking.downloads import download
@@ -123,7 +125,7 @@ def read_grader(folder: Path, device: str = "auto") -> Grader:
     if not file.is_file():
         raise InputFault(f"{folder}: not a model of mufnet: it has no {CARD}")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(read_text(file, LARGEST_NOTES))
         digest = content.pop("digest", None)
         if digest not in (None, _card_digest(content)):
             raise InputFault(

@@ -30,6 +30,7 @@ import numpy as np
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.crops import read_crop
 from mufnet_lightning.store.seal import StoreSums
+from mufnet_lightning.system.documents import parse_json
 from mufnet_lightning.system.files import atomic_path, cache_folder, remove_file, write_atomic
 from mufnet_lightning.system.locks import waiting
 from mufnet_lightning.system.processes import cores, progress_bar
@@ -205,7 +206,7 @@ def _whole(path: Path, made_of: _Origin, tell: bool = False) -> CropCache | None
     """The cache at `path`, if it is whole and was built from these crops."""
     rows = len(made_of.crops)
     try:
-        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        note = parse_json(path.with_suffix(".json").read_bytes())
         length = path.stat().st_size
     except (OSError, ValueError):
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.seal import MAKE_AGAIN, is_sealed, sealed
+from mufnet_lightning.system.documents import parse_json
+from mufnet_lightning.system.guards import LARGEST_TABLE, read_text
 from mufnet_lightning.vocabulary import MODALITIES, Modality
 
 FORMAT = "mufnet crop store"
@@ -60,7 +61,7 @@ class StoreInfo:
         root = Path(path)
         make_one = "make one with `mufnet prepare`"
         try:
-            content = json.loads((root / "store.json").read_text(encoding="utf-8"))
+            content = parse_json(read_text(root / "store.json", LARGEST_TABLE))
         except OSError:
             raise InputFault(
                 f"there is no crop store at {path}: expected store.json; {make_one}"

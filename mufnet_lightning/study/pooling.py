@@ -90,7 +90,7 @@ def record_pooled(
         log_figures(store, run_id, {"test_roc_folds": figure})
     known = store.get_run(run_id).data.metrics  # of a call that was killed behind this
     for name, value in numbers.items():
-        if known.get(name) != value:
+        if not np.array_equal(known.get(name, ()), value, equal_nan=True):
             store.log_metric(run_id, name, value)
     store.set_tag(run_id, NOTE, _note(parent, table, pooled, numbers, risks.notes))
     log_json(store, run_id, {str(fold): run.id for fold, run in runs.items()}, "folds.json")

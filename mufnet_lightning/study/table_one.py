@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from mufnet_lightning.evaluation.statistics.characteristics_rows import Characte
 from mufnet_lightning.evaluation.text import json_text
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.vocabulary import Kind
+
+log = logging.getLogger(__name__)
 
 OUTCOMES = ("grade", "label")
 
@@ -80,6 +83,8 @@ def table_one(
     """
     texts = read_table(path)
     check_patients(path, texts)
+    if "patient_id" not in texts:
+        log.warning("warning: %s has no column patient_id: each row is taken for a patient", path)
     if groups is not None:
         of_patients = texts["patient_id"].map(groups)
         texts = texts.assign(**{by: of_patients})[of_patients.notna()]

@@ -29,7 +29,7 @@ def draft_of(path: Path) -> Path:
 
 
 def _remove_drafts_of_the_dead(folder: Path) -> None:
-    """Once in each folder; not those of other machines, of whose processes nothing is known here."""
+    """Once in each folder; not those of other machines and containers: their processes are not seen."""
     if os.name != "posix" or folder in _seen:
         return
     _seen.add(folder)
@@ -52,7 +52,11 @@ def _alive(process: int) -> bool:
 
 @cache
 def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+    """Of a computer or a container, within which numbers of processes are one's own."""
+    numbers = ""
+    with suppress(OSError):  # Linux
+        numbers = str(os.stat("/proc/self/ns/pid").st_ino)
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:6]
 
 
 def remove_quietly(path: Path) -> None:

@@ -113,6 +113,9 @@ def check_sealed(path: Path, name: str, what: str = "checkpoint") -> None:
 def not_finite(tensors: Mapping[str, Any]) -> str | None:
     """The name of the first of some tensors that holds NaN or infinity; None where all are numbers.
 
+    An additive attention mask, of two dimensions or more and of nothing but 0 and -inf, is no fault:
+    networks keep such ones beside their weights.
+
     >>> import torch
     >>> not_finite({"a": torch.ones(2), "b": torch.tensor([1.0, float("nan")])})
     'b'
@@ -122,8 +125,9 @@ def not_finite(tensors: Mapping[str, Any]) -> str | None:
     named = list(_floating(tensors))
     if not named:
         return None
-    flags = torch.stack([value.isfinite().all().cpu() for _, value in named])
-    return None if bool(flags.all()) else named[int((~flags).int().argmax())][0]
+    flags = torch.stack([value.isfinite().all().cpu() for _, value in named]).tolist()
+    strange = (one for one, good in zip(named, flags, strict=True) if not good)
+    return next((name for name, value in strange if not _is_mask(value)), None)
 
 
 def refuse_not_finite(weights: Mapping[str, Any], name: str) -> None:
@@ -150,6 +154,10 @@ def _floating(tensors: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
     for name, value in tensors.items():
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             yield str(name), value.detach()
+
+
+def _is_mask(value: torch.Tensor) -> bool:
+    return value.ndim > 1 and bool((value == 0).any()) and bool(((value == 0) | value.isneginf()).all())
 
 
 def _digest(file: Any, end: int) -> str:

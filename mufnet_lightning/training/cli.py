@@ -132,7 +132,10 @@ class MufnetCLI(ParsedCLI):
                 averaging = self.selection.averaging()
                 callbacks += [averaging] if averaging else []
                 callbacks += [self.selection, LastCheckpoint()]  # the last one saves the other's state
-        trainer = self._instantiate_trainer(settings, callbacks)
+        try:
+            trainer = self._instantiate_trainer(settings, callbacks)
+        except (TypeError, ValueError) as error:  # how Lightning refuses what a trainer is given
+            raise InputFault(f"trainer: {one_sentence(str(error))}") from None
         watch_ranks(trainer)
         return trainer
 

@@ -523,6 +523,12 @@ def twice(folder: Path, files: ModuleType) -> None:
     change(folder, "pairs.csv", 4, **images)
 
 
+@broken("pairs.csv row 2: frame is 99999999999999999999999, expected less than 10,000,000 frames")
+@pairs
+def of_no_frame(folder: Path, files: ModuleType) -> None:
+    change(folder, "pairs.csv", 2, frame="9" * 23)
+
+
 @broken("pairs.csv row 2: patient_id is 'P01', expected one that patients.csv has")
 @pairs
 def of_nobody(folder: Path, files: ModuleType) -> None:
@@ -588,11 +594,13 @@ def a_name_that_is_none(folder: Path, files: ModuleType) -> None:
     "boxes.csv row 2: x is 1e308, expected at most 1,048,576 pixels",
     "boxes.csv row 3: width is 1e308, expected at most 1,048,576 pixels",
     "boxes.csv row 4: frame is 99999999999999999999999, expected less than 10,000,000 frames",
+    "boxes.csv row 5: width is 1e-320, expected a positive number of pixels",
 )
 def numbers_without_measure(folder: Path, files: ModuleType) -> None:
     change(folder, "boxes.csv", 2, x="1e308")
     change(folder, "boxes.csv", 3, width="1e308")
     change(folder, "boxes.csv", 4, frame="9" * 23)
+    change(folder, "boxes.csv", 5, width="1e-320")
 
 
 @broken(

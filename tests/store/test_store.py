@@ -42,6 +42,8 @@ def test_what_is_no_store_is_refused_in_a_sentence(whole_store: Path, tmp_path: 
     assert "has format version 99, expected 1" in fault(copy)
     (copy / "store.json").write_text("[]")
     assert "is not a crop store" in fault(copy)
+    (copy / "store.json").write_text('{"a": ' + "[" * 5_000 + "]" * 5_000 + "}")
+    assert "is damaged: store.json is not JSON" in fault(copy)
     (copy / "store.json").write_text("{")
     assert "store.json is not JSON" in fault(copy)
 

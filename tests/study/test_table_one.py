@@ -170,6 +170,7 @@ def test_more_than_two_groups(patients: Path, capsys: pytest.CaptureFixture[str]
     ("rows", "expected"),
     [
         (["1,1,50", "2,3,60", "1,1,50"], "p.csv, row 4: patient_id '1' is in row 2 already"),
+        (["1,1,50", " ,3,60"], "p.csv, row 3: patient_id is empty, expected one"),
         (["1,1,999999", "2,3,60"], "p.csv, row 2: age is 999999, expected 0 to 125"),
         (["1,1,50", "2,3,-3"], "p.csv, row 3: age is -3, expected 0 to 125"),
     ],
@@ -183,6 +184,15 @@ def test_patients_that_cannot_be_are_refused_with_their_row(
     assert expected in capsys.readouterr().err
 
 
+def test_columns_computed_of_ages_may_be_below_zero_and_rows_without_ids_are_told(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{1 + n % 4},{(n - 20) / 10}" for n in range(40)]
+    Path("p.csv").write_text("\n".join(["grade,age_z", *rows]))
+    assert main(["characteristics", "p.csv", "--by=grade"]) == 0
+    assert "p.csv has no column patient_id: each row is taken for a patient" in capsys.readouterr().err
+
+
 def test_codes_of_missing_values_are_told_and_formulas_do_not_run(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,5 +201,6 @@ def test_codes_of_missing_values_are_told_and_formulas_do_not_run(
     assert main(["characteristics", "p.csv", "--by=grade", "--format=csv"]) == 0
     printed = capsys.readouterr()
     assert "warning: p.csv, row 7: size is 999, far from all others" in printed.err
+    assert "patient_id: each row" not in printed.err
     assert ',"\'=1+A1, n (%)",' in printed.out
     assert "=1+A1" not in printed.out.replace("'=1+A1", "")

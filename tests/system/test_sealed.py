@@ -92,3 +92,7 @@ def test_numbers_that_are_none_are_named() -> None:
     assert not_finite(tensors) is None
     assert not_finite({}) is None
     assert not_finite(tensors | {"b": torch.tensor([1.0, torch.inf])}) == "b"
+    mask = torch.full((3, 3), -torch.inf).triu(1)
+    assert not_finite(tensors | {"mask": mask}) is None
+    for no_mask in (-mask, mask + torch.eye(3), mask[0], torch.full((3, 3), -torch.inf), mask * 0):
+        assert not_finite(tensors | {"mask": mask, "b": no_mask}) == "b"

@@ -471,6 +471,7 @@ def test_a_patient_may_be_called_na(work: Path, tiny: list[str], phantom_store: 
         (["--checkpoint.monitor=val/f1"], "checkpoint.monitor is val/f1, expected val/"),
         (["--checkpoint.monitor=test_watched/accuracy"], "needs data.watch_test: true"),
         (["--seed_everything=-1"], "seed_everything: -1 is not in bounds"),
+        (["--trainer.accelerator=abacus"], "trainer: You selected an invalid accelerator name"),
         (["--trainer.precision=99"], "trainer.precision: expected one of 64, 32, 16"),
         (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: there is no such file"),
         (["--config=resumes.yaml"], "last.ckpt: there is no such file"),

@@ -67,15 +67,14 @@ def read_annotations(
         InputFault: with everything that cannot be read, a sentence each; or no format is recognised, or
             more than one.
     """
+    reading = Reading(label_attribute)
     if path.is_dir():
-        files = sorted(
-            file for file in path.rglob("*") if not file.is_dir() and not _hidden(file, path)
-        )
+        files = _files_in(path, reading)
     elif path.exists():
         files = [path]
+        raise_faults(f"{path} cannot be read: {reason}" for reason in [_odd(path)] if reason)
     else:
         raise InputFault(f"there is no file or folder {path}")
-    raise_faults(f"{file} cannot be read: {reason}" for file in files if (reason := _odd(file)))
     by_form: dict[Format, list[Path]] = {}
     for file in files:
         if (known := _format_of(file, form)) is not None:
@@ -90,9 +89,21 @@ def read_annotations(
         counts = ", ".join(f"{len(of_form)} of {name}" for name, of_form in by_form.items())
         raise InputFault(f"{path} holds files of several formats ({counts}); choose one with --format")
     ((recognised, chosen),) = by_form.items()
-    reading = Reading(label_attribute)
     READERS[recognised](chosen, reading)
     return recognised, reading
+
+
+def _files_in(folder: Path, reading: Reading) -> list[Path]:
+    """Those that can be read, sorted; of each other one a note."""
+    files = []
+    for file in sorted(folder.rglob("*")):
+        if file.is_dir() or _hidden(file, folder):
+            continue
+        if reason := _odd(file):
+            reading.notes.add(f"{file} is left out: {reason}")
+        else:
+            files.append(file)
+    return files
 
 
 def _odd(file: Path) -> str:

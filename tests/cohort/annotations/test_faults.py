@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,21 @@ def test_a_name_that_means_two_clips_is_a_fault() -> None:
         names.match("same.avi")
     with pytest.raises(LookupError, match="is no clip's path"):
         names.match("c/other.avi")
+
+
+def test_what_is_no_file_in_a_folder_is_left_out_with_a_note(cohort: Path, tmp_path: Path) -> None:
+    notes = made.labelme(tmp_path / "notes", [BOX])
+    (notes / "thumbs.json").symlink_to("nowhere")
+    os.mkfifo(notes / "pipe.json")
+    plan = plan_import(notes, cohort, NAMED)
+    assert len(plan.boxes) == 1
+    assert {
+        f"{notes}/pipe.json is left out: it is a named pipe, expected a file",
+        f"{notes}/thumbs.json is left out: No such file or directory",
+    } < set(plan.notes)
+    assert "pipe.json cannot be read: it is a named pipe" in faults(
+        lambda: plan_import(notes / "pipe.json", cohort, NAMED)
+    )
 
 
 def test_a_clip_that_is_not_there_is_named_once(cohort: Path, tmp_path: Path) -> None:
