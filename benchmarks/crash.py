@@ -65,6 +65,8 @@ COMMANDS = ("prepare", "fit", "cv")
 FOLDERS = ("store", "cohort", "mlruns")
 UNNAMED = "so nothing names this cohort"
 """What is said where the cohort's folder is read-only: then a store without a cohort is right."""
+NO_FAULTS = tuple(f"mufnet: {word}" for word in ("warning: ", "risks: ", "cv does not count "))
+"""What is said besides a fault."""
 State = dict[str, object]
 
 
@@ -79,7 +81,7 @@ class End:
     def sentences(self) -> list[str]:
         """Its faults."""
         lines = [line for line in self.said.splitlines() if line.startswith("mufnet: ")]
-        return [line for line in lines if not line.startswith("mufnet: warning: ")]
+        return [line for line in lines if not line.startswith(NO_FAULTS)]
 
 
 @dataclass(frozen=True)

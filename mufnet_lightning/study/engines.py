@@ -43,9 +43,9 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
         lock: of the cross-validation, which the process holds too.
 
     Raises:
-        InputFault: the fold could not be run as asked.
+        InputFault: the fold could not be run as asked, or its process was killed.
         KeyboardInterrupt: it was stopped.
-        RuntimeError: it failed, or its process was killed.
+        RuntimeError: it failed.
     """
     context = warm_context(PRELOAD)
     here, there = context.Pipe(duplex=False)
@@ -74,9 +74,13 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
         raise InputFault([f"fold {fold}: {fault}" for fault in faults])
     if process.exitcode == INTERRUPTED:
         raise KeyboardInterrupt
-    if process.exitcode:
-        how = "was killed" if process.exitcode < 0 else "failed"
-        raise RuntimeError(f"fold {fold} {how} (exit code {process.exitcode}); it can be gone on with")
+    if (code := process.exitcode) and code < 0:
+        raise InputFault(
+            f"fold {fold} was ended from outside ({signal.Signals(-code).name}): is the memory full? the "
+            "same command goes on with it"
+        )
+    if code:
+        raise RuntimeError(f"fold {fold} failed (exit code {code}); it can be gone on with")
 
 
 def _fit(
