@@ -76,8 +76,8 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
         raise KeyboardInterrupt
     if (code := process.exitcode) and code < 0:
         raise InputFault(
-            f"fold {fold} was ended from outside ({signal.Signals(-code).name}): is the memory full? the "
-            "same command goes on with it"
+            f"fold {fold} was ended from outside ({signal.Signals(-code).name}): is the memory full? "
+            "the same command goes on with it"
         )
     if code:
         raise RuntimeError(f"fold {fold} failed (exit code {code}); it can be gone on with")
