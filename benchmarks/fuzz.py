@@ -75,8 +75,8 @@ COMPARE = "compare a.csv b.csv --no-record --out=compared"
 TABLE, BYTES, TREE, NUMBER = mutate.of_table, mutate.of_bytes, mutate.of_tree, mutate.of_numbers
 
 
-def _import(name: str) -> str:
-    return f"import {name} cohort --frames-from={{clip}}_{{frame}} --first-frame=0 --write --replace"
+def _import(name: str, frames: str = " --frames-from={clip}_{frame} --first-frame=0") -> str:
+    return f"import {name} cohort{frames} --write --replace"
 
 
 KINDS: dict[str, Kind] = {
@@ -116,7 +116,7 @@ KINDS: dict[str, Kind] = {
     ),
     "checkpoint": Kind(("last.ckpt",), (BYTES,), (PREDICT,), 4),
     "COCO": Kind(("notes/coco.json",), (TREE, NUMBER, BYTES), (_import("notes/coco.json"),), 2),
-    "CVAT": Kind(("notes/cvat.xml",), (NUMBER, BYTES), (_import("notes/cvat.xml"),), 2),
+    "CVAT": Kind(("notes/cvat.xml",), (NUMBER, BYTES), (_import("notes/cvat.xml", ""),), 2),
     "LabelMe": Kind(
         ("notes/labelme/C1_0002.json",), (TREE, NUMBER, BYTES), (_import("notes/labelme"),), 2
     ),
@@ -130,8 +130,10 @@ KINDS: dict[str, Kind] = {
     "masks": Kind(
         ("notes/masks/C1_0002.png",), (mutate.of_picture, BYTES), (_import("notes/masks"),), 2
     ),
-    "NIfTI": Kind(("notes/nifti/C1.nii.gz", "notes/nifti/C1.nii"), (BYTES,), (_import("{file}"),), 2),
-    "DICOM SEG, SR": Kind(("notes/seg.dcm", "notes/sr.dcm"), (BYTES,), (_import("{file}"),), 2),
+    "NIfTI": Kind(
+        ("notes/nifti/C1.nii.gz", "notes/nifti/C1.nii"), (BYTES,), (_import("{file}", ""),), 2
+    ),
+    "DICOM SEG, SR": Kind(("notes/seg.dcm", "notes/sr.dcm"), (BYTES,), (_import("{file}", ""),), 2),
     "words": Kind(
         (),
         (),
@@ -412,19 +414,25 @@ def _warm_up() -> None:
 def _warm_modules(world: Path, place: Path) -> set[str]:
     """Import what each verb imports when it is called, which a fork would do again each time.
 
+    Each has to work on the world as it is, or nothing that is broken in it would be looked at.
+
     Returns:
         The warnings of them all.
     """
     usual: set[str] = set()
-    verbs = {verb for kind in KINDS.values() for verb in kind.verbs}
+    verbs = {
+        verb.replace("{file}", file)
+        for kind in KINDS.values()
+        for verb in kind.verbs
+        for file in kind.files or ("",)
+    }
     for verb in sorted(verbs):
         shutil.copytree(world, place, symlinks=True)
         child = os.fork()
         if child == 0:
-            _in_child(
-                place, verb.replace("{file}", "notes/coco.json").split(), place / "output.txt", True
-            )
-        os.waitpid(child, 0)
+            _in_child(place, verb.split(), place / "output.txt", True)
+        if os.waitpid(child, 0)[1]:
+            raise SystemExit(f"mufnet {verb} fails undisturbed:\n{_text(place / 'output.txt')}")
         usual |= _warnings(_text(place / "output.txt"))
         names = (place / "modules.txt").read_text().split() if (place / "modules.txt").is_file() else []
         for name in names:
@@ -458,9 +466,15 @@ def make_world(world: Path) -> None:
     files.write_clip(cohort / "clips/C3.mp4", frames, "mp4v")
     (cohort / "clips/C3.avi").unlink()
     (cohort / "clips/C4.avi").unlink()
-    clip = np.stack([files.clip_frame(number, 4) for number in range(files.CLIP_LENGTH)])
-    source = made.as_source(files.write_dicom(cohort / "clips/C4.dcm", clip))
-    packed = files.write_dicom(cohort / "clips/C5.dcm", clip)
+    for clip in range(6, 12):
+        frames = [files.clip_frame(number, clip) for number in range(files.CLIP_LENGTH)]
+        files.write_clip(cohort / f"clips/C{clip}.avi", frames, "MJPG")
+    clips = [
+        np.stack([files.clip_frame(number, clip) for number in range(files.CLIP_LENGTH)])
+        for clip in (4, 5)
+    ]
+    source = made.as_source(files.write_dicom(cohort / "clips/C4.dcm", clips[0]))
+    packed = files.write_dicom(cohort / "clips/C5.dcm", clips[1])
     packed.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     packed.save_as(cohort / "clips/C5.dcm", enforce_file_format=True)
     pairs = files.write_pairs_cohort(world / "pairs")
@@ -527,15 +541,18 @@ def make_world(world: Path) -> None:
 
 
 def _tables(files: object) -> dict[str, list[dict[str, object]]]:
-    """Five clips in four forms, of four patients."""
+    """Eleven clips in four forms, of ten patients, five of each class."""
     tables = files.cohort_tables()  # type: ignore[attr-defined]
-    for row, ending in zip(tables["clips"], ("avi", "avi", "mp4", "dcm"), strict=True):
+    boxes = [row for row in tables["boxes"] if row["clip_id"] == "C4"]
+    for number in range(5, 12):
+        clip, patient = {"clip_id": f"C{number}"}, {"patient_id": f"P{number - 1}"}
+        tables["clips"].append(tables["clips"][0] | clip | patient)
+        tables["patients"].append(patient | {"grade": str(1 + number % 4), "center": "north"})
+        tables["boxes"] += [row | clip for row in boxes]
+    endings = ("avi", "avi", "mp4", "dcm", "dcm", *["avi"] * 6)
+    for row, ending in zip(tables["clips"], endings, strict=True):
         row["path"] = f"clips/{row['clip_id']}.{ending}"
         row |= {"scanner": "one", "mm_per_pixel": "0.2", "start_s": "1"}
-    more = tables["clips"][3] | {"clip_id": "C5", "patient_id": "P4", "path": "clips/C5.dcm"}
-    tables["clips"].append(more)
-    tables["patients"].append({"patient_id": "P4", "grade": "4", "center": "north"})
-    tables["boxes"] += [row | {"clip_id": "C5"} for row in tables["boxes"] if row["clip_id"] == "C4"]
     return tables  # type: ignore[no-any-return]
 
 
