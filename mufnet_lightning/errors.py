@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
+
+
+_OF_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n")
 
 
 class InputFault(Exception):
     """Something that the user gave is wrong; the message says what, where, and what was expected.
 
     Args:
-        faults: one message, or several found together (they are reported in one go, a line each).
+        faults: one message, or several found together (they are reported in one go, a line each). A
+            data loader hands on what its worker raised as one text, with the traceback in front.
     """
 
     def __init__(self, faults: str | Sequence[str]) -> None:
+        if isinstance(faults, str) and _OF_WORKER.match(faults):
+            faults = faults.rpartition(f"{type(self).__qualname__}: ")[2].splitlines()
         self.faults: tuple[str, ...] = (faults,) if isinstance(faults, str) else tuple(faults)
         super().__init__("\n".join(self.faults))
 

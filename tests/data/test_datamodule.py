@@ -105,6 +105,25 @@ def test_the_numbers_drawn_do_not_depend_on_the_workers(phantom_store: Path) -> 
         assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_is_lost_in_crop_and_cache_is_one_sentence_of_a_worker_too(
+    phantom_store: Path, tmp_path: Path, workers: int
+) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "store"))
+    data = datamodule(store, num_workers=workers)
+    data.setup("fit")
+    loader, *_ = data.val_dataloader()
+    name = data.store.manifest["ceus_path"].iloc[data.part_rows("val")[5]]
+    (store / name).write_bytes(b"")
+    (cache,) = (store / "cache").glob("ceus_48.u8")
+    with cache.open("r+b") as file:
+        file.write(bytes(cache.stat().st_size))
+    with pytest.raises(InputFault) as caught:
+        list(loader)
+    (fault,) = caught.value.faults
+    assert fault.startswith(f"the crop store {data.store.root}: {name} is not as it was written: ")
+
+
 def whole_batches(data: RoiPairDataModule, loader: Any) -> list[dict[str, torch.Tensor]]:
     """As a Trainer hands them on."""
     return [data.on_after_batch_transfer(batch, 0) for batch in loader]
