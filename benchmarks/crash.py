@@ -289,7 +289,12 @@ def _side_by_side(
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(jobs, context) as pool, progress_bar(title, len(cases)) as advance:
         for future in as_completed([pool.submit(work, *case) for case in cases]):
-            made.append(future.result())
+            made.append(case := future.result())
+            if case.problems:
+                print(_told(case), flush=True)
+            if len(made) % 50 == 0:
+                bad = sum(bool(one.problems) for one in made)
+                print(f"{title}: {len(made)} of {len(cases)} cases, {bad} not whole", flush=True)
             advance()
     return sorted(made, key=lambda case: (case.number, case.kind))
 
@@ -558,10 +563,11 @@ def tables(command: str, cases: Sequence[Case], wanted: Sequence[str]) -> Iterat
     if "points" in wanted:
         yield f"\n### {command}: every point\n"
         yield from _table(cases, kinds, lambda case: f"{case.number:03d}")
-    bad = [case for case in cases if case.problems]
-    for case in bad[:40]:
-        problems = "; ".join(case.problems[:4])
-        yield f"\n- {case.kind} at {case.number} ({case.step}): {problems}"
+    yield from (f"\n{_told(case)}" for case in cases if case.problems)
+
+
+def _told(case: Case) -> str:
+    return f"- {case.kind} at {case.number} ({case.step}): {'; '.join(case.problems[:4])}"
 
 
 def _table(cases: Sequence[Case], kinds: Sequence[str], row_of: Callable[[Case], str]) -> Iterator[str]:

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-
 _OF_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\n")
 
 

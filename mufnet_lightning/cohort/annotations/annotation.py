@@ -76,6 +76,7 @@ class Reading:
         faults: one sentence each.
         left_out: what holds no box, by kind, counted.
         notes: sentences of what must be known.
+        warnings: sentences of what is odd, and no fault.
     """
 
     label_attribute: str | None = None
@@ -83,6 +84,7 @@ class Reading:
     faults: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: set[str] = field(default_factory=set)
+    warnings: list[str] = field(default_factory=list)
 
     def malformed(self, where: str, form: str, error: Exception) -> None:
         """Note an entry that is not as its format says."""

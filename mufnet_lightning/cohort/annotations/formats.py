@@ -94,13 +94,13 @@ def read_annotations(
 
 
 def _files_in(folder: Path, reading: Reading) -> list[Path]:
-    """Those that can be read, sorted; of each other one a note."""
+    """Those that can be read, sorted; of each other one a warning."""
     files = []
     for file in sorted(folder.rglob("*")):
         if file.is_dir() or _hidden(file, folder):
             continue
         if reason := _odd(file):
-            reading.notes.add(f"{file} is left out: {reason}")
+            reading.warnings.append(f"{file} is left out: {reason}")
         else:
             files.append(file)
     return files

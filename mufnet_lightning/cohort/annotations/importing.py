@@ -160,7 +160,7 @@ def plan_import(
         raise InputFault(f"{annotations} holds no box that was drawn")
     order = {clip: number for number, clip in enumerate(named)}
     boxes = sorted(fill[0], key=lambda box: (order[box.clip], box.frame, box.pane))
-    warnings = _checked(cohort, clips, boxes, choices).warnings
+    warnings = (*reading.warnings, *_checked(cohort, clips, boxes, choices).warnings)
     notes += fill[1]
     notes += sorted(reading.notes)
     notes += [f"frames: {count:,} {what}" for what, count in frames.notes.items()]

@@ -72,7 +72,7 @@ def test_a_name_that_means_two_clips_is_a_fault() -> None:
         names.match("c/other.avi")
 
 
-def test_what_is_no_file_in_a_folder_is_left_out_with_a_note(cohort: Path, tmp_path: Path) -> None:
+def test_what_is_no_file_in_a_folder_is_left_out_with_a_warning(cohort: Path, tmp_path: Path) -> None:
     notes = made.labelme(tmp_path / "notes", [BOX])
     (notes / "thumbs.json").symlink_to("nowhere")
     os.mkfifo(notes / "pipe.json")
@@ -81,7 +81,7 @@ def test_what_is_no_file_in_a_folder_is_left_out_with_a_note(cohort: Path, tmp_p
     assert {
         f"{notes}/pipe.json is left out: it is a named pipe, expected a file",
         f"{notes}/thumbs.json is left out: No such file or directory",
-    } < set(plan.notes)
+    } < set(plan.warnings)
     assert "pipe.json cannot be read: it is a named pipe" in faults(
         lambda: plan_import(notes / "pipe.json", cohort, NAMED)
     )
