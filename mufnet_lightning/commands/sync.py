@@ -58,8 +58,8 @@ def _send(folder: Path, progress: Progress) -> None:
     from mufnet_lightning.inference.logged_model import keep_model
     from mufnet_lightning.tracking.left_over import LeftOver
     from mufnet_lightning.tracking.liveness import held
+    from mufnet_lightning.tracking.mlflow_calls import Unsent
     from mufnet_lightning.tracking.opening import without_password
-    from mufnet_lightning.tracking.sending import Unsent
     from mufnet_lightning.tracking.views import run_link_line
 
     def keep(run_id: str, register: str | None) -> None:

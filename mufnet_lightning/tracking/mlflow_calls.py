@@ -23,6 +23,10 @@ _NEVER = (400, 411, 413, 414, 415, 422)
 log = logging.getLogger(__name__)
 
 
+class Unsent(Exception):
+    """The store cannot be reached, or does not take a record now; the text says why."""
+
+
 def remove_twins(client: MlflowClient, run_id: str) -> None:
     """Delete what a request made that seemed to have failed, and was sent again: an empty run."""
     run = client.get_run(run_id)

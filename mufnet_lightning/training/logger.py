@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class RunLogger(MLFlowLogger):
         self._outbox: Outbox | None = None
         self._client: OutboxClient | None = None
         self._model_due: list[str | None] = []
+        self._closes = threading.RLock()  # several threads may end a run; one does
 
     @property
     @rank_zero_experiment
@@ -209,6 +211,10 @@ class RunLogger(MLFlowLogger):
     @rank_zero_only
     def close(self, status: str, reason: str | None = None) -> None:
         """End the run as `FINISHED`, `FAILED` or `KILLED` (interrupted), with the reason as a tag."""
+        with self._closes:
+            self._close(status, reason)
+
+    def _close(self, status: str, reason: str | None) -> None:
         outbox, client = self._outbox, self._client
         if outbox is None or client is None or outbox.closed:
             return
