@@ -78,6 +78,9 @@ class LeftOver:
             if advance is not None:
                 advance(number)
 
+        if next(self._journal.records(), None) is None:  # its begin did not come onto the disk
+            self._journal.remove()
+            return True
         try:
             self._close(sent)
             self.sender.send(sent)

@@ -1,9 +1,9 @@
 """Whether somebody still works on a run.
 
 A process holds a file lock, `mlruns/locks/run-ID`, as long as it writes into a run; the system frees it
-however the process ends. Who only sends what an earlier process left holds `mlruns/locks/sender-ID` too,
-and is waited for. Other working folders and other machines that share a tracking server see no such
-lock: for them the run carries a tag, `heartbeat`, which is renewed every half minute.
+however the process ends. Who only sends what an earlier process left holds `mlruns/locks/sender-ID`
+too, and is waited for. Other working folders and other machines that share a tracking server see no
+such lock: for them the run carries a tag, `heartbeat`, which is renewed every half minute.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ class Outbox:
                 sender = Sender(journal, keep_model, new=True)
                 locks.push(opening.pop_all())
         except OSError as error:
+            journal.remove()  # without a record it is none
             raise InputFault(unwritable(folder.parent, error)) from None
         outbox = cls(journal, sender, locks)
         try:
@@ -274,8 +275,8 @@ class Outbox:
             else:
                 failing_since = failing_since or now
                 pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
-                told = warned or isinstance(failure, FilesUnsent)
-                if not told and now - failing_since > _FAILING:
+                known = warned or isinstance(failure, FilesUnsent)
+                if not known and now - failing_since > _FAILING:
                     warned = True
                     log.warning(
                         "warning: the tracking store takes no records (%s); they are kept in %s, and "

@@ -19,6 +19,7 @@ from mufnet_lightning.tracking.mlflow_calls import (
     reason_of,
     refusals,
     remove_twins,
+    send_params,
     store_uri,
 )
 from mufnet_lightning.tracking.opening import absent, unusable, without_password
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _MOST = 1000  # points that MLflow takes at once
-_FEW = 100  # parameters
 log = logging.getLogger(__name__)
 
 KeepModel = Callable[[str, str | None], None]
@@ -145,6 +145,7 @@ class Sender:
         Raises:
             Unsent: the store does not answer.
         """
+        self._run()
         if self._is_gone():
             self._begin_anew()
             self.send()
@@ -234,7 +235,7 @@ class Sender:
         what = f"{op} {record.get('name') or record.get('file') or ''}".strip()
         with refusals(what, warns=True) as refused:
             if op == "params":
-                self._send_params(client, run_id, record["params"])
+                send_params(client, run_id, record["params"])
             elif op == "tag":
                 client.set_tag(run_id, record["name"], record["value"])
             elif op == "untag":
@@ -267,18 +268,6 @@ class Sender:
                 run_id,
             )
         return self._deleted
-
-    def _send_params(self, client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
-        from mlflow.entities import Param
-
-        rows = [Param(name, value) for name, value in params.items()]
-        for start in range(0, len(rows), _FEW):
-            part = rows[start : start + _FEW]
-            with refusals(f"{len(part)} parameters") as refused:
-                client.log_batch(run_id, params=part)
-            for one in part if refused else ():
-                with refusals(f"parameter {one.key}", warns=True):
-                    client.log_batch(run_id, params=[one])
 
     def _create(self, client: MlflowClient, record: Record) -> None:
         if self.run_id is not None:

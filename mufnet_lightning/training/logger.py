@@ -116,6 +116,13 @@ class RunLogger(MLFlowLogger):
         send_left_over(0)
 
     @property
+    def experiment_id(self) -> str | None:
+        """The id of the study in the store; its name, as long as the store has not been there."""
+        if self.experiment is not None and self._outbox is not None:  # on the process that records
+            self._experiment_id = self._outbox.sender.experiment_id or self._experiment_id
+        return self._experiment_id
+
+    @property
     def run(self) -> str:
         """The run's id, on the process that records."""
         return str(self.run_id)
