@@ -97,10 +97,13 @@ def left_directly() -> list[Path]:
 
 def close_killed() -> list[str]:
     """Close the runs of the store whose process was killed here; the names of those that were open."""
+    notes = left_directly()
+    if not notes:
+        return []
     from mlflow.exceptions import MlflowException
 
     closed = []
-    for note in left_directly():
+    for note in notes:
         with suppress(InputFault, OSError, MlflowException), held(note.name, to_send=True):
             if store_uri(note.read_text(encoding="utf-8")) != tracking_uri():
                 continue
