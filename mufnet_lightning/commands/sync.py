@@ -61,18 +61,15 @@ class Sync:
 
 
 def _send(folder: Path, progress: Progress) -> None:
-    from mufnet_lightning.inference.logged_model import keep_model
+    from mufnet_lightning.inference.logged_model import keep_last_model
     from mufnet_lightning.tracking.left_over import LeftOver
     from mufnet_lightning.tracking.liveness import held
     from mufnet_lightning.tracking.mlflow_calls import Unsent
     from mufnet_lightning.tracking.opening import without_password
     from mufnet_lightning.tracking.views import run_link_line
 
-    def keep(run_id: str, register: str | None) -> None:
-        keep_model(run_id, register, anew=True)
-
     with held(folder.name):
-        run = LeftOver(folder, keep)
+        run = LeftOver(folder, keep_last_model)
         count = run.left
         task = progress.add_task(run.name, total=count)
         try:

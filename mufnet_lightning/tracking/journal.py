@@ -161,6 +161,13 @@ class Journal:
         rows = [row for one in ready if one["op"] == "metrics" for row in one["points"]]
         return {(name, step): value for name, value, _, step in rows}
 
+    def waiting(self) -> list[Record]:
+        """The points of epochs that have no checkpoint yet."""
+        waiting = Waiting()
+        for _, record in self.records():
+            waiting.passed(record)
+        return waiting.records
+
     def move(self, folder: Path) -> None:
         """Give it another name in the same folder."""
         with self._writes:

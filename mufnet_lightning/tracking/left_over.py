@@ -21,7 +21,7 @@ from mufnet_lightning.tracking.liveness import (
 )
 from mufnet_lightning.tracking.mlflow_calls import Unsent, reason_of
 from mufnet_lightning.tracking.opening import unwritable
-from mufnet_lightning.tracking.outbox_client import MACHINE
+from mufnet_lightning.tracking.outbox_client import DIVERGED, MACHINE
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, TrackedRun, find_run, mlflow_client
 from mufnet_lightning.tracking.sending import KeepModel, Sender
@@ -153,7 +153,7 @@ def run_behind(run_id: str) -> TrackedRun | None:
 
 def may_begin_again(run: TrackedRun) -> bool:
     """Whether no epoch of a run has ended: what is logged in one waits for its checkpoint."""
-    return not run.is_finished and all(name.startswith(MACHINE) for name in run.metrics)
+    return not run.is_finished and all(name.startswith((MACHINE, DIVERGED)) for name in run.metrics)
 
 
 def left_over() -> list[Path]:

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
-from mufnet_lightning.tracking.journal import Waiting, milliseconds
+from mufnet_lightning.tracking.journal import milliseconds
 from mufnet_lightning.tracking.opening import unwritable
 from mufnet_lightning.tracking.outbox import Outbox
 from mufnet_lightning.tracking.run_id_calls import asks_by_store_id
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
     from mlflow.entities.logged_model_input import LoggedModelInput
 
-MACHINE = "system/"
-"""Names of what a machine does begin with it: these points belong to no epoch."""
+MACHINE, DIVERGED = "system/", "diverged/"
+"""Names of points that belong to no epoch begin so: of the machine, and of an epoch that broke off."""
 log = logging.getLogger(__name__)
 _TO_READ = 20.0  # seconds to send what was written before it is read
 
@@ -69,10 +69,7 @@ class OutboxClient(MlflowClient):
         """
         self._trains = True
         if self._resumed and holds:
-            waiting = Waiting()
-            for _, record in self.outbox.journal.records():
-                waiting.passed(record)
-            kept = [one for one in waiting.records if one["epoch"] < epoch]
+            kept = [one for one in self.outbox.journal.waiting() if one["epoch"] < epoch]
             self._recorded |= {(p[0], p[3]): p[1] for one in kept for p in one["points"]}
             self._append("resume", epoch=epoch)
         self._epoch = epoch if holds else None
@@ -91,6 +88,14 @@ class OutboxClient(MlflowClient):
         if self._epoch is not None:
             self._append("confirm", epoch=None)
         self._trains, self._epoch = False, None
+
+    def show_diverged(self) -> None:
+        """Send points of the epoch that broke off, by names of their own: a resume trains it again."""
+        for one in self.outbox.journal.waiting():
+            rows = [(DIVERGED + name, *rest) for name, *rest in one["points"]]
+            new = [row for row in rows if (row[0], row[3]) not in self._recorded]
+            if new:
+                self._append("metrics", points=new, epoch=None)
 
     # what is written
 
