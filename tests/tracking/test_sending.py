@@ -29,7 +29,14 @@ from mufnet_lightning.tracking.left_over import run_behind, send_left_over
 from mufnet_lightning.tracking.liveness import HEARTBEAT, locked
 from mufnet_lightning.tracking.outbox_client import OutboxClient
 from mufnet_lightning.tracking.run_id_calls import AT_THE_STORE
-from mufnet_lightning.tracking.runs import TrackedRun, Tracking, find_run, mlflow_client, open_study
+from mufnet_lightning.tracking.runs import (
+    TrackedRun,
+    Tracking,
+    find_run,
+    find_runs,
+    mlflow_client,
+    open_study,
+)
 from mufnet_lightning.training.logger import RunLogger
 
 DATABASE = Path("mlruns/mlflow.db")
@@ -265,13 +272,13 @@ def test_an_interrupt_lets_the_run_go(work: Path, monkeypatch: pytest.MonkeyPatc
     send_left_over(30)
     assert not list(KEPT.glob("locks/run-*"))
     assert not journals(KEPT)
-    statuses = {run.info.run_name: run.info.status for run in _runs()}
+    statuses = {run.name: run.status for run in _runs()}
     assert statuses == {"one": "FINISHED"} | ({"other": "KILLED"} if when == "begin" else {})
 
 
 def _runs() -> list[TrackedRun]:
-    client = mlflow_client()
-    return list(client.search_runs([one.experiment_id for one in client.search_experiments()]))
+    studies = [one.experiment_id for one in mlflow_client().search_experiments()]
+    return [run for study in studies for run in find_runs(study)]
 
 
 def test_no_run_goes_on_for_ever_that_a_full_disk_kept_from_beginning(
@@ -294,7 +301,7 @@ def test_no_run_goes_on_for_ever_that_a_full_disk_kept_from_beginning(
     assert all("No space left on device" in fault for fault in faults)
     send_left_over(30)
     assert not journals(KEPT)
-    assert "RUNNING" not in {run.info.status for run in _runs()}
+    assert "RUNNING" not in {run.status for run in _runs()}
 
 
 def test_a_resume_that_is_killed_at_any_write_may_be_repeated(work: Path) -> None:

@@ -9,11 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.pytorch import Trainer
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.runs import Tracking, find_run
@@ -40,7 +40,7 @@ class Training:
         assert self.logger.run
         monkeypatch.setattr(ranks, "_TO_NOTICE", 0.3)
         monkeypatch.setattr(ranks, "_A_LOOK", 0.02)
-        monkeypatch.setattr(ranks.os, "_exit", self.exits.append)
+        monkeypatch.setattr(os, "_exit", self.exits.append)
         monkeypatch.setattr(self.launcher, "_call_children_scripts", self._start)
         self.words: tuple[str, ...] = ()
 
@@ -51,7 +51,7 @@ class Training:
 
     def one_pass(self, work: Callable[[], Any]) -> Any:
         """As `Trainer.fit` and `Trainer.test` are."""
-        return self.launcher.launch(work, trainer=SimpleNamespace(loggers=[self.logger]))
+        return self.launcher.launch(work, trainer=Trainer(logger=self.logger, accelerator="cpu"))
 
     def other_has_ended(self) -> None:
         self.launcher.procs[0].wait(60)
