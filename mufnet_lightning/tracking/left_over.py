@@ -14,6 +14,7 @@ from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, m
 from mufnet_lightning.tracking.liveness import (
     alive,
     await_sender,
+    await_silence,
     believed_until,
     held,
     locked,
@@ -119,12 +120,14 @@ def send_behind(run_id: str) -> None:
     What a thread of this process, or another process, is just sending is waited for.
 
     Raises:
-        InputFault: the store does not take it; a file that it does not take is told of, and left.
+        InputFault: the store does not take it, or somebody elsewhere works on the run. A file that is
+            not taken is told of, and left.
     """
     folder = STORE_FOLDER / "outbox" / own_id(STORE_FOLDER, run_id)
     await_sender(folder.name)
     if folder not in left_over():
         return
+    await_silence(folder.name)
     try:
         with held(folder.name, to_send=True):
             if folder in journals(STORE_FOLDER):  # nobody was faster

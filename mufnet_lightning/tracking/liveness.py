@@ -131,10 +131,7 @@ def alive(run_id: str, *, elsewhere: bool = False) -> bool:
 
 
 def refuse_alive(run_id: str) -> None:
-    """Let nobody go on with a run that somebody works on.
-
-    Where the last sign of life is a heartbeat from elsewhere, it is waited for the next one, or until
-    the last one is too old: so a container that was killed and started again comes to its run.
+    """Let nobody go on with a run that somebody works on; see `await_silence` too.
 
     Raises:
         InputFault: somebody does.
@@ -145,6 +142,17 @@ def refuse_alive(run_id: str) -> None:
         if time.monotonic() > until:
             raise InputFault(_busy(run_id))
         time.sleep(_SOON)
+    await_silence(run_id)
+
+
+def await_silence(run_id: str) -> None:
+    """Where the last sign of life is a heartbeat from elsewhere, wait until it is too old.
+
+    So one that was killed and begins again on another machine, or in another folder, comes to its run.
+
+    Raises:
+        InputFault: there is another one meanwhile: somebody works on the run.
+    """
     first = beat = _last_beat(run_id)
     if first is None:
         return
@@ -247,7 +255,10 @@ def _last_beat(run_id: str) -> str | None:
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return None
-        raise
+        reason = str(error).splitlines()[0]
+        raise InputFault(
+            f"the tracking store does not say whether run {run_id} goes on: {reason}"
+        ) from None
     if run.info.status != "RUNNING":
         return None
     beat = str(run.data.tags.get(HEARTBEAT, ""))

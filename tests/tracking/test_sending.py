@@ -23,7 +23,7 @@ from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.cross_validate import _sent_folds, _state
 from mufnet_lightning.system import write_points
-from mufnet_lightning.tracking import outbox
+from mufnet_lightning.tracking import liveness, outbox
 from mufnet_lightning.tracking.journal import Journal, journals
 from mufnet_lightning.tracking.left_over import run_behind, send_left_over
 from mufnet_lightning.tracking.liveness import HEARTBEAT, locked
@@ -100,6 +100,18 @@ def test_a_run_is_waited_for_that_a_thread_of_this_process_still_sends(work: Pat
     assert run is not None
     assert run.status == "KILLED"
     assert not journals(KEPT)
+
+
+def test_what_was_killed_on_another_machine_a_moment_ago_is_waited_for(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert killed_at(killed) == -9
+    (folder,) = journals(KEPT)
+    mlflow_client().set_tag(folder.name, HEARTBEAT, f"{'0' * 12} 1 {time.time():.0f}")
+    monkeypatch.setattr(liveness, "PERIOD", 0.3)
+    run = run_behind(folder.name)
+    assert run is not None
+    assert run.status == "KILLED"
 
 
 def test_a_fold_whose_end_was_not_sent_yet_is_done(
