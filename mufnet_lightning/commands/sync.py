@@ -68,7 +68,7 @@ def _send(folder: Path, progress: Progress) -> None:
     from mufnet_lightning.tracking.opening import without_password
     from mufnet_lightning.tracking.views import run_link_line
 
-    with held(folder.name):
+    with held(folder.name, to_send=True):
         run = LeftOver(folder, keep_last_model)
         count = run.left
         task = progress.add_task(run.name, total=count)

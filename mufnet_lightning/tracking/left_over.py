@@ -17,6 +17,7 @@ from mufnet_lightning.tracking.liveness import (
     await_silence,
     believed_until,
     held,
+    is_sent,
     locked,
     tell_sent,
 )
@@ -124,20 +125,28 @@ def send_behind(run_id: str) -> None:
             not taken is told of, and left.
     """
     folder = STORE_FOLDER / "outbox" / own_id(STORE_FOLDER, run_id)
-    await_sender(folder.name)
-    if folder not in left_over():
-        return
-    await_silence(folder.name)
-    try:
-        with held(folder.name, to_send=True):
-            if folder in journals(STORE_FOLDER):  # nobody was faster
-                LeftOver(folder).send()
-    except FilesUnsent as reason:
-        log.warning(
-            "warning: run %s is kept in %s: not all its files are sent: %s", run_id, folder, reason
-        )
-    except Unsent as reason:
-        raise InputFault(f"run {run_id} is kept in {folder}, and cannot be sent: {reason}") from None
+    while True:
+        await_sender(folder.name)
+        if folder not in left_over():
+            return
+        await_silence(folder.name)
+        try:
+            with held(folder.name, to_send=True):
+                if folder in journals(STORE_FOLDER):
+                    LeftOver(folder).send()
+            return
+        except FilesUnsent as reason:
+            log.warning(
+                "warning: run %s is kept in %s: not all its files are sent: %s", run_id, folder, reason
+            )
+            return
+        except Unsent as reason:
+            raise InputFault(
+                f"run {run_id} is kept in {folder}, and cannot be sent: {reason}"
+            ) from None
+        except InputFault:
+            if not is_sent(folder.name):  # else another one was faster
+                raise
 
 
 def run_behind(run_id: str) -> TrackedRun | None:
@@ -192,8 +201,11 @@ def _send_all() -> None:
             log.debug("the journal %s is not sent", folder, exc_info=True)
         except Exception:
             log.debug("the journal %s cannot be sent", folder, exc_info=True)
-    for name in close_killed():
-        log.info("run %s, whose process was killed, is closed as KILLED", name)
+    try:
+        for name in close_killed():
+            log.info("run %s, whose process was killed, is closed as KILLED", name)
+    except Exception:
+        log.debug("killed runs cannot be looked for", exc_info=True)
 
 
 def _latest(record: Record) -> int:

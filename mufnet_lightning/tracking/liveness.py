@@ -71,7 +71,7 @@ def await_sender(run_id: str) -> None:
     """
     path, told_at = _lock(run_id, "sender"), time.monotonic() + _ENDING
     seen, until = 0.0, time.monotonic() + _SENDING
-    while _look(path):
+    while is_sent(run_id):
         now = time.monotonic()
         with suppress(OSError):
             if path.stat().st_mtime != seen:
@@ -82,6 +82,11 @@ def await_sender(run_id: str) -> None:
             told_at = float("inf")
             log.info("waiting until what an earlier call left of run %s is sent", run_id)
         time.sleep(_SOON)
+
+
+def is_sent(run_id: str) -> bool:
+    """Whether a process just sends what an earlier one left of a run."""
+    return bool(_look(_lock(run_id, "sender")))
 
 
 def tell_sent(run_id: str) -> None:
