@@ -17,18 +17,16 @@ import os
 import signal
 import socket
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.request import urlopen
 
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger, MLFlowLogger
+from mlflow_server import Server  # type: ignore[import-not-found]
 
 from mufnet_lightning.cli import main as mufnet
 from mufnet_lightning.data.datamodule import RoiPairDataModule
@@ -137,37 +135,19 @@ class SlowServer:
     """`mlflow server` behind a proxy that keeps each request for a while."""
 
     def __init__(self, folder: Path, delay: float) -> None:
-        self.folder, self.delay = folder / "server", delay
+        self.server, self.delay = Server(folder / "server"), delay
 
     def __enter__(self) -> str:
         """Start both; the address of the proxy."""
-        self.folder.mkdir()
-        port = free_port()
-        words = ["-m", "mlflow", "server", f"--port={port}", "--workers=1"]
-        places = ["--backend-store-uri=sqlite:///server.db", "--artifacts-destination=artifacts"]
-        with open(self.folder / "said", "ab") as said:
-            self.server = subprocess.Popen(
-                [sys.executable, *words, *places],
-                cwd=self.folder,
-                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
-        while True:
-            with suppress(OSError):
-                urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            time.sleep(0.2)
+        self.server.start()
         self.listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, args=(port,), daemon=True).start()
+        threading.Thread(target=self._accept, args=(self.server.port,), daemon=True).start()
         return f"http://127.0.0.1:{self.listener.getsockname()[1]}"
 
     def __exit__(self, *_: object) -> None:
         """End both."""
         self.listener.close()
-        os.killpg(self.server.pid, signal.SIGKILL)
-        self.server.wait()
+        self.server.signal(signal.SIGKILL)
 
     def _accept(self, port: int) -> None:
         with suppress(OSError):
@@ -187,13 +167,6 @@ def pass_on(source: socket.socket, target: socket.socket, delay: float) -> None:
     for one in (source, target):
         with suppress(OSError):
             one.shutdown(socket.SHUT_RDWR)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -17,17 +17,16 @@ import itertools
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.request import urlopen
+
+from mlflow_server import Server  # type: ignore[import-not-found]
 
 HERE = Path(__file__).parents[1]
-LIGHT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes less
 SAME_BYTES = ("config.yaml", "folds.csv", "predictions.csv")
 
 
@@ -142,45 +141,6 @@ def left(uri: str) -> tuple[dict[str, Any], float]:
     }
     gap = max(later - earlier for earlier, later in itertools.pairwise(times)) / 1000
     return seen, gap
-
-
-class Server:
-    """`mlflow server` on a database of its own; a process group, so that all of it is stopped."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir()
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.uri = f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Start it and wait for its answer."""
-        words = ["-m", "mlflow", "server", f"--port={self.port}", "--workers=1"]
-        places = ["--backend-store-uri=sqlite:///server.db", "--artifacts-destination=artifacts"]
-        with open(self.folder / "said", "ab") as said:
-            self._process = subprocess.Popen(
-                [sys.executable, *words, *places],
-                cwd=self.folder,
-                env={**os.environ, **LIGHT},
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
-        while True:
-            try:
-                urlopen(f"{self.uri}/health", timeout=2).close()
-                return
-            except OSError:
-                assert self._process.poll() is None, (self.folder / "said").read_text()
-                time.sleep(0.2)
-
-    def signal(self, number: int) -> None:
-        """Send a signal to all of it."""
-        os.killpg(self._process.pid, number)
-        if number == signal.SIGKILL:
-            self._process.wait()
 
 
 def command(words: list[str]) -> list[str]:

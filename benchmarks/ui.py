@@ -8,15 +8,14 @@ what is shared).
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.request import ProxyHandler, build_opener
 
 import psutil
+from mlflow_server import await_answer, free_port  # type: ignore[import-not-found]
 
 SECONDS_MORE = 10
 COMMANDS = {"mlflow ui": ["-m", "mlflow", "ui"], "mufnet ui": ["-m", "mufnet_lightning", "ui"]}
@@ -24,7 +23,6 @@ COMMANDS = {"mlflow ui": ["-m", "mlflow", "ui"], "mufnet ui": ["-m", "mufnet_lig
 
 def main() -> None:
     """Print a line a command."""
-    ask = build_opener(ProxyHandler({})).open
     print(f"{'':12}{'processes':>10}{'memory (MB)':>13}")
     with TemporaryDirectory() as folder:
         Path(folder, "mlruns").mkdir()
@@ -45,7 +43,7 @@ def main() -> None:
                 stderr=subprocess.DEVNULL,
             )
             try:
-                wait_for(ask, f"http://127.0.0.1:{port}/health")
+                await_answer(f"http://127.0.0.1:{port}", server)
                 time.sleep(SECONDS_MORE)
                 family = [server, *server.children(recursive=True)]
                 memory = sum(memory_of(process) for process in family) / 1e6
@@ -62,24 +60,6 @@ def memory_of(process: psutil.Process) -> int:
     """Bytes."""
     used = process.memory_full_info()
     return int(getattr(used, "pss", used.uss))
-
-
-def wait_for(ask: object, address: str) -> None:
-    """Until it answers."""
-    for _ in range(600):
-        try:
-            with ask(address, timeout=5):  # type: ignore[operator]
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(address)
-
-
-def free_port() -> int:
-    """One that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class Sync:
     """Send what runs recorded while the tracking server was away; close those that were killed.
 
-    A run whose process still works sends by itself, and is left alone.
+    So are cross-validations, comparisons and reports that were killed here. A run whose process still
+    works sends by itself, and is left alone.
     """
 
     def run(self) -> None:
@@ -28,9 +29,14 @@ class Sync:
         """
         from mufnet_lightning.tracking.journal import journals
         from mufnet_lightning.tracking.runs import STORE_FOLDER
+        from mufnet_lightning.tracking.written_directly import close_killed
 
+        closed = close_killed()
+        for name in closed:
+            print(f"run {name}: its process was killed; it is closed as KILLED")
         if not journals(STORE_FOLDER):
-            print("nothing to send")
+            if not closed:
+                print("nothing to send")
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -55,18 +61,15 @@ class Sync:
 
 
 def _send(folder: Path, progress: Progress) -> None:
-    from mufnet_lightning.inference.logged_model import keep_model
+    from mufnet_lightning.inference.logged_model import keep_last_model
     from mufnet_lightning.tracking.left_over import LeftOver
     from mufnet_lightning.tracking.liveness import held
+    from mufnet_lightning.tracking.mlflow_calls import Unsent
     from mufnet_lightning.tracking.opening import without_password
-    from mufnet_lightning.tracking.sending import Unsent
     from mufnet_lightning.tracking.views import run_link_line
 
-    def keep(run_id: str, register: str | None) -> None:
-        keep_model(run_id, register, anew=True)
-
-    with held(folder.name):
-        run = LeftOver(folder, keep)
+    with held(folder.name, to_send=True):
+        run = LeftOver(folder, keep_last_model)
         count = run.left
         task = progress.add_task(run.name, total=count)
         try:
@@ -77,6 +80,8 @@ def _send(folder: Path, progress: Progress) -> None:
                 f"{reason}; {run.left} of them are kept in {folder}"
             ) from None
         progress.remove_task(task)
+        if run.sender.run_id is None:  # killed before its first record was whole
+            return
         run_link_line(str(run.sender.run_id))  # gives the study its views and colours, as a fit does
         if gone or count:
             rest = "" if gone else "; what its last epoch said waits, in case it is gone on with"

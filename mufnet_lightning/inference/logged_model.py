@@ -90,6 +90,16 @@ def keep_model(run_id: str, register: str | None = None, *, anew: bool = False) 
         )
 
 
+def keep_last_model(run_id: str, register: str | None = None) -> None:
+    """The same for a journal, which may ask twice: a model that is younger than its run's end stays."""
+    made = False
+    with contextlib.suppress(Exception):  # `keep_model` says why
+        run = find_run(run_id)
+        model = _logged(run)
+        made = model is not None and run.is_finished and model.creation_timestamp >= (run.end or 0)
+    keep_model(run_id, register, anew=not made)
+
+
 def check_registry(name: str) -> None:
     """Find out before training whether a model can be registered.
 

@@ -56,8 +56,9 @@ from mufnet_lightning.report.tripod import checklist
 from mufnet_lightning.study.compare import compare
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import write_atomic
-from mufnet_lightning.tracking.runs import find_runs, mlflow_client, new_run
+from mufnet_lightning.tracking.runs import find_runs, mlflow_client
 from mufnet_lightning.tracking.tags import run_tags
+from mufnet_lightning.tracking.written_directly import new_run
 from mufnet_lightning.vocabulary import ARM_NAMES, CHOSEN_HERE, Level
 
 PAGE = "report.html"

@@ -35,11 +35,11 @@ from mufnet_lightning.tracking.runs import (
     Tracking,
     find_runs,
     mlflow_client,
-    new_run,
     open_study,
 )
 from mufnet_lightning.tracking.stores import noted_store
 from mufnet_lightning.tracking.tags import run_tags
+from mufnet_lightning.tracking.written_directly import new_run
 from mufnet_lightning.vocabulary import (
     EFFECT,
     THRESHOLD,

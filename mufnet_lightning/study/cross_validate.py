@@ -31,9 +31,9 @@ from mufnet_lightning.tracking.checkpoints import (
     read_checkpoint,
     remove_left_checkpoints,
 )
-from mufnet_lightning.tracking.left_over import may_begin_again, run_behind
+from mufnet_lightning.tracking.left_over import may_begin_again, send_behind
 from mufnet_lightning.tracking.liveness import refuse_alive
-from mufnet_lightning.tracking.opening import await_answer
+from mufnet_lightning.tracking.opening import absent, await_answer
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
@@ -47,6 +47,7 @@ from mufnet_lightning.tracking.runs import (
     tracking_uri,
 )
 from mufnet_lightning.tracking.tags import run_tags
+from mufnet_lightning.tracking.written_directly import at_work
 from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:
@@ -104,7 +105,9 @@ def cross_validate(
             f"(a process holds {path})"
         )
         with alone(path, busy) as lock, terminated_as_interrupted():
-            return _run(cli, arguments, folds, only, _parent_run(cli, key, restart), lock)
+            parent = _parent_run(cli, key, restart)
+            with at_work(parent.id):
+                return _run(cli, arguments, folds, only, parent, lock)
 
 
 def _run(
@@ -115,10 +118,7 @@ def _run(
     parent: TrackedRun,
     lock: Lock,
 ) -> str:
-    for run in children_of(parent):
-        if not run.is_finished:
-            run_behind(run.id)  # what it left here may be its end
-    done = finished_folds(parent)
+    done = _sent_folds(parent)
     register = cli.config.tracking.register
     if parent.is_finished and set(done) == set(folds):
         log.info("%s: run %s has all folds", parent.name, parent.id)
@@ -131,6 +131,8 @@ def _run(
     broken = _broken_folds(parent)
     client = mlflow_client()
     client.update_run(parent.id, status="RUNNING")
+    if "reason" in parent.tags:
+        client.delete_tag(parent.id, "reason")  # why it broke off; it goes on
     try:
         for fold in folds if only is None else sorted(set(only)):
             if fold not in done:
@@ -145,14 +147,11 @@ def _run(
                 _close_killed(parent, fold)
                 try:
                     run_fold(fold, _fold_arguments(arguments, fold, parent.id, last), lock)
-                    await_answer(tracking_uri())
                 except InputFault as fault:
-                    await_answer(tracking_uri())
-                    done = finished_folds(parent)
-                    others = f"folds {_listed(done)} are done" if done else "no fold is done"
-                    left_out = f"cv does not count fold {fold}; {others}, and nothing is pooled"
+                    left_out = f"cv does not count fold {fold}; {_state(parent)}, and nothing is pooled"
                     raise InputFault([*fault.faults, left_out]) from None
-        done = finished_folds(parent)
+                await_answer(tracking_uri())
+        done = _sent_folds(parent)
         table = fold_results(done)
         left = [fold for fold in folds if fold not in done]
         if not left:
@@ -175,6 +174,30 @@ def _run(
         keep_model(parent.id, register)
     _print(table, parent)
     return parent.id
+
+
+def _sent_folds(parent: TrackedRun) -> dict[int, TrackedRun]:
+    """The folds that came to their end, after what they left here was sent: that may be their end.
+
+    Raises:
+        InputFault: it cannot be sent.
+    """
+    for run in children_of(parent):
+        send_behind(run.id)
+    return finished_folds(parent)
+
+
+def _state(parent: TrackedRun) -> str:
+    """Which folds are done, as far as the store says so now."""
+    from mlflow.exceptions import MlflowException
+
+    if absent(tracking_uri()):
+        return "the tracking server does not answer, and knows which folds are done"
+    try:
+        done = _sent_folds(parent)
+    except (InputFault, MlflowException) as error:
+        return f"which folds are done is not known ({str(error).splitlines()[0]})"
+    return f"folds {_listed(done)} are done" if done else "no fold is done"
 
 
 def _check_every_fold(cli: MufnetCLI) -> list[int]:

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def _fit(
     except BaseException:
         traceback.print_exc()
         code = 1
-    connection.send(faults)
+    with suppress(OSError):  # nobody waits for it any more
+        connection.send(faults)
     connection.close()
     sys.exit(code)
 

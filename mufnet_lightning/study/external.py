@@ -29,10 +29,10 @@ from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.runs import (
     Tracking,
     mlflow_client,
-    new_run,
     open_study,
 )
 from mufnet_lightning.tracking.tags import run_tags
+from mufnet_lightning.tracking.written_directly import new_run
 from mufnet_lightning.training.facts import record_dataset
 from mufnet_lightning.vocabulary import EXTERNAL, PREDICTIONS
 

@@ -7,6 +7,7 @@ nothing, so a position that is too early does no harm.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -33,10 +34,12 @@ class Position:
     Attributes:
         offset: bytes of the journal that the store has.
         run_id: the store's id of the run; None until it has been made.
+        later: files before it that the store did not take yet.
     """
 
     offset: int = 0
     run_id: str | None = None
+    later: tuple[str, ...] = ()
 
 
 class Journal:
@@ -129,14 +132,27 @@ class Journal:
         """How far it was sent."""
         try:
             content = json.loads((self.folder / POSITION).read_text(encoding="utf-8"))
-            return Position(int(content["offset"]), content["run_id"])
+            later = tuple(str(one) for one in content.get("later", ()))
+            return Position(int(content["offset"]), content["run_id"], later)
         except (OSError, ValueError, KeyError, TypeError):
             return Position()  # sent again, which changes nothing
 
     @position.setter
     def position(self, position: Position) -> None:
-        text = json.dumps({"offset": position.offset, "run_id": position.run_id})
+        text = json.dumps(dataclasses.asdict(position))
         write_atomic(self.folder / POSITION, text + "\n")
+
+    def begin_with(self, records: Sequence[Record], run_id: str) -> None:
+        """Write the first records, of which the store's run has everything; all of them or none.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        content = "".join(json.dumps(dict(one)) + "\n" for one in records)
+        with self._writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.position = Position(len(content.encode()), run_id)  # without records it is nothing
+            write_atomic(self.path, content)
 
     def points(self) -> dict[tuple[str, int], float]:
         """The points of metrics in it by name and step, but for those that wait."""
@@ -144,6 +160,13 @@ class Journal:
         ready = [one for _, record in self.records() for one in waiting.passed(record)]
         rows = [row for one in ready if one["op"] == "metrics" for row in one["points"]]
         return {(name, step): value for name, value, _, step in rows}
+
+    def waiting(self) -> list[Record]:
+        """The points of epochs that have no checkpoint yet."""
+        waiting = Waiting()
+        for _, record in self.records():
+            waiting.passed(record)
+        return waiting.records
 
     def move(self, folder: Path) -> None:
         """Give it another name in the same folder."""

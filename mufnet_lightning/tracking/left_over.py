@@ -5,17 +5,30 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
-from mufnet_lightning.tracking.liveness import alive, held, locked
-from mufnet_lightning.tracking.mlflow_calls import reason_of
-from mufnet_lightning.tracking.outbox_client import MACHINE
+from mufnet_lightning.tracking.liveness import (
+    alive,
+    await_sender,
+    await_silence,
+    believed_until,
+    held,
+    is_sent,
+    locked,
+    tell_sent,
+)
+from mufnet_lightning.tracking.mlflow_calls import Unsent, reason_of
+from mufnet_lightning.tracking.opening import unwritable
+from mufnet_lightning.tracking.outbox_client import DIVERGED, MACHINE
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, TrackedRun, find_run, mlflow_client
-from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
+from mufnet_lightning.tracking.sending import KeepModel, Sender
+from mufnet_lightning.tracking.uploads import FilesUnsent
+from mufnet_lightning.tracking.written_directly import close_killed, left_directly
 
 log = logging.getLogger(__name__)
 
@@ -57,27 +70,42 @@ class LeftOver:
             Whether the journal is gone.
 
         Raises:
-            Unsent, InputFault, OSError: see `Sender.send`.
+            Unsent, FilesUnsent: see `Sender.send`.
+            InputFault: the store cannot be used, or nothing can be written here.
         """
         from mlflow.exceptions import MlflowException
 
+        def sent(number: int) -> None:
+            tell_sent(self._journal.folder.name)
+            if advance is not None:
+                advance(number)
+
+        if next(self._journal.records(), None) is None:  # its begin did not come onto the disk
+            self._journal.remove()
+            return True
         try:
-            self._close(advance)
+            self._close(sent)
+            self.sender.send(sent)
         except MlflowException as error:
             raise Unsent(reason_of(error)) from None
-        self.sender.send(advance)
+        except OSError as error:
+            raise InputFault(unwritable(self._journal.folder, error)) from None
         resumable = checkpoint_folder(self._journal.folder.name).is_dir()
         if self.sender.left or (self.sender.held and resumable):
             return False
         self._journal.remove()
         return True
 
-    def _close(self, advance: Callable[[int], None] | None) -> None:
+    def _close(self, advance: Callable[[int], None]) -> None:
         """Write the end that is missing."""
         if not self._has_end:
             if self.sender.run_id is not None and alive(self.sender.run_id, elsewhere=True):
-                raise Unsent("a process elsewhere still works on the run, and sends by itself")
-            self.sender.send(advance)  # the store answers: else the run may yet be gone on with
+                raise Unsent(
+                    "a process elsewhere still works on the run, and sends by itself (its last sign of "
+                    f"life is believed until {believed_until(self.sender.run_id)})"
+                )
+            with suppress(FilesUnsent):  # they come behind the run's end
+                self.sender.send(advance)  # the store answers: else the run may yet be gone on with
             status = self.sender.status()
             if status in ENDS:  # a full disk kept it out of the journal
                 self.status = status
@@ -87,6 +115,40 @@ class LeftOver:
             self._has_end = True
 
 
+def send_behind(run_id: str) -> None:
+    """Send what an earlier process left of a run here; nothing where nothing is left, or it is alive.
+
+    What a thread of this process, or another process, is just sending is waited for.
+
+    Raises:
+        InputFault: the store does not take it, or somebody elsewhere works on the run. A file that is
+            not taken is told of, and left.
+    """
+    folder = STORE_FOLDER / "outbox" / own_id(STORE_FOLDER, run_id)
+    while True:
+        await_sender(folder.name)
+        if folder not in left_over():
+            return
+        await_silence(folder.name)
+        try:
+            with held(folder.name, to_send=True):
+                if folder in journals(STORE_FOLDER):
+                    LeftOver(folder).send()
+            return
+        except FilesUnsent as reason:
+            log.warning(
+                "warning: run %s is kept in %s: not all its files are sent: %s", run_id, folder, reason
+            )
+            return
+        except Unsent as reason:
+            raise InputFault(
+                f"run {run_id} is kept in {folder}, and cannot be sent: {reason}"
+            ) from None
+        except InputFault:
+            if not is_sent(folder.name):  # else another one was faster
+                raise
+
+
 def run_behind(run_id: str) -> TrackedRun | None:
     """The run that wrote a checkpoint, after what it left here was sent; None where there is none.
 
@@ -94,15 +156,7 @@ def run_behind(run_id: str) -> TrackedRun | None:
         InputFault: the store does not answer: whether the run goes on cannot be told.
     """
     mlflow_client()
-    folder = STORE_FOLDER / "outbox" / own_id(STORE_FOLDER, run_id)
-    if folder in left_over():
-        try:
-            with held(folder.name):
-                LeftOver(folder).send()
-        except Unsent as reason:
-            raise InputFault(
-                f"run {run_id} is kept in {folder}, and cannot be sent: {reason}"
-            ) from None
+    send_behind(run_id)
     try:
         return find_run(run_id)
     except InputFault:
@@ -111,7 +165,7 @@ def run_behind(run_id: str) -> TrackedRun | None:
 
 def may_begin_again(run: TrackedRun) -> bool:
     """Whether no epoch of a run has ended: what is logged in one waits for its checkpoint."""
-    return not run.is_finished and all(name.startswith(MACHINE) for name in run.metrics)
+    return not run.is_finished and all(name.startswith((MACHINE, DIVERGED)) for name in run.metrics)
 
 
 def left_over() -> list[Path]:
@@ -125,7 +179,7 @@ def send_left_over(seconds: float) -> None:
     Args:
         seconds: to wait for it; 0: not at all, it goes on in the background.
     """
-    if not journals(STORE_FOLDER):
+    if not (journals(STORE_FOLDER) or left_directly()):
         return
     thread = threading.Thread(target=_send_all, name="mufnet-left-over", daemon=True)
     thread.start()
@@ -135,7 +189,9 @@ def send_left_over(seconds: float) -> None:
 def _send_all() -> None:
     for folder in left_over():
         try:
-            with held(folder.name):
+            with held(folder.name, to_send=True):
+                if folder not in journals(STORE_FOLDER):
+                    continue
                 one = LeftOver(folder)
                 count = one.left
                 one.send()
@@ -145,6 +201,11 @@ def _send_all() -> None:
             log.debug("the journal %s is not sent", folder, exc_info=True)
         except Exception:
             log.debug("the journal %s cannot be sent", folder, exc_info=True)
+    try:
+        for name in close_killed():
+            log.info("run %s, whose process was killed, is closed as KILLED", name)
+    except Exception:
+        log.debug("killed runs cannot be looked for", exc_info=True)
 
 
 def _latest(record: Record) -> int:

@@ -20,7 +20,12 @@ GONE = "RESOURCE_DOES_NOT_EXIST"
 _REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS", "ENDPOINT_NOT_FOUND")
 _NEVER = (400, 411, 413, 414, 415, 422)
 """HTTP answers to what is sent, and not to who sends it or when: it will not be taken later either."""
+_FEW = 100  # parameters that MLflow takes at once
 log = logging.getLogger(__name__)
+
+
+class Unsent(Exception):
+    """The store cannot be reached, or does not take a record now; the text says why."""
 
 
 def remove_twins(client: MlflowClient, run_id: str) -> None:
@@ -70,6 +75,20 @@ def delete_tag(client: MlflowClient, run_id: str, name: str) -> None:
     except MlflowException as error:  # it is not there
         if error.error_code != GONE or "tag" not in str(error).lower():
             raise
+
+
+def send_params(client: MlflowClient, run_id: str, params: Mapping[str, str]) -> None:
+    """Log parameters; of a batch that is refused each that is not."""
+    from mlflow.entities import Param
+
+    rows = [Param(name, value) for name, value in params.items()]
+    for start in range(0, len(rows), _FEW):
+        part = rows[start : start + _FEW]
+        with refusals(f"{len(part)} parameters") as refused:
+            client.log_batch(run_id, params=part)
+        for one in part if refused else ():
+            with refusals(f"parameter {one.key}", warns=True):
+                client.log_batch(run_id, params=[one])
 
 
 def dataset_of(content: Mapping[str, Any]) -> DatasetInput:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import math
 import os
 import re
 import threading
@@ -25,9 +27,12 @@ _SETTINGS = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # where results are printed
 }
 """Of MLflow, where the user has not set them."""
+UPLOAD_TIMEOUT = "120"
+"""Seconds in place of MLFLOW_HTTP_REQUEST_TIMEOUT while a file is sent: MLflow's own."""
 _LOCKED = 60.0  # seconds that a database may be locked when it is opened
 _PROBE = 5.0  # seconds for a server to say anything at all
 _FRESH = 5.0  # seconds that its answer is believed
+_ABSENT = 1.0  # seconds that its silence is, so that a few calls in a row do not each wait for it
 _UNUSABLE = (
     ("readonly", "it cannot be written to"),
     ("unable to open", "it cannot be opened: there is no permission, or no folder"),
@@ -38,7 +43,8 @@ _UNUSABLE = (
 )
 _opened: dict[Path, tuple[int, int]] = {}
 """The databases that this process has opened, by device and inode of the file."""
-_answered: dict[str, float] = {}
+_answered: dict[str, tuple[float, str | None]] = {}
+"""When each server was asked last, and why it did not answer."""
 _one_opens = threading.RLock()
 
 
@@ -69,7 +75,20 @@ def open_client(uri: str, lock: Path | None = None) -> MlflowClient:
             with waiting(lock or path.with_name(f".{path.name}.lock")):
                 return _open(uri, path)
         except OSError as error:
-            raise InputFault(unwritable(path.parent, error)) from None
+            if error.errno not in (errno.EROFS, errno.EACCES) or not path.is_file():
+                raise InputFault(unwritable(path.parent, error)) from None
+            if path not in _opened:
+                log.warning(
+                    "warning: %s can be read only (%s): nothing is recorded",
+                    path.parent,
+                    error.strerror,
+                )
+            return _open(uri, path)
+
+
+def set_by_us(name: str) -> bool:
+    """Whether an environment variable of MLflow is as it was set here, and not as the user wants it."""
+    return os.environ.get(name) == _SETTINGS[name]
 
 
 def unwritable(folder: Path, error: OSError) -> str:
@@ -128,8 +147,15 @@ def absent(uri: str) -> str | None:
     """Why a tracking server does not answer; None where it does, or where there is none to ask."""
     if not uri.startswith(("http://", "https://")):
         return None
-    if time.monotonic() - _answered.get(uri, -_FRESH) < _FRESH:
-        return None
+    asked, reason = _answered.get(uri, (-math.inf, None))
+    if time.monotonic() - asked < (_ABSENT if reason else _FRESH):
+        return reason
+    reason = _silence(uri)
+    _answered[uri] = time.monotonic(), reason
+    return reason
+
+
+def _silence(uri: str) -> str | None:
     import requests
 
     try:
@@ -143,7 +169,6 @@ def absent(uri: str) -> str | None:
         return "the connection is refused" if refused else "there is no connection"
     except requests.exceptions.RequestException as error:
         return _first_line(error)
-    _answered[uri] = time.monotonic()
     return None
 
 

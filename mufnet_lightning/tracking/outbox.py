@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
-from mufnet_lightning.tracking.journal import Journal, Position, milliseconds
-from mufnet_lightning.tracking.liveness import PERIOD, held, refuse_alive
-from mufnet_lightning.tracking.mlflow_calls import BIRTH
+from mufnet_lightning.tracking.journal import Journal, milliseconds
+from mufnet_lightning.tracking.liveness import beating, held, refuse_alive
+from mufnet_lightning.tracking.mlflow_calls import BIRTH, Unsent
 from mufnet_lightning.tracking.opening import unwritable, without_password
 from mufnet_lightning.tracking.run_ids import own_id
 from mufnet_lightning.tracking.runs import STORE_FOLDER, default_uri, mlflow_client, tracking_uri
-from mufnet_lightning.tracking.sending import KeepModel, Sender, Unsent
+from mufnet_lightning.tracking.sending import KeepModel, Sender
+from mufnet_lightning.tracking.uploads import FilesUnsent
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -99,10 +100,18 @@ class Outbox:
                 sender = Sender(journal, keep_model, new=True)
                 locks.push(opening.pop_all())
         except OSError as error:
+            journal.remove()  # without a record it is none
             raise InputFault(unwritable(folder.parent, error)) from None
         outbox = cls(journal, sender, locks)
-        outbox._thread.start()
-        outbox._name(_FOR_THE_RUN if uri.startswith("http") else _FOR_A_DATABASE)
+        try:
+            outbox._thread.start()
+            outbox._name(_FOR_THE_RUN if uri.startswith("http") else _FOR_A_DATABASE)
+            locks.enter_context(beating(sender.beat, at_once=False))
+        except BaseException as error:  # as Ctrl-C in a notebook; the next call closes the run
+            outbox._let_go()
+            if isinstance(error, OSError):
+                raise InputFault(unwritable(folder.parent, error)) from None
+            raise
         return outbox
 
     @classmethod
@@ -123,19 +132,23 @@ class Outbox:
             if not journal.path.exists():
                 _begin_again(journal, run, "" if uri == default_uri() else without_password(uri))
             outbox = cls(journal, Sender(journal, keep_model), locks)
-        except OSError as error:
+            locks.enter_context(beating(outbox.sender.beat, at_once=True))
+            outbox._may_go_on.set()
+            outbox._thread.start()
+        except BaseException as error:
             locks.close()
-            raise InputFault(unwritable(journal.folder.parent.parent, error)) from None
-        outbox._may_go_on.set()
-        outbox._thread.start()
+            if isinstance(error, OSError):
+                raise InputFault(unwritable(journal.folder.parent.parent, error)) from None
+            raise
         return outbox
 
-    def flush(self, seconds: float, told_after: float | None = None) -> bool:
+    def flush(self, seconds: float, told_after: float | None = None, *, files: bool = True) -> bool:
         """Send now; whether everything that may be sent is there.
 
         Args:
             seconds: to wait without progress; a large file that is being sent is some.
             told_after: seconds after which a message says what is waited for.
+            files: those, too, that the store has refused so far.
         """
         until, told_at = time.monotonic() + seconds, time.monotonic() + (told_after or seconds)
         sent = self.sender.sent
@@ -153,7 +166,8 @@ class Outbox:
                     if time.monotonic() > told_at:
                         told_at = math.inf
                         log.info("waiting for the tracking store to take the rest of the run")
-                if self._failure is None:
+                failure = self._failure
+                if failure is None or (not files and isinstance(failure, FilesUnsent)):
                     return self._done >= wanted
             if time.monotonic() + 0.5 > until or not self._thread.is_alive():
                 return False
@@ -172,10 +186,7 @@ class Outbox:
         """
         try:
             done = self.flush(_TO_CLOSE if in_time else _TO_STOP, _TOLD_AFTER)
-        finally:
-            self._stopped = self.closed = True
-            self._urgent.set()
-        try:
+            self._stop()
             self._thread.join(1.0)
             done = done or not (self._thread.is_alive() or self._failure or self.sender.left)
             if otherwise is not None:  # the next call, too, closes the run
@@ -194,8 +205,17 @@ class Outbox:
                     STORE_FOLDER / OUTBOX / self.run_id,
                 )
         finally:
-            self._locks.close()
+            self._let_go()
         return done
+
+    def _stop(self) -> None:
+        self._stopped = self.closed = True
+        self._urgent.set()
+        self._may_go_on.set()
+
+    def _let_go(self) -> None:
+        self._stop()
+        self._locks.close()
 
     def _name(self, seconds: float) -> None:
         """Wait for the store to make the run, and give the journal its id."""
@@ -205,10 +225,13 @@ class Outbox:
                 self._round.wait(0.1)
         failure, run_id = self._failure, self.sender.run_id
         if isinstance(failure, InputFault) or (failure and not isinstance(failure, Unsent)):
-            self._stopped = True
-            self._may_go_on.set()
-            self.journal.remove()
-            self._locks.close()
+            self._stop()
+            if run_id is not None:  # it has been made: it must not stay as if it went on
+                with contextlib.suppress(Exception):
+                    self.sender.end("FAILED", {"reason": str(failure)}, milliseconds())
+                    run_id = None
+            if run_id is None:  # else the next call closes it
+                self.journal.remove()
             raise failure
         if run_id is not None and self._done > 0:
             self._locks.enter_context(held(run_id))
@@ -228,7 +251,7 @@ class Outbox:
     # the thread
 
     def _work(self) -> None:
-        pause, beaten, failing_since = 0.0, time.monotonic(), 0.0
+        pause, failing_since = 0.0, 0.0
         warned = False
         while True:
             self._urgent.wait(pause)
@@ -249,14 +272,11 @@ class Outbox:
                 if warned:
                     log.info("the tracking store takes records again")
                 pause, failing_since, warned = PAUSE, now, False
-                if now - beaten > PERIOD:
-                    beaten = now
-                    with contextlib.suppress(Exception):  # the next one will do
-                        self.sender.beat()
             else:
                 failing_since = failing_since or now
                 pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
-                if not warned and now - failing_since > _FAILING:
+                known = warned or isinstance(failure, FilesUnsent)
+                if not known and now - failing_since > _FAILING:
                     warned = True
                     log.warning(
                         "warning: the tracking store takes no records (%s); they are kept in %s, and "
@@ -279,9 +299,6 @@ def _begin_again(journal: Journal, run: Run, uri: str) -> None:
     info, data = run.info, run.data
     study = mlflow_client().get_experiment(info.experiment_id).name
     tags = {BIRTH: journal.folder.name, **data.tags}
-    journal.append(
-        "create", study=study, name=info.run_name, tags=tags, start=int(info.start_time), uri=uri
-    )
-    journal.append("params", params=dict(data.params))
-    end = max((offset for offset, _ in journal.records()), default=0)
-    journal.position = Position(end, str(info.run_id))
+    start = {"study": study, "name": info.run_name, "tags": tags, "start": int(info.start_time)}
+    created = {"op": "create", **start, "uri": uri}
+    journal.begin_with([created, {"op": "params", "params": dict(data.params)}], str(info.run_id))

@@ -13,20 +13,22 @@ from mlflow import MlflowClient
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
-from mufnet_lightning.tracking.journal import Waiting, milliseconds
+from mufnet_lightning.tracking.journal import milliseconds
 from mufnet_lightning.tracking.opening import unwritable
 from mufnet_lightning.tracking.outbox import Outbox
+from mufnet_lightning.tracking.run_id_calls import asks_by_store_id
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput, Metric, Param, Run, RunTag
     from mlflow.entities.logged_model_input import LoggedModelInput
 
-MACHINE = "system/"
-"""Names of what a machine does begin with it: these points belong to no epoch."""
+MACHINE, DIVERGED = "system/", "diverged/"
+"""Names of points that belong to no epoch begin so: of the machine, and of an epoch that broke off."""
 log = logging.getLogger(__name__)
 _TO_READ = 20.0  # seconds to send what was written before it is read
 
 
+@asks_by_store_id
 class OutboxClient(MlflowClient):
     """Writes of its own run are kept here and sent behind the training; all else asks the server.
 
@@ -67,10 +69,7 @@ class OutboxClient(MlflowClient):
         """
         self._trains = True
         if self._resumed and holds:
-            waiting = Waiting()
-            for _, record in self.outbox.journal.records():
-                waiting.passed(record)
-            kept = [one for one in waiting.records if one["epoch"] < epoch]
+            kept = [one for one in self.outbox.journal.waiting() if one["epoch"] < epoch]
             self._recorded |= {(p[0], p[3]): p[1] for one in kept for p in one["points"]}
             self._append("resume", epoch=epoch)
         self._epoch = epoch if holds else None
@@ -90,6 +89,14 @@ class OutboxClient(MlflowClient):
             self._append("confirm", epoch=None)
         self._trains, self._epoch = False, None
 
+    def show_diverged(self) -> None:
+        """Send points of the epoch that broke off, by names of their own: a resume trains it again."""
+        for one in self.outbox.journal.waiting():
+            rows = [(DIVERGED + name, *rest) for name, *rest in one["points"]]
+            new = [row for row in rows if (row[0], row[3]) not in self._recorded]
+            if new:
+                self._append("metrics", points=new, epoch=None)
+
     # what is written
 
     def log_batch(
@@ -101,8 +108,8 @@ class OutboxClient(MlflowClient):
         synchronous: bool | None = None,
     ) -> None:
         """Points, parameters and tags."""
-        if not self._own(run_id):
-            super().log_batch(self._there(run_id), metrics, params, tags, synchronous)
+        if not self.own(run_id):
+            super().log_batch(self.there(run_id), metrics, params, tags, synchronous)
             return
         machine = [m for m in metrics if m.key.startswith(MACHINE)]
         trained = [m for m in metrics if not m.key.startswith(MACHINE)]
@@ -137,24 +144,24 @@ class OutboxClient(MlflowClient):
 
     def set_tag(self, run_id: str, key: str, value: Any, synchronous: bool | None = None) -> None:
         """A tag."""
-        if not self._own(run_id):
-            super().set_tag(self._there(run_id), key, value, synchronous)
+        if not self.own(run_id):
+            super().set_tag(self.there(run_id), key, value, synchronous)
         elif self.tags.get(key) != str(value):
             self._append("tag", name=key, value=str(value))
             self.tags[key] = str(value)
 
     def delete_tag(self, run_id: str, key: str) -> None:
         """Take a tag away."""
-        if not self._own(run_id):
-            super().delete_tag(self._there(run_id), key)
+        if not self.own(run_id):
+            super().delete_tag(self.there(run_id), key)
             return
         self._append("untag", name=key)
         self.tags.pop(key, None)
 
     def log_artifact(self, run_id: str, local_path: str, artifact_path: str | None = None) -> None:
         """A file, or a folder under its own name."""
-        if not self._own(run_id):
-            super().log_artifact(self._there(run_id), local_path, artifact_path)
+        if not self.own(run_id):
+            super().log_artifact(self.there(run_id), local_path, artifact_path)
             return
         path = Path(local_path)
         if path.is_dir():
@@ -170,8 +177,8 @@ class OutboxClient(MlflowClient):
 
     def log_artifacts(self, run_id: str, local_dir: str, artifact_path: str | None = None) -> None:
         """The files of a folder, and of those in it."""
-        if not self._own(run_id):
-            super().log_artifacts(self._there(run_id), local_dir, artifact_path)
+        if not self.own(run_id):
+            super().log_artifacts(self.there(run_id), local_dir, artifact_path)
             return
         root = Path(local_dir)
         for file in sorted(path for path in root.rglob("*") if path.is_file()):
@@ -186,8 +193,8 @@ class OutboxClient(MlflowClient):
         models: Sequence[LoggedModelInput] | None = None,
     ) -> None:
         """Data sets of the run; its models are the server's."""
-        if not self._own(run_id) or models:
-            super().log_inputs(self._there(run_id), datasets, models)
+        if not self.own(run_id) or models:
+            super().log_inputs(self.there(run_id), datasets, models)
             return
         rows = [
             {
@@ -203,8 +210,8 @@ class OutboxClient(MlflowClient):
 
     def update_run(self, run_id: str, status: str | None = None, name: str | None = None) -> None:
         """A new name, or a status that is no end."""
-        if not self._own(run_id):
-            super().update_run(self._there(run_id), status, name)
+        if not self.own(run_id):
+            super().update_run(self.there(run_id), status, name)
             return
         if name:
             self._append("name", name=name)
@@ -215,8 +222,8 @@ class OutboxClient(MlflowClient):
         self, run_id: str, status: str | None = None, end_time: int | None = None
     ) -> None:
         """The end of the run."""
-        if not self._own(run_id):
-            super().set_terminated(self._there(run_id), status, end_time)
+        if not self.own(run_id):
+            super().set_terminated(self.there(run_id), status, end_time)
             return
         self._append("status", status=status or "FINISHED", end=end_time or milliseconds())
 
@@ -252,39 +259,42 @@ class OutboxClient(MlflowClient):
         Raises:
             InputFault: the server does not answer.
         """
-        if self._own(run_id):
-            self.flush()
-        return super().get_run(self._there(run_id))
+        if self.own(run_id):
+            self.flush(files=False)
+        return super().get_run(self.there(run_id))
 
     def get_metric_history(self, run_id: str, key: str, *arguments: Any, **options: Any) -> Any:
         """The points of a metric, as the server has them; see `get_run`."""
-        if self._own(run_id):
-            self.flush()
-        return super().get_metric_history(self._there(run_id), key, *arguments, **options)
+        if self.own(run_id):
+            self.flush(files=False)
+        return super().get_metric_history(self.there(run_id), key, *arguments, **options)
 
     def list_artifacts(self, run_id: str, path: str | None = None) -> Any:
         """The artifacts, as the server has them; see `get_run`."""
-        if self._own(run_id):
+        if self.own(run_id):
             self.flush()
-        return super().list_artifacts(self._there(run_id), path)
+        return super().list_artifacts(self.there(run_id), path)
 
     def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str:
         """A copy of an artifact, or of a folder of them; see `get_run`."""
-        if self._own(run_id):
+        if self.own(run_id):
             self.flush()
-        return str(super().download_artifacts(self._there(run_id), path, dst_path))
+        return str(super().download_artifacts(self.there(run_id), path, dst_path))
 
     def next_step(self, prefix: str) -> int:
         """The first step at which no metric of this begin has a point."""
         return max((step + 1 for name, step in self._recorded if name.startswith(prefix)), default=0)
 
-    def flush(self) -> None:
+    def flush(self, *, files: bool = True) -> None:
         """Wait until the server has what was written.
+
+        Args:
+            files: those, too, that it has refused so far.
 
         Raises:
             InputFault: it does not answer in time.
         """
-        if not self.outbox.flush(_TO_READ):
+        if not self.outbox.flush(_TO_READ, files=files):
             raise InputFault(
                 f"run {self.outbox.run_id} is not on the tracking server yet, which takes nothing now"
             )
@@ -327,10 +337,12 @@ class OutboxClient(MlflowClient):
         except OSError as error:
             raise InputFault(unwritable(self.outbox.journal.folder, error)) from None
 
-    def _own(self, run_id: str) -> bool:
+    def own(self, run_id: str) -> bool:
+        """Whether this is the client's own run, which is still written."""
         own = run_id in (self.outbox.run_id, self.outbox.sender.run_id)
         return own and not self.outbox.closed
 
-    def _there(self, run_id: str) -> str:
-        own = self.outbox.sender.run_id
-        return own if own is not None and run_id == self.outbox.run_id else run_id
+    def there(self, run_id: str) -> str:
+        """The store's id of a run."""
+        known = self.outbox.sender.run_id
+        return known if known is not None and run_id == self.outbox.run_id else run_id

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -311,28 +310,6 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
         raise InputFault(
             f"{reference}: run {run.name} has no {artifact} (status {run.status})"
         ) from None
-
-
-@contextmanager
-def new_run(experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[str]:
-    """Open a run that is made in one go; it ends as FINISHED, or as FAILED where something is raised.
-
-    Args:
-        experiment_id: of the study.
-        name: of the run.
-        tags: of the run.
-
-    Yields:
-        The run's id.
-    """
-    client = mlflow_client()
-    run_id = str(client.create_run(experiment_id, tags=dict(tags), run_name=name[:250]).info.run_id)
-    try:
-        yield run_id
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
 
 
 def children_of(parent: TrackedRun) -> list[TrackedRun]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,31 +13,28 @@ from mufnet_lightning.tracking.liveness import HEARTBEAT, heartbeat
 from mufnet_lightning.tracking.mlflow_calls import (
     BIRTH,
     GONE,
+    Unsent,
     dataset_of,
     delete_tag,
     reason_of,
     refusals,
     remove_twins,
+    send_params,
     store_uri,
 )
 from mufnet_lightning.tracking.opening import absent, unusable, without_password
 from mufnet_lightning.tracking.run_ids import note_id
 from mufnet_lightning.tracking.runs import client_of, default_uri, open_study, tracking_uri
+from mufnet_lightning.tracking.uploads import Uploads
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _MOST = 1000  # points that MLflow takes at once
-_FEW = 100  # parameters
-_LARGE = 1_000_000  # bytes of a file
 log = logging.getLogger(__name__)
 
 KeepModel = Callable[[str, str | None], None]
 """Logs the model of the run with this id, as a version of that registered model."""
-
-
-class Unsent(Exception):
-    """The store cannot be reached, or does not take a record now; the text says why."""
 
 
 class Sender:
@@ -52,7 +50,6 @@ class Sender:
         uri: of the store that the run is for.
         run_id: the store's id of the run, once it has been made.
         sent: how often the store has taken something.
-        uploads: a large file is being sent.
         experiment_id: of its study, where this process has made the run.
         named: the journal has its last name: where that is not the run's id, both are noted.
     """
@@ -62,7 +59,9 @@ class Sender:
     ) -> None:
         self.journal = journal
         self.run_id: str | None
-        self.sent, self.uploads = 0, False
+        self.sent = 0
+        self._beating, self._ended = threading.Lock(), False
+        self._deleted = False
         self._keep_model = keep_model
         self._new = new
         self.named = not new
@@ -72,8 +71,14 @@ class Sender:
         self._sure = False
         self._saved = self.journal.position
         self._offset, self.run_id = self._saved.offset, self._saved.run_id
+        self._files = Uploads(journal, self._saved.later)
         self._waiting = Waiting()
         self._read_again()
+
+    @property
+    def uploads(self) -> bool:
+        """Whether a large file is being sent."""
+        return self._files.busy
 
     @property
     def left(self) -> int:
@@ -81,7 +86,8 @@ class Sender:
         waiting = Waiting()
         waiting.records = list(self._waiting.records)
         start = self._offset
-        return sum(len(waiting.passed(one)) for _, one in self.journal.records(start))
+        rows = self.journal.records(start)
+        return len(self._files.later) + sum(len(waiting.passed(one)) for _, one in rows)
 
     @property
     def held(self) -> int:
@@ -96,6 +102,7 @@ class Sender:
 
         Raises:
             Unsent: the store does not take it now; what was sent stays sent.
+            FilesUnsent: it has everything but some files, which are sent later.
             InputFault: the store cannot be used until somebody does something.
             OSError: how far it came cannot be written here.
         """
@@ -116,21 +123,21 @@ class Sender:
                 raise Unsent(reason_of(error)) from error  # MLflow's, or a library's of its artifacts
             raise
         finally:
-            if Position(self._offset, self.run_id) != self._saved:
+            if self._position != self._saved:
                 self._save()
 
     def beat(self) -> None:
         """Renew the sign that somebody works on the run."""
-        if self.run_id is not None:
-            self._client().set_tag(self.run_id, HEARTBEAT, heartbeat())
+        with self._beating:  # none behind the run's end
+            if self.run_id is not None and not self._ended:
+                self._client().set_tag(self.run_id, HEARTBEAT, heartbeat())
 
     def end(self, status: str, tags: Mapping[str, str], time: int) -> None:
         """Tell the store of the run's end, past the journal."""
         client, run_id = self._client(), self._run()
         for name, value in tags.items():
             client.set_tag(run_id, name, value)
-        delete_tag(client, run_id, HEARTBEAT)
-        client.set_terminated(run_id, status, time)
+        self._terminate(client, run_id, status, time)
 
     def status(self) -> str:
         """That the store has of the run.
@@ -138,6 +145,7 @@ class Sender:
         Raises:
             Unsent: the store does not answer.
         """
+        self._run()
         if self._is_gone():
             self._begin_anew()
             self.send()
@@ -145,7 +153,23 @@ class Sender:
 
     # from here on: inside `send`
 
+    def _terminate(self, client: MlflowClient, run_id: str, status: str, time: int) -> None:
+        with self._beating:
+            self._ended = True
+            delete_tag(client, run_id, HEARTBEAT)
+        client.set_terminated(run_id, status, time)
+
     def _send(self, advance: Callable[[int], None]) -> None:
+        self._send_records(advance)
+        self._send_later(advance)
+
+    def _send_later(self, advance: Callable[[int], None]) -> None:
+        if self._files.later:
+            for _ in self._files.send_later(self._client(), self._run(), self._client):
+                self.sent += 1
+                advance(1)
+
+    def _send_records(self, advance: Callable[[int], None]) -> None:
         points: list[list[Any]] = []
         merged = 0
         ready: Sequence[Record]
@@ -156,6 +180,8 @@ class Sender:
         for offset, record in self.journal.records(self._offset):
             ready = self._waiting.passed(record)
             for one in ready:
+                if self._deleted:
+                    break
                 if one["op"] == "metrics":
                     points += one["points"]
                     merged += 1
@@ -165,8 +191,10 @@ class Sender:
                     self._offset, points = behind, []
                     advance(merged)
                     merged = 0
-                if one["op"] == "model" and self._keep_model is None:
-                    return
+                if one["op"] == "model":
+                    if self._keep_model is None:
+                        return
+                    self._send_later(advance)  # it is made from them
                 self._send_one(client, one)
                 self.sent += 1
                 advance(1)
@@ -192,6 +220,8 @@ class Sender:
             with refusals(f"{len(part)} points") as refused:
                 client.log_batch(run_id, metrics=part)
             self.sent += 1
+            if refused and self._is_deleted(client, run_id):
+                return
             for one in part if refused and len(part) > 1 else ():
                 with refusals(f"{one.key} {one.value} of step {one.step}", warns=True):
                     client.log_batch(run_id, metrics=[one])
@@ -202,22 +232,22 @@ class Sender:
             self._create(client, record)
             return
         run_id = self._run()
-        with refusals(f"{op} {record.get('name') or record.get('file') or ''}".strip(), warns=True):
+        what = f"{op} {record.get('name') or record.get('file') or ''}".strip()
+        with refusals(what, warns=True) as refused:
             if op == "params":
-                self._send_params(client, run_id, record["params"])
+                send_params(client, run_id, record["params"])
             elif op == "tag":
                 client.set_tag(run_id, record["name"], record["value"])
             elif op == "untag":
                 delete_tag(client, run_id, record["name"])
             elif op == "inputs":
                 client.log_inputs(run_id, [dataset_of(one) for one in record["datasets"]])
-            elif op == "file" and self._has_content(record):
-                self._send_file(client, run_id, record)
+            elif op == "file":
+                self._files.send(client, run_id, record, self._client)
             elif op == "name":
                 client.update_run(run_id, name=record["name"])
             elif op == "status" and record["status"] in ENDS:
-                delete_tag(client, run_id, HEARTBEAT)
-                client.set_terminated(run_id, record["status"], record["end"])
+                self._terminate(client, run_id, record["status"], record["end"])
                 if not self._sure:
                     remove_twins(client, run_id)
             elif op == "status":
@@ -225,32 +255,19 @@ class Sender:
             elif op == "model":
                 assert self._keep_model is not None
                 self._keep_model(run_id, record["register"])
+        if refused:
+            self._is_deleted(client, run_id)
 
-    def _send_file(self, client: MlflowClient, run_id: str, record: Record) -> None:
-        content = self.journal.content_of(record)
-        self.uploads = content.stat().st_size > _LARGE
-        try:
-            client.log_artifact(run_id, str(content), record["folder"])
-        finally:
-            self.uploads = False
-
-    def _has_content(self, record: Record) -> bool:
-        there = self.journal.content_of(record).is_file()
-        if not there:
-            log.warning("warning: %s is lost, and is no artifact", self.journal.content_of(record))
-        return there
-
-    def _send_params(self, client: MlflowClient, run_id: str, params: dict[str, str]) -> None:
-        from mlflow.entities import Param
-
-        rows = [Param(name, value) for name, value in params.items()]
-        for start in range(0, len(rows), _FEW):
-            part = rows[start : start + _FEW]
-            with refusals(f"{len(part)} parameters") as refused:
-                client.log_batch(run_id, params=part)
-            for one in part if refused else ():
-                with refusals(f"parameter {one.key}", warns=True):
-                    client.log_batch(run_id, params=[one])
+    def _is_deleted(self, client: MlflowClient, run_id: str) -> bool:
+        """Whether the user has deleted the run; nothing more is sent then."""
+        self._deleted = client.get_run(run_id).info.lifecycle_stage == "deleted"
+        if self._deleted:
+            log.warning(
+                "warning: run %s was deleted in MLflow, which takes nothing more of it; what is still "
+                "to be sent of it is dropped",
+                run_id,
+            )
+        return self._deleted
 
     def _create(self, client: MlflowClient, record: Record) -> None:
         if self.run_id is not None:
@@ -305,6 +322,7 @@ class Sender:
             self.run_id,
         )
         self._offset, self.run_id, self._new = 0, None, False
+        self._files = Uploads(self.journal, ())
         self._save()
         self._read_again()
 
@@ -314,6 +332,10 @@ class Sender:
         for _, record in self.journal.records(0, self._offset):
             self._waiting.passed(record)
 
+    @property
+    def _position(self) -> Position:
+        return Position(self._offset, self.run_id, self._files.later)
+
     def _save(self) -> None:
-        self._saved = Position(self._offset, self.run_id)
+        self._saved = self._position
         self.journal.position = self._saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from mufnet_lightning.inference.logged_model import keep_model
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.inference.logged_model import keep_last_model, keep_model
 from mufnet_lightning.system.signals import closing, stopping
 from mufnet_lightning.tracking.left_over import send_left_over
 from mufnet_lightning.tracking.notes import NOTE
@@ -22,6 +24,7 @@ from mufnet_lightning.tracking.outbox import Outbox
 from mufnet_lightning.tracking.outbox_client import MACHINE, OutboxClient
 from mufnet_lightning.tracking.runs import Tracking, client_of, mlflow_client, tracking_uri
 from mufnet_lightning.tracking.tags import run_tags
+from mufnet_lightning.training.divergence import Diverged
 from mufnet_lightning.training.machine import MachineMonitor
 from mufnet_lightning.vocabulary import START, arm_name
 
@@ -75,6 +78,7 @@ class RunLogger(MLFlowLogger):
         self._outbox: Outbox | None = None
         self._client: OutboxClient | None = None
         self._model_due: list[str | None] = []
+        self._closes = threading.RLock()  # several threads may end a run; one does
 
     @property
     @rank_zero_experiment
@@ -94,14 +98,14 @@ class RunLogger(MLFlowLogger):
         if self.resumed:
             run = mlflow_client().get_run(str(self._run_id))
             tags, recorded = dict(run.data.tags), _recorded(run)
-            self._outbox = Outbox.resume(run, _keep_model)
+            self._outbox = Outbox.resume(run, keep_last_model)
             recorded |= self._outbox.journal.points()
             self._experiment_id = str(run.info.experiment_id)
         else:
             from mlflow.tracking.context.registry import resolve_tags
 
             tags = {name: str(value) for name, value in resolve_tags(self.tags).items()}
-            self._outbox = Outbox.begin(self._experiment_name, self._run_name, tags, _keep_model)
+            self._outbox = Outbox.begin(self._experiment_name, self._run_name, tags, keep_last_model)
             # of a run that the server does not know yet nobody knows it
             self._experiment_id = self._outbox.sender.experiment_id or self._experiment_name
         self._run_id = self._outbox.run_id
@@ -112,6 +116,13 @@ class RunLogger(MLFlowLogger):
             if "reason" in tags:
                 self._client.delete_tag(self._run_id, "reason")  # why it broke off; it goes on
         send_left_over(0)
+
+    @property
+    def experiment_id(self) -> str | None:
+        """The id of the study in the store; its name, as long as the store has not been there."""
+        if self.experiment is not None and self._outbox is not None:  # on the process that records
+            self._experiment_id = self._outbox.sender.experiment_id or self._experiment_id
+        return self._experiment_id
 
     @property
     def run(self) -> str:
@@ -209,6 +220,10 @@ class RunLogger(MLFlowLogger):
     @rank_zero_only
     def close(self, status: str, reason: str | None = None) -> None:
         """End the run as `FINISHED`, `FAILED` or `KILLED` (interrupted), with the reason as a tag."""
+        with self._closes:
+            self._close(status, reason)
+
+    def _close(self, status: str, reason: str | None) -> None:
         outbox, client = self._outbox, self._client
         if outbox is None or client is None or outbox.closed:
             return
@@ -234,6 +249,9 @@ class RunLogger(MLFlowLogger):
         elif isinstance(error, KeyboardInterrupt | SIGTERMException | SystemExit):  # Lightning exits
             self.close("KILLED", "interrupted")
         else:
+            if isinstance(error, Diverged) and self._client is not None:
+                with contextlib.suppress(InputFault):  # the disk is full; why it ended is said anyway
+                    self._client.show_diverged()
             self.close("FAILED", f"{type(error).__name__}: {error}")
 
 
@@ -262,10 +280,6 @@ def recorded(trainer: Trainer) -> Iterator[None]:
 
 
 _FOR_THE_MODEL = 5.0  # seconds without progress for the rest of the run, which the model is made from
-
-
-def _keep_model(run_id: str, register: str | None) -> None:
-    keep_model(run_id, register, anew=True)
 
 
 def _recorded(run: Run) -> dict[tuple[str, int], float]:

@@ -12,7 +12,11 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
@@ -28,6 +32,8 @@ from mufnet_lightning.training.logger import RunLogger
 _A_LOOK = 0.5
 _STARTED_BY = "MUFNET_STARTED_BY"
 """Environment variable of the processes that the first one starts: its number."""
+_PASSES = "MUFNET_PASSES"
+"""Environment variable: the folder in which each of them notes how many passes it has been through."""
 _TO_NOTICE = 3.0
 """Seconds that the first process may wait for one that is dead; a collective call may wait for ever."""
 log = logging.getLogger(__name__)
@@ -59,6 +65,8 @@ class _Launcher(_SubprocessScriptLauncher):
         self._failed = threading.Event()
         self._lost: str | None = None
         self._parent: int | None = None
+        self._begun = self._ended = 0
+        self._notes: Path | None = None
 
     def launch(
         self, function: Callable[..., Any], *args: Any, trainer: Trainer | None = None, **kwargs: Any
@@ -73,14 +81,29 @@ class _Launcher(_SubprocessScriptLauncher):
         )
         if not self.cluster_environment.creates_processes_externally:
             os.environ[_STARTED_BY] = str(os.getpid())
+            notes = TemporaryDirectory(prefix="mufnet-")
+            weakref.finalize(self, notes.cleanup)
+            os.environ[_PASSES] = notes.name
+            self._notes = Path(notes.name)
             self._call_children_scripts()
             self._start(self._watch_children, trainer)
         elif self._parent is None and os.environ.get(_STARTED_BY) == str(os.getppid()):
             self._parent = os.getppid()
             self._start(_end_with, self._parent)
+            self._notes = Path(os.environ[_PASSES])
+        dead = self._dead()
+        if dead:  # ended behind the last pass, and missed in this one
+            self._end_all(*dead[0])
+            raise InputFault(str(self._lost))
         _set_num_threads_if_needed(num_processes=self.num_processes)
+        self._begun += 1
         try:
-            return function(*args, **kwargs)
+            given = function(*args, **kwargs)
+            self._ended += 1
+            if self._parent is not None and self._notes is not None:
+                with suppress(OSError):  # the first process has ended
+                    (self._notes / str(os.getpid())).write_text(str(self._ended))
+            return given
         except Exception as error:
             self._failed.set()
             if isinstance(error, InputFault) or stopping():
@@ -108,17 +131,21 @@ class _Launcher(_SubprocessScriptLauncher):
             time.sleep(0.1)
         return None
 
-    def _watch_children(self, trainer: Trainer) -> None:
-        while True:
-            codes = [one.poll() for one in self.procs]
-            dead = [(rank, code) for rank, code in enumerate(codes, 1) if code]
-            if dead or all(code == 0 for code in codes):
-                break
-            time.sleep(_A_LOOK)
-        state = trainer.state
-        if not dead or stopping() or (state.fn == "test" and state.finished):
-            return  # the last thing that they do together is behind them
-        rank, code = dead[0]
+    def _dead(self) -> list[tuple[int, int]]:
+        """Number and exit code of the processes that did not end well."""
+        codes = enumerate((one.poll() for one in self.procs), 1)
+        return [(rank, code) for rank, code in codes if code]
+
+    def _is_missed(self, rank: int) -> bool:
+        """Whether this process is in a pass that one of the others has not been through."""
+        try:
+            assert self._notes is not None
+            passes = int((self._notes / str(self.procs[rank - 1].pid)).read_text())
+        except (OSError, ValueError):
+            passes = 0
+        return self._begun > self._ended and passes < self._begun
+
+    def _end_all(self, rank: int, code: int) -> None:
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         self._lost = (
             f"process {rank} (of 0 to {self.num_processes - 1}) of this training ended {how}, so the "
@@ -126,13 +153,33 @@ class _Launcher(_SubprocessScriptLauncher):
         )
         for one in self.procs:
             _kill(one)
+
+    def _watch_children(self, trainer: Trainer) -> None:
+        warned = False
+        while not (missed := [one for one in self._dead() if self._is_missed(one[0])]):
+            if all(one.poll() is not None for one in self.procs):
+                for rank, code in () if warned else self._dead():
+                    warned = True
+                    log.warning(
+                        "warning: process %s of this training ended with exit code %s, behind its part "
+                        "of the work",
+                        rank,
+                        code,
+                    )
+                if not self._dead():
+                    return
+            time.sleep(_A_LOOK)
+        if stopping():
+            return
+        self._end_all(*missed[0])
         if self._failed.wait(_TO_NOTICE):
             return  # it closes its run, and says why
         for logger in trainer.loggers:
-            if isinstance(logger, RunLogger):
+            if isinstance(logger, RunLogger) and self._begun > self._ended:
                 logger.close("FAILED", self._lost)
-        log.error("%s", self._lost)
-        os._exit(2)
+        if self._begun > self._ended:  # it waits for a process that is gone
+            log.error("%s", self._lost)
+            os._exit(2)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -33,7 +33,12 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.inference.card import ModelCard
 from mufnet_lightning.inference.load import load_grader
-from mufnet_lightning.inference.logged_model import check_registry, keep_model, log_model
+from mufnet_lightning.inference.logged_model import (
+    check_registry,
+    keep_last_model,
+    keep_model,
+    log_model,
+)
 from mufnet_lightning.inference.serve import encoded_noise, read_picture
 from mufnet_lightning.store.store import CropStore
 from mufnet_lightning.tracking.runs import find_run, mlflow_client, resolve_artifact, tracking_uri
@@ -245,6 +250,8 @@ def test_what_was_trained_further_replaces_what_was_logged(registered: Registere
     log_model(run, anew=True)
     (after,) = logged(run)
     assert after.model_id != before.model_id
+    keep_last_model(run)  # it is younger than the run's end: a journal that asks again
+    assert [model.model_id for model in logged(run)] == [after.model_id]
 
 
 def test_registered_models_are_loaded_by_version_and_by_alias(registered: Registered) -> None:

@@ -13,10 +13,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from working_folder import enter
+from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.tracking import opening
 from mufnet_lightning.tracking.journal import journals
 from mufnet_lightning.tracking.left_over import send_left_over
 from mufnet_lightning.tracking.liveness import HEARTBEAT
@@ -138,6 +139,41 @@ def test_a_folder_that_cannot_be_written_is_named(
     with pytest.raises(InputFault, match=f"{as_nobody}: nothing can be written here") as told:
         begun()
     assert len(told.value.faults) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="there are no such permissions on Windows")
+def test_an_archive_can_be_read(
+    as_nobody: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    empty_tracking: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    euid = os.geteuid()
+    if os.getuid() == 0:
+        os.seteuid(0)
+    as_nobody.chmod(0o755)
+    make_working_folder(as_nobody, empty_tracking)
+    enter(as_nobody, monkeypatch)
+    with begun() as logger:
+        logger.log_metrics({"loss": 1.0}, step=0)
+        logger.experiment.log_text(logger.run, "settings", "config.yaml")
+    opening._opened.clear()  # as a new process
+    for path in (as_nobody / "mlruns").rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    (as_nobody / "mlruns").chmod(0o555)
+    os.seteuid(euid)
+    try:
+        assert find_run(logger.run).metrics == {"loss": 1.0}
+        assert [one.path for one in mlflow_client().list_artifacts(logger.run)] == ["config.yaml"]
+        send_left_over(10)
+        assert caplog.text.count("can be read only (Permission denied): nothing is recorded") == 1
+        with pytest.raises(InputFault, match="nothing can be written here: Permission denied"):
+            begun()
+    finally:
+        if os.getuid() == 0:
+            os.seteuid(0)
+        for path in (as_nobody / "mlruns", *(as_nobody / "mlruns").rglob("*")):
+            path.chmod(0o755)
 
 
 def test_a_full_disk_ends_the_run_which_the_next_call_closes(

@@ -56,6 +56,14 @@ def test_a_fit_that_diverges_stops_says_where_and_keeps_its_last_good_epoch(
     assert f"mlruns/checkpoints/{run.id}/last.ckpt" in reason
     assert read_sealed(last_checkpoint(run.id))["epoch"] == 0
     assert not any(name.startswith("test/") for name in run.metrics)
+    # what was said of the epoch in which it diverged is there, beside those that count
+    broken = {name for name in run.metrics if name.startswith("diverged/")}
+    assert broken
+    for name in broken:
+        points = mlflow_client().get_metric_history(run.id, name)
+        counted = mlflow_client().get_metric_history(run.id, name.removeprefix("diverged/"))
+        assert [point.step for point in points] == [1]
+        assert [point.step for point in counted] == [0]
 
 
 def test_weights_that_became_no_numbers_are_never_a_checkpoint(
