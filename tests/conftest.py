@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from apart import warm_up
 from working_folder import copy_runs, enter, make_working_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs a process a core
@@ -52,6 +53,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm(request: pytest.FixtureRequest) -> None:
+    """Folds, and commands apart, start from a process that has imported what a training needs."""
+    if any("tiny_options" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        warm_up()  # first of all: it is kept, and what comes after would import less
 
 
 @pytest.fixture(scope="session")
