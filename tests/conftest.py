@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -60,6 +61,20 @@ def warm(request: pytest.FixtureRequest) -> None:
     """Folds, and commands apart, start from a process that has imported what a training needs."""
     if any("tiny_options" in getattr(item, "fixturenames", ()) for item in request.session.items):
         warm_up()  # first of all: it is kept, and what comes after would import less
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pdfs() -> Iterator[int]:
+    """Letters as drawings: to cut a font to the letters of a PDF takes half the time of a figure.
+
+    Yields what is shipped, with which tests/evaluation/test_figures.py draws.
+    """
+    from mufnet_lightning.evaluation.figures import STYLE
+
+    shipped: int = STYLE["pdf.fonttype"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLE, "pdf.fonttype", 3)
+        yield shipped
 
 
 @pytest.fixture(scope="session")
