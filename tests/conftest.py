@@ -24,28 +24,38 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 OWN = Path(__file__).parent / "own"
 
 
-# files whose tests take longest, and start first: a long one that starts last leaves a core idle
+# files whose tests take longest, and start first: a long one that starts last leaves a core idle.
+# The first of those that share `models` trains them, with others in between that do not wait for it
 LONGEST = (
-    "training/test_ddp.py",
     "study/test_cross_validate.py",
-    "test_readme.py",
-    "legacy/test_legacy.py",
-    "training/test_endings.py",
-    "store/test_prepare.py",
     "training/test_run.py",
-    "test_wheel.py",
+    "training/test_ddp.py",
+    "test_readme.py",
+    "store/test_prepare.py",
+    "legacy/test_legacy.py",
+    "inference/test_serve.py",
     "test_privacy.py",
-    "study/test_explain_folds.py",
+    "training/test_endings.py",
+    "training/test_selection.py",
     "report/test_report.py",
     "test_library.py",
-    "inference/test_serve.py",
+    "test_wheel.py",
+    "study/test_explain_folds.py",
+    "cohort/annotations/test_round_trips.py",
+    "commands/test_quick_check.py",
+    "training/test_records.py",
     "inference/test_next_patient.py",
     "inference/test_export.py",
-    "training/test_records.py",
-    "training/test_selection.py",
-    "study/test_external.py",
-    "training/test_predict.py",
     "commands/test_ui.py",
+    "study/test_external.py",
+    "study/test_pooling.py",
+    "training/test_predict.py",
+    "training/test_killed_fit.py",
+    "data/test_folds.py",
+    "cohort/annotations/test_faults.py",
+    "commands/test_inspect.py",
+    "store/test_crash.py",
+    "tracking/test_server_away.py",
 )
 
 
