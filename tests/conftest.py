@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from apart import warm_up
 from working_folder import copy_runs, enter, make_working_folder
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs a process a core
@@ -22,28 +24,38 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 OWN = Path(__file__).parent / "own"
 
 
-# files whose tests take longest, and start first: a long one that starts last leaves a core idle
+# files whose tests take longest, and start first: a long one that starts last leaves a core idle.
+# The first of those that share `models` trains them, with others in between that do not wait for it
 LONGEST = (
-    "training/test_ddp.py",
     "study/test_cross_validate.py",
-    "test_readme.py",
-    "legacy/test_legacy.py",
-    "training/test_endings.py",
-    "store/test_prepare.py",
     "training/test_run.py",
-    "test_wheel.py",
+    "training/test_ddp.py",
+    "test_readme.py",
+    "store/test_prepare.py",
+    "legacy/test_legacy.py",
+    "inference/test_serve.py",
     "test_privacy.py",
-    "study/test_explain_folds.py",
+    "training/test_endings.py",
+    "training/test_selection.py",
     "report/test_report.py",
     "test_library.py",
-    "inference/test_serve.py",
+    "test_wheel.py",
+    "study/test_explain_folds.py",
+    "cohort/annotations/test_round_trips.py",
+    "commands/test_quick_check.py",
+    "training/test_records.py",
     "inference/test_next_patient.py",
     "inference/test_export.py",
-    "training/test_records.py",
-    "training/test_selection.py",
-    "study/test_external.py",
-    "training/test_predict.py",
     "commands/test_ui.py",
+    "study/test_external.py",
+    "study/test_pooling.py",
+    "training/test_predict.py",
+    "training/test_killed_fit.py",
+    "data/test_folds.py",
+    "cohort/annotations/test_faults.py",
+    "commands/test_inspect.py",
+    "store/test_crash.py",
+    "tracking/test_server_away.py",
 )
 
 
@@ -52,6 +64,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm(request: pytest.FixtureRequest) -> None:
+    """Folds, and commands apart, start from a process that has imported what a training needs."""
+    if any("tiny_options" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        warm_up()  # first of all: it is kept, and what comes after would import less
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_pdfs() -> Iterator[int]:
+    """Letters as drawings: to cut a font to the letters of a PDF takes half the time of a figure.
+
+    Yields what is shipped, with which tests/evaluation/test_figures.py draws.
+    """
+    from mufnet_lightning.evaluation.figures import STYLE
+
+    shipped: int = STYLE["pdf.fonttype"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLE, "pdf.fonttype", 3)
+        yield shipped
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import re
 import sqlite3
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR, keyword_dict
 from working_folder import enter, make_working_folder
 
@@ -86,12 +87,22 @@ def planted(folder: Path, files: ModuleType, patients: int, seed: int, first: in
 def plant(path: Path) -> None:
     """The word in every element that takes text, and in private ones."""
     dataset = dcmread(path)
-    for keyword, tag in keyword_dict.items():
-        representation = dictionary_VR(tag)
-        if representation in TEXTS and tag >> 16 > 2 and keyword not in dataset:
-            setattr(dataset, keyword, TEXTS[representation])
+    for element in planted_elements():
+        if element.tag not in dataset:
+            dataset.add(element)
     dataset.private_block(0x0011, WORD, create=True).add_new(1, "LO", WORD)
     dataset.save_as(path, enforce_file_format=True)
+
+
+@cache
+def planted_elements() -> Dataset:
+    """The word in every element that takes text; made once, it takes as long as to write a file."""
+    dataset = Dataset()
+    for keyword, tag in keyword_dict.items():
+        representation = dictionary_VR(tag)
+        if representation in TEXTS and tag >> 16 > 2:
+            setattr(dataset, keyword, TEXTS[representation])
+    return dataset
 
 
 @pytest.fixture

@@ -63,6 +63,7 @@ class ParsedCLI(LightningCLI):
         self.members: list[str] = []
         """The checkpoint's file; of a cross-validation, those of its folds."""
         self.resumed_run: str | None = None
+        self._verb = args[0] if run and args else None
         exact: dict[str, Any] = {"allow_abbrev": False}  # a mistyped option is no other option
         super().__init__(
             MufNetModule,
@@ -80,11 +81,15 @@ class ParsedCLI(LightningCLI):
             run=run,
         )
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The verbs, and which of the trainer's arguments are not for the user."""
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override]
+        """The verbs, and which of the trainer's arguments are not for the user.
+
+        Only the one that is called, where one is: it does not wait for the parsers of the others.
+        """
         fixed = {"weights_only", "verbose", "return_predictions"}
-        return {verb: skip | fixed for verb, skip in LightningCLI.subcommands().items()}
+        verbs = LightningCLI.subcommands()
+        called = {self._verb: verbs[self._verb]} if self._verb in verbs else verbs
+        return {verb: skip | fixed for verb, skip in called.items()}
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Network and data are ours unless a `class_path` names a subclass."""

@@ -1,5 +1,6 @@
 """Splits: no patient on two sides, classes in proportion, the same from the same seed."""
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,17 @@ def cohort(rng: np.random.Generator) -> pd.DataFrame:
     )
 
 
+@cache
+def random_splits(protocol: Protocol) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Two hundred random cohorts with their folds."""
+    cohorts = [cohort(np.random.default_rng(seed)) for seed in range(200)]
+    return [(patients, make_folds(patients, protocol, seed=n)) for n, patients in enumerate(cohorts)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paper", "nested", "center", "kfold"])
 def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol: Protocol) -> None:
-    for seed in range(200):
-        patients = cohort(np.random.default_rng(seed))
-        folds = make_folds(patients, protocol, seed=seed)
+    for patients, folds in random_splits(protocol):
         for _, fold in folds.groupby("fold"):
             assert sorted(fold["patient_id"]) == sorted(patients["patient_id"])
             assert set(fold["part"]) == set(PARTS) - ({"val"} if protocol == "kfold" else set())
@@ -41,9 +47,7 @@ def test_no_patient_is_in_two_parts_and_every_patient_is_in_one(protocol: Protoc
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["paper", "nested", "kfold"])
 def test_class_shares_differ_by_at_most_one_patient_from_proportional(protocol: Protocol) -> None:
-    for seed in range(200):
-        patients = cohort(np.random.default_rng(1000 + seed))
-        folds = make_folds(patients, protocol, seed=seed)
+    for patients, folds in random_splits(protocol):
         share = patients["label"].mean()
         for _, part in folds.groupby(["fold", "part"]):
             assert abs(part["label"].sum() - share * len(part)) <= 1

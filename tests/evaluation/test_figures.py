@@ -12,6 +12,7 @@ from PIL import Image
 
 from mufnet_lightning.evaluation.figures import (
     COLUMN,
+    STYLE,
     confusion_figure,
     figure_files,
     reliability_figure,
@@ -26,6 +27,12 @@ from mufnet_lightning.evaluation.statistics.rates import Confusion
 @pytest.fixture
 def labels() -> np.ndarray:
     return np.repeat([0, 1], [120, 80])
+
+
+@pytest.fixture(autouse=True)
+def shipped_fonts(monkeypatch: pytest.MonkeyPatch, quick_pdfs: int) -> None:
+    """PDFs as they are shipped."""
+    monkeypatch.setitem(STYLE, "pdf.fonttype", quick_pdfs)
 
 
 @pytest.fixture
@@ -64,6 +71,7 @@ def test_png_and_pdf_are_the_same_each_time_and_fit_a_column(
         files = figure_files(figure, name)
         assert set(files) == {f"{name}.png", f"{name}.pdf"}
         assert files[f"{name}.pdf"].startswith(b"%PDF")
+        assert b"/FontFile2" in files[f"{name}.pdf"]  # text stays text
         assert files == figure_files(again[name], name)
         width, _ = Image.open(io.BytesIO(files[f"{name}.png"])).size
         assert width == pytest.approx(300 * COLUMN * (2 if name == "confusion" else 1), abs=1)

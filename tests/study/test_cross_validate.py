@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from apart import Apart
 from edited_stores import seal
 from mlflow.entities import Run
 from sklearn.metrics import roc_auc_score
@@ -336,18 +335,11 @@ def test_two_at_once_are_refused_and_a_terminated_one_says_so(
     work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=500"]
-    process = subprocess.Popen([sys.executable, "-m", "mufnet_lightning", *words])
-    deadline = time.monotonic() + 240
-    try:
-        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    with Apart(*words) as command:
+        command.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
         assert main(words) == 2
         assert "this cross-validation is running already" in capfd.readouterr().err
-        process.terminate()
-        assert process.wait(120) == 130
-    finally:
-        process.kill()
+        command.send(signal.SIGTERM)
+        assert command.wait(120) == 130
     assert {run.info.status for run in runs().values()} == {"KILLED"}
     assert len(runs()) == 2

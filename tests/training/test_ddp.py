@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 import time
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+from apart import Apart
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.tracking.liveness import alive
@@ -29,14 +29,6 @@ class Draws(Callback):
 """
 
 
-def mufnet(*words: str) -> None:
-    """The command in a process of its own, which starts the others as it was started."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mufnet_lightning", *words], capture_output=True, text=True, timeout=400
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 def drawn(path: Path) -> dict[int, list[int]]:
     epochs: dict[int, list[int]] = {}
     for line in path.read_text().splitlines():
@@ -52,7 +44,9 @@ def test_two_processes_share_the_draws_and_score_every_image_once(
     Path("draws.py").write_text(DRAWS)
     words = [*tiny, "--trainer.max_epochs=2", "--data.batch_size=8", "--trainer.callbacks=draws.Draws"]
     words += ["--checkpoint.keep=average"]  # of the last epoch, by both processes
-    mufnet("fit", *words, *TWO)
+    monkeypatch.setenv("PYTHONPATH", str(work), prepend=os.pathsep)  # for the second process
+    with Apart("fit", *words, *TWO) as command:
+        assert command.wait(400) == 0, command.printed()[-3000:]
     (trained,) = mlflow_client().search_runs(["1"])
     first, second = drawn(Path("2-rank0.txt")), drawn(Path("2-rank1.txt"))
     for epoch in (0, 1):
@@ -99,33 +93,25 @@ def test_where_one_process_is_killed_the_others_end_and_say_so(
     work: Path, tiny: list[str], dead: int
 ) -> None:
     words = [*tiny, "--trainer.max_epochs=500", *TWO]
-    first = subprocess.Popen(
-        [sys.executable, "-m", "mufnet_lightning", "fit", *words], stderr=subprocess.PIPE, text=True
-    )
-    assert first.stderr is not None
-    try:
-        deadline = time.monotonic() + 240
-        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
-            assert first.poll() is None, first.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    with Apart("fit", *words) as first:
+        first.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
         children = psutil.Process(first.pid).children()
         (second,) = (one for one in children if "fit" in one.cmdline())
         killed = time.monotonic()
-        (first if dead == 0 else second).kill()
-        err = first.communicate(timeout=60)[1]  # both have it open
+        (psutil.Process(first.pid) if dead == 0 else second).kill()
+        code = first.wait(60)
+        psutil.wait_procs([second], timeout=60)
+        # or nobody has asked how it ended
+        assert not second.is_running() or second.status() == psutil.STATUS_ZOMBIE
         assert time.monotonic() - killed < 30
-        psutil.wait_procs([second], timeout=10)
-        assert not second.is_running()
-    finally:
-        first.kill()
+    err = first.printed()
     assert "Traceback" not in err
     (run,) = mlflow_client().search_runs(["1"])
     if dead == 0:
         assert "the first process of this training has ended, so this one ends too" in err
         assert not alive(run.info.run_id)
         return
-    assert first.returncode == 2
+    assert code == 2
     sentence = "process 1 (of 0 to 1) of this training ended by signal 9, so the others end too"
     assert sentence in err
     assert run.info.status == "FAILED"

@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from apart import Apart
 from edited_stores import seal
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -673,21 +671,11 @@ def test_a_run_that_breaks_off_after_training_is_not_finished(
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_is_stopped_says_so_and_can_go_on(work: Path, tiny: list[str], number: int) -> None:
     words = [*tiny, "--trainer.max_epochs=500"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mufnet_lightning", "fit", *words], stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 240
-    try:
-        while not list(Path("mlruns").glob("checkpoints/*/last.ckpt")):
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        process.send_signal(number)
-        _, err = process.communicate(timeout=120)
-    finally:
-        process.kill()
-    assert process.returncode == 130, err
-    assert "Traceback" not in err
+    with Apart("fit", *words) as command:
+        command.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
+        command.send(number)
+        assert command.wait(120) == 130, command.printed()
+    assert "Traceback" not in command.printed()
     run = only_run()
     assert run.info.status == "KILLED"
     (last,) = Path("mlruns").glob("checkpoints/*/last.ckpt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -50,15 +51,15 @@ class RunRecord(SaveConfigCallback):
         **cli_arguments: Any,
     ) -> None:
         super().__init__(parser, config, **{**cli_arguments, "save_to_log_dir": False})  # type: ignore[arg-type]
-        self._cohort: tuple[object, dict[str, Any]] | None = None
         self._composed: dict[str, Any] | None = None
+        self._cohort: tuple[object, dict[str, Any]] | None = None
 
     def composed(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """The configuration with every file, option and default in it, as plain values."""
         if isinstance(self.config, Namespace):
-            if self._composed is None:  # once: each epoch writes checkpoints
+            if self._composed is None:  # once: each checkpoint asks
                 self._composed = composed_configuration(self.parser, self.config)
-            return self._composed
+            return deepcopy(self._composed)
         if self.config is not None:
             return portable_paths(dict(self.config))  # type: ignore[no-any-return]
         data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
