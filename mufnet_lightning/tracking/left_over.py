@@ -39,7 +39,7 @@ class LeftOver:
     Args:
         folder: of the journal.
         keep_model: see `Sender`.
-        silent: nobody elsewhere works on the run (see `await_silence`); else its heartbeat is looked at.
+        silent: nobody elsewhere works on the run (see `await_silence`); else its heartbeat is read.
 
     Attributes:
         name: of the run.
