@@ -39,13 +39,17 @@ class LeftOver:
     Args:
         folder: of the journal.
         keep_model: see `Sender`.
+        silent: nobody elsewhere works on the run (see `await_silence`); else its heartbeat is read.
 
     Attributes:
         name: of the run.
         status: that the run has, or gets: KILLED where nobody wrote an end.
     """
 
-    def __init__(self, folder: Path, keep_model: KeepModel | None = None) -> None:
+    def __init__(
+        self, folder: Path, keep_model: KeepModel | None = None, *, silent: bool = False
+    ) -> None:
+        self._silent = silent
         self._journal = Journal(folder)
         self.name, self.status, last, ended = folder.name, "KILLED", 0, False
         for _, record in self._journal.records():
@@ -99,10 +103,11 @@ class LeftOver:
     def _close(self, advance: Callable[[int], None]) -> None:
         """Write the end that is missing."""
         if not self._has_end:
-            if self.sender.run_id is not None and alive(self.sender.run_id, elsewhere=True):
+            run_id = self.sender.run_id
+            if run_id is not None and not self._silent and alive(run_id, elsewhere=True):
                 raise Unsent(
                     "a process elsewhere still works on the run, and sends by itself (its last sign of "
-                    f"life is believed until {believed_until(self.sender.run_id)})"
+                    f"life is believed until {believed_until(run_id)})"
                 )
             with suppress(FilesUnsent):  # they come behind the run's end
                 self.sender.send(advance)  # the store answers: else the run may yet be gone on with
@@ -133,7 +138,7 @@ def send_behind(run_id: str) -> None:
         try:
             with held(folder.name, to_send=True):
                 if folder in journals(STORE_FOLDER):
-                    LeftOver(folder).send()
+                    LeftOver(folder, silent=True).send()
             return
         except FilesUnsent as reason:
             log.warning(

@@ -58,10 +58,10 @@ def at_work(run_id: str) -> Iterator[None]:
             with beating(beat, at_once=False):
                 yield
         finally:
-            with suppress(OSError):
-                note.unlink()
-            with suppress(Exception):  # the store is away; nobody believes the last one for long
+            with suppress(Exception):  # the store is away: the note stays, and the next call closes it
                 delete_tag(client, run_id, HEARTBEAT)
+                if client.get_run(run_id).info.status != "RUNNING":
+                    note.unlink()
 
 
 @contextmanager
