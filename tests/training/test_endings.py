@@ -24,7 +24,13 @@ from mufnet_lightning.tracking.checkpoints import (
     remove_left_checkpoints,
 )
 from mufnet_lightning.tracking.liveness import held
-from mufnet_lightning.tracking.runs import TrackedRun, find_run, find_runs, mlflow_client
+from mufnet_lightning.tracking.runs import (
+    TrackedRun,
+    find_run,
+    find_runs,
+    finished_folds,
+    mlflow_client,
+)
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.training.parsed import _begun_without_checkpoint
@@ -64,6 +70,21 @@ def test_a_fit_that_diverges_stops_says_where_and_keeps_its_last_good_epoch(
         counted = mlflow_client().get_metric_history(run.id, name.removeprefix("diverged/"))
         assert [point.step for point in points] == [1]
         assert [point.step for point in counted] == [0]
+
+
+@pytest.mark.slow
+def test_a_fold_that_diverges_is_counted_by_no_cross_validation(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data.n_folds=2", "--trainer.max_epochs=4"]
+    words += ["--lr_scheduler=StepLR", "--lr_scheduler.step_size=1", "--lr_scheduler.gamma=1e30"]
+    assert main(["cv", *tiny, *words]) == 2
+    assert "fold 0: the training diverged" in capsys.readouterr().err
+    (parent,) = [run for run in runs() if run.verb == "cv"]
+    (fold,) = [run for run in runs() if run.verb == "fit"]
+    assert (parent.status, fold.status) == ("FAILED", "FAILED")
+    assert finished_folds(parent) == {}
+    assert not any(name.startswith(("test/", "val/")) for name in parent.metrics)
 
 
 def test_weights_that_became_no_numbers_are_never_a_checkpoint(
