@@ -32,6 +32,7 @@ from mufnet_lightning.store.crops import read_crop
 from mufnet_lightning.store.seal import StoreSums
 from mufnet_lightning.system.documents import parse_json
 from mufnet_lightning.system.files import atomic_path, cache_folder, remove_file, write_atomic
+from mufnet_lightning.system.guards import LARGEST_NOTES, read_text
 from mufnet_lightning.system.locks import waiting
 from mufnet_lightning.system.processes import cores, progress_bar
 from mufnet_lightning.system.write_points import write_point
@@ -206,7 +207,7 @@ def _whole(path: Path, made_of: _Origin, tell: bool = False) -> CropCache | None
     """The cache at `path`, if it is whole and was built from these crops."""
     rows = len(made_of.crops)
     try:
-        note = parse_json(path.with_suffix(".json").read_bytes())
+        note = parse_json(read_text(path.with_suffix(".json"), LARGEST_NOTES))
         length = path.stat().st_size
     except (OSError, ValueError):
         return None

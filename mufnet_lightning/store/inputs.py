@@ -94,7 +94,7 @@ def made_before(
     None says nothing: there is no such store, or it takes reading to tell.
     """
     try:
-        kept = (store / SEEN).read_text(encoding="utf-8")
+        kept = read_text(store / SEEN, LARGEST_TABLE)
         info = StoreInfo.read(store)
         crops = sum(1 for _ in os.scandir(store / "crops"))
     except (InputFault, OSError, ValueError):

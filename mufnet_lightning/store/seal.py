@@ -21,6 +21,7 @@ from typing import Any
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.files import write_part
+from mufnet_lightning.system.guards import LARGEST_STILL, read_bytes
 
 SUMS = "sums.csv"
 CROPS = "crops"
@@ -118,7 +119,7 @@ class StoreSums:
 
     def _read(self, name: str) -> bytes:
         try:
-            return (self.root / name).read_bytes()
+            return read_bytes(self.root / name, LARGEST_STILL)
         except OSError as error:
             raise InputFault(
                 f"the crop store {self.root} is damaged: {name} cannot be read ({error.strerror}); "

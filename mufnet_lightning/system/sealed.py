@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.files import atomic_path
+from mufnet_lightning.system.guards import open_regular
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,7 @@ def check_sealed(path: Path, name: str, what: str = "checkpoint") -> None:
         "other checkpoint"
     )
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             is_archive = file.read(2) == b"PK"
             end = max(0, file.seek(0, 2) - _SEAL_BYTES)
             file.seek(end)

@@ -84,6 +84,13 @@ def test_a_crop_that_is_damaged_or_another_is_told_by_whoever_reads_it(store: Pa
             opened.crop(CROP)
         crop.write_bytes(whole)
     assert opened.crop(CROP).any()
+    crop.unlink()
+    os.mkfifo(crop)
+    with pytest.raises(
+        InputFault, match=rf"{CROP} cannot be read \(it is a named pipe, expected a file\)"
+    ):
+        opened.crop(CROP)
+    crop.unlink()
 
     shutil.copy(store / "crops/p000007_ceus.png", crop)  # a whole picture, of another patient
     with pytest.raises(InputFault, match=words):
