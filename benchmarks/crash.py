@@ -447,14 +447,25 @@ def runs_of(folder: Path) -> list[tuple[str, str]]:
 
 
 def cut_power(folder: Path, passed: Sequence[str], start: int) -> None:
-    """Fill with zeros whatever was written since `start` and not brought to the disk."""
-    synced = {tuple(map(int, line.split()[1:3])) for line in passed if line.startswith("sync ")}
+    """Fill with zeros whatever was written since `start` and not brought to the disk.
+
+    Of a journal, to which lines are added, that is what lies behind the last size that was.
+    """
+    synced: dict[tuple[int, int], int] = {}
+    sizes: dict[int, int] = {}
+    for line in passed:
+        kind, inode, modified, size, _ = line.split(maxsplit=4)
+        if kind == "sync":
+            synced[int(inode), int(modified)] = sizes[int(inode)] = int(size)
     for path in folder.rglob("*"):
         if path.is_symlink() or not path.is_file() or ".db" in path.name:  # SQLite has ways of its own
             continue
         status = path.stat()
         if status.st_mtime_ns >= start and (status.st_ino, status.st_mtime_ns) not in synced:
-            path.write_bytes(bytes(status.st_size))
+            kept = sizes.get(status.st_ino, 0) if path.suffix == ".jsonl" else 0
+            with path.open("r+b") as file:
+                file.seek(kept)
+                file.write(bytes(max(0, status.st_size - kept)))
 
 
 def forked(
@@ -546,7 +557,7 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> bool:
 
 def _step(line: str) -> str:
     """A point of the log without what differs from run to run."""
-    kind, _, _, path = line.split(maxsplit=3)
+    kind, _, _, _, path = line.split(maxsplit=4)
     path = re.sub(r".*/work/", "", path.strip())
     path = re.sub(r"\.partial-[0-9a-f]{6}-\d+-\d+-", "draft of ", path)
     path = re.sub(r"\b[0-9a-f]{16,}\b", "*", path)

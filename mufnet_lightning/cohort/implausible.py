@@ -18,9 +18,9 @@ OLDEST_YEARS = 125
 _UNITS = {"month": 12, "week": 53, "day": 366}
 _DERIVED = {
     *("z", "score", "sd", "std", "standardized", "standardised", "scaled", "centered", "centred"),
-    *("normalized", "normalised", "norm", "log", "ln", "delta", "diff", "difference", "change"),
+    *("normalized", "normalised", "norm", "log", "ln", "delta", "diff", "difference"),
     *("group", "bin", "class", "category", "quartile", "tertile", "decile", "quantile", "percentile"),
-    *("rank", "index", "ratio"),
+    *("rank", "ratio"),
 }
 """Of columns that are computed from ages and are none."""
 _CODES = r"-9+(\.0*)?|999+(\.0*)?"

@@ -28,13 +28,17 @@ class Sync:
             InputFault: the store cannot be reached, or used; what was sent stays sent.
         """
         from mufnet_lightning.tracking.journal import journals
-        from mufnet_lightning.tracking.runs import STORE_FOLDER
-        from mufnet_lightning.tracking.written_directly import close_killed
+        from mufnet_lightning.tracking.opening import absent
+        from mufnet_lightning.tracking.runs import STORE_FOLDER, tracking_uri
+        from mufnet_lightning.tracking.written_directly import close_killed, left_directly
 
         closed = close_killed()
         for name in closed:
             print(f"run {name}: its process was killed; it is closed as KILLED")
+        away = absent(tracking_uri()) if left_directly() else ""
         if not journals(STORE_FOLDER):
+            if away:
+                raise InputFault(f"runs whose process was killed cannot be closed: {away}")
             if not closed:
                 print("nothing to send")
             return

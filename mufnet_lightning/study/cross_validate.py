@@ -106,6 +106,8 @@ def cross_validate(
         )
         with alone(path, busy) as lock, terminated_as_interrupted():
             parent = _parent_run(cli, key, restart)
+            if only is None:  # single folds may be run on several machines
+                refuse_alive(parent.id)
             with at_work(parent.id):
                 return _run(cli, arguments, folds, only, parent, lock)
 

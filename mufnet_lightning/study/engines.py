@@ -77,7 +77,7 @@ def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
         raise KeyboardInterrupt
     if (code := process.exitcode) and code < 0:
         raise InputFault(
-            f"fold {fold} was ended from outside ({signal.Signals(-code).name}): is the memory full? "
+            f"fold {fold} was ended from outside (signal {-code}): is the memory full? "
             "the same command goes on with it"
         )
     if code:

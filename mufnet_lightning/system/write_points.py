@@ -22,7 +22,7 @@ from pathlib import Path
 
 FAULT, LOG = "MUFNET_WRITE_FAULT", "MUFNET_WRITE_LOG"
 WIDTH = 256
-"""Bytes of a line of the log: `kind inode time-of-modification path`, cut or filled with spaces."""
+"""Bytes of a line of the log: `kind inode modification-time size path`, cut or filled with spaces."""
 REMOVE = "remove"
 _counted = itertools.count(1)
 
@@ -68,9 +68,9 @@ def _number(kind: str, path: Path | str) -> int:
         return next(_counted)
     try:
         status = os.stat(path)
-        seen = f"{kind} {status.st_ino} {status.st_mtime_ns} "
+        seen = f"{kind} {status.st_ino} {status.st_mtime_ns} {status.st_size} "
     except OSError:
-        seen = f"{kind} 0 0 "
+        seen = f"{kind} 0 0 0 "
     name = os.fspath(path)[-(WIDTH - len(seen) - 1) :]
     line = f"{seen}{name}".encode("ascii", "replace").ljust(WIDTH - 1) + b"\n"
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

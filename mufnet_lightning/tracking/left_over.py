@@ -150,8 +150,8 @@ def send_behind(run_id: str) -> None:
                 f"run {run_id} is kept in {folder}, and cannot be sent: {reason}"
             ) from None
         except InputFault:
-            if not is_sent(folder.name):  # else another one was faster
-                raise
+            if folder in journals(STORE_FOLDER) and not is_sent(folder.name):
+                raise  # else another one was faster
 
 
 def run_behind(run_id: str) -> TrackedRun | None:

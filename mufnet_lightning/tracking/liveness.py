@@ -208,7 +208,8 @@ def _taken(path: Path, run_id: str) -> Iterator[None]:
     finally:
         _without_lock.discard(path.absolute())
         with suppress(OSError):  # on Windows filelock removes it, when it is free
-            path.unlink()
+            if has:  # else others may be at work, too
+                path.unlink()
         lock.release()
 
 
@@ -237,13 +238,13 @@ def _look_only(path: Path) -> bool:
         import fcntl
     except ImportError:
         return True
-    with open(path, "rb") as file:
-        try:
+    try:
+        with open(path, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:  # no locks there
-            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks there, or nothing that may be seen
+        return False
     return False
 
 
@@ -268,8 +269,17 @@ def _last_beat(run_id: str) -> str | None:
         return None
     beat = str(run.data.tags.get(HEARTBEAT, ""))
     young = abs(time.time() - _time_of(beat)) < _MISSED * PERIOD
-    unseen = beat.partition(" ")[0] != _here() or _look(_lock(run_id)) is None
-    return beat if young and unseen else None
+    return beat if young and _is_unseen(beat, _lock(run_id)) else None
+
+
+def _is_unseen(beat: str, lock: Path) -> bool:
+    """Whether a heartbeat comes from where no lock tells more: from elsewhere, or without locks."""
+    place, process = (*beat.split(" "), "", "")[:2]
+    if place != _here():
+        return True
+    # a lock that this process itself holds says nothing of others where there are none
+    without = lock.absolute() in _without_lock or _look(lock) is None
+    return without and process != str(os.getpid())
 
 
 def _time_of(beat: str) -> float:

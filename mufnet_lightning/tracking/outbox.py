@@ -34,6 +34,7 @@ PAUSE = 2.0
 _LONGEST_PAUSE = 30.0
 _FOR_THE_RUN = 10.0  # seconds that a server may take to make the run
 _FOR_A_DATABASE = 60.0  # it may be locked by others, and its tables may have to be made
+_A_MOMENT = 1.0  # for a request that is on its way
 _TO_CLOSE, _TOLD_AFTER = 20.0, 3.0  # seconds
 _TO_STOP = 5.0  # of a run that is interrupted or failed
 _FAILING = 60.0  # seconds of failures after which they are told
@@ -61,7 +62,8 @@ class Outbox:
         self._urgent = threading.Event()
         self._begun = self._done = 0
         self._failure: BaseException | None = None
-        self._stopped = False
+        self._stopped = self._over = False
+        self._left_to_thread = False  # to let the run go, since it still asks the store for something
         self.closed = False
         self._may_go_on = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mufnet-outbox", daemon=True)
@@ -215,7 +217,12 @@ class Outbox:
 
     def _let_go(self) -> None:
         self._stop()
-        self._locks.close()
+        if self._thread.is_alive():
+            self._thread.join(_A_MOMENT)
+        with self._round:
+            self._left_to_thread = self._thread.is_alive() and not self._over
+        if not self._left_to_thread:
+            self._locks.close()
 
     def _name(self, seconds: float) -> None:
         """Wait for the store to make the run, and give the journal its id."""
@@ -251,6 +258,16 @@ class Outbox:
     # the thread
 
     def _work(self) -> None:
+        try:
+            self._send_by_and_by()
+        finally:
+            with self._round:
+                self._over = True
+                mine = self._left_to_thread
+            if mine:
+                self._locks.close()
+
+    def _send_by_and_by(self) -> None:
         pause, failing_since = 0.0, 0.0
         warned = False
         while True:

@@ -77,7 +77,7 @@ class Sender:
 
     @property
     def uploads(self) -> bool:
-        """Whether a large file is being sent."""
+        """Whether a large file is being sent, for the first or second time."""
         return self._files.busy
 
     @property
@@ -217,7 +217,7 @@ class Sender:
         run_id = self._run()
         for start in range(0, len(points), _MOST):
             part = [Metric(*point) for point in points[start : start + _MOST]]
-            with refusals(f"{len(part)} points") as refused:
+            with refusals(f"{len(part)} points", warns=len(part) == 1) as refused:
                 client.log_batch(run_id, metrics=part)
             self.sent += 1
             if refused and self._is_deleted(client, run_id):
@@ -251,6 +251,7 @@ class Sender:
                 if not self._sure:
                     remove_twins(client, run_id)
             elif op == "status":
+                self._ended = False  # it was gone on with
                 client.update_run(run_id, status=record["status"])
             elif op == "model":
                 assert self._keep_model is not None
@@ -262,6 +263,7 @@ class Sender:
         """Whether the user has deleted the run; nothing more is sent then."""
         self._deleted = client.get_run(run_id).info.lifecycle_stage == "deleted"
         if self._deleted:
+            self._files = Uploads(self.journal, ())
             log.warning(
                 "warning: run %s was deleted in MLflow, which takes nothing more of it; what is still "
                 "to be sent of it is dropped",

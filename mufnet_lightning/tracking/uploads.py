@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LARGE = 1_000_000  # bytes of a file
+_PATIENCE = 2  # times that a large file is waited for
 _FAILURES = 3  # in a row, after which files wait for the next time
 log = logging.getLogger(__name__)
 
@@ -35,13 +37,14 @@ class Uploads:
         later: files that were passed by before.
 
     Attributes:
-        busy: a large file is being sent.
+        busy: a large file is being sent, not again and again.
     """
 
     def __init__(self, journal: Journal, later: tuple[str, ...]) -> None:
         self.busy = False
         self._journal = journal
         self._later: dict[str, Record] = {}
+        self._tries = Counter[str]()
         self._reason, self._failing, self._warned = "", False, False
         if later:
             records = (one for _, one in journal.records() if one["op"] == "file")
@@ -104,7 +107,8 @@ class Uploads:
         if not content.is_file():
             log.warning("warning: %s is lost, and is no artifact", content)
             return True
-        self.busy = content.stat().st_size > _LARGE
+        self._tries[record["file"]] += 1
+        self.busy = content.stat().st_size > _LARGE and self._tries[record["file"]] <= _PATIENCE
         try:
             with refusals(f"file {record['file']}", warns=True), _patient():
                 client.log_artifact(run_id, str(content), record["folder"])

@@ -10,10 +10,11 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.liveness import HEARTBEAT, alive, beating, heartbeat, held, locked
-from mufnet_lightning.tracking.mlflow_calls import delete_tag, store_uri
+from mufnet_lightning.tracking.mlflow_calls import GONE, delete_tag, reason_of, store_uri
 from mufnet_lightning.tracking.opening import without_password
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
@@ -22,6 +23,9 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     tracking_uri,
 )
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _NOTES = "direct"
 log = logging.getLogger(__name__)
@@ -76,15 +80,24 @@ def new_run(experiment_id: str, name: str, tags: Mapping[str, str]) -> Iterator[
     Yields:
         The run's id.
     """
+    from mlflow.exceptions import MlflowException
+
     client = mlflow_client()
     run_id = str(client.create_run(experiment_id, tags=dict(tags), run_name=name[:250]).info.run_id)
     with at_work(run_id):
         try:
             yield run_id
         except BaseException:
-            client.set_terminated(run_id, "FAILED")
+            with suppress(MlflowException):  # the next call closes it
+                client.set_terminated(run_id, "FAILED")
             raise
-        client.set_terminated(run_id, "FINISHED")
+        try:
+            client.set_terminated(run_id, "FINISHED")
+        except MlflowException as error:
+            raise InputFault(
+                f"the tracking store does not take the end of run {name}: {reason_of(error)}; what it "
+                "recorded is there, and the next call closes the run as KILLED"
+            ) from None
 
 
 def left_directly() -> list[Path]:
@@ -108,6 +121,9 @@ def close_killed() -> list[str]:
             if store_uri(note.read_text(encoding="utf-8")) != tracking_uri():
                 continue
             client = mlflow_client()
+            if _is_gone(client, note.name):
+                note.unlink()
+                continue
             run = TrackedRun.of(client.get_run(note.name))
             if alive(run.id, elsewhere=True):
                 continue
@@ -118,3 +134,15 @@ def close_killed() -> list[str]:
             delete_tag(client, run.id, HEARTBEAT)
             note.unlink()
     return closed
+
+
+def _is_gone(client: MlflowClient, run_id: str) -> bool:
+    """Whether the store has no such run, or its user has deleted it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(client.get_run(run_id).info.lifecycle_stage == "deleted")
+    except MlflowException as error:
+        if error.error_code == GONE:
+            return True
+        raise

@@ -132,9 +132,9 @@ def test_everything_is_on_the_disk_before_it_has_its_name(
     log = point_log("count")
     store = pairs.parent / "store"
     prepare_store(pairs, store)
-    lines = [line.split(maxsplit=3) for line in log.read_text().splitlines()]
-    kinds = [(kind, Path(path.strip())) for kind, _, _, path in lines]
-    synced = {(int(inode), int(time)) for kind, inode, time, _ in lines if kind == "sync"}
+    lines = [line.split(maxsplit=4) for line in log.read_text().splitlines()]
+    kinds = [(kind, Path(path.strip())) for kind, _, _, _, path in lines]
+    synced = {(int(inode), int(time)) for kind, inode, time, *_ in lines if kind == "sync"}
     assert [path for kind, path in kinds if kind == "rename"][-2:] == [store, store / SEEN]
     files = [path for path in store.rglob("*") if path.is_file()]
     assert len(files) > 9
@@ -174,7 +174,7 @@ def test_a_draft_of_a_process_that_is_gone_is_removed(
 ) -> None:
     log = point_log("count")
     assert not killed(lambda: prepare_store(pairs, pairs.parent / "first"))
-    names = [line.split()[0] + line.split()[3][-11:] for line in log.read_text().splitlines()]
+    names = [line.split()[0] + line.split()[4][-11:] for line in log.read_text().splitlines()]
     (number,) = (n for n, name in enumerate(names, 1) if name == "synccohort.json")
     (pairs / "cohort.json").unlink()
     point_log(f"torn:{number}")

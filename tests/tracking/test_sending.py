@@ -23,10 +23,11 @@ from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.cross_validate import _sent_folds, _state
 from mufnet_lightning.system import write_points
-from mufnet_lightning.tracking import liveness, outbox
+from mufnet_lightning.tracking import liveness, outbox, uploads
 from mufnet_lightning.tracking.journal import Journal, journals
 from mufnet_lightning.tracking.left_over import run_behind, send_left_over
 from mufnet_lightning.tracking.liveness import HEARTBEAT, locked
+from mufnet_lightning.tracking.mlflow_calls import Unsent
 from mufnet_lightning.tracking.outbox_client import OutboxClient
 from mufnet_lightning.tracking.run_id_calls import AT_THE_STORE
 from mufnet_lightning.tracking.runs import (
@@ -37,6 +38,7 @@ from mufnet_lightning.tracking.runs import (
     mlflow_client,
     open_study,
 )
+from mufnet_lightning.tracking.sending import Sender
 from mufnet_lightning.training.logger import RunLogger
 
 DATABASE = Path("mlruns/mlflow.db")
@@ -123,8 +125,14 @@ def test_a_fold_whose_end_was_not_sent_yet_is_done(
     fold = begun(fold="1", **{"mlflow.parentRunId": parent.id})
     fold.experiment.flush()
     monkeypatch.setattr(outbox, "_TO_CLOSE", 0.2)
-    with database_locked():
+
+    def away(*_: object) -> None:
+        raise Unsent("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sender, "send", away)
         fold.close("FINISHED")
+        requests_end()
     assert "`mufnet sync` sends them" in caplog.text
     assert find_run(fold.run).status == "RUNNING"
     assert list(_sent_folds(parent)) == [1]
@@ -136,12 +144,19 @@ def test_a_fold_whose_end_was_not_sent_yet_is_done(
     assert time.monotonic() - begin < 5
 
 
+def requests_end() -> None:
+    """A run is held as long as a request of it is on its way, whoever has given up waiting."""
+    for thread in threading.enumerate():
+        if thread.name == "mufnet-outbox":
+            thread.join(60)
+
+
 class Artifacts(ThreadingHTTPServer):
     """A store of artifacts behind the tracking server, which refuses some of them."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Asked)
-        self.status = 403
+        self.status, self.delay = 403, 0.0
         self.kept: dict[str, bytes] = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -152,6 +167,7 @@ class _Asked(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         refused = self.server.status if "refused" in self.path else 200
+        time.sleep(self.server.delay)
         if refused == 200:
             self.server.kept[self.path.rpartition("/artifacts/")[2]] = content
         self.send_response(refused)
@@ -202,6 +218,21 @@ def test_a_file_that_the_store_of_artifacts_refuses_holds_nothing_up(
     assert main(["sync"]) == 0
     assert artifacts.kept["refused.txt"] == b"second"  # the later one
     assert not journals(KEPT)
+
+
+def test_a_large_file_that_is_refused_again_and_again_is_not_waited_for(
+    artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts.delay = 0.3
+    monkeypatch.setattr(outbox, "_TO_CLOSE", 0.3)
+    monkeypatch.setattr(uploads, "_LARGE", 0)
+    logger = begun()
+    logger.experiment.log_text(logger.run, "large", "refused.txt")
+    closing = threading.Thread(target=logger.close, args=("FINISHED",), daemon=True)
+    closing.start()
+    closing.join(30)
+    assert not closing.is_alive()
+    assert find_run(logger.run).status == "FINISHED"
 
 
 def test_sync_on_a_full_disk_says_so_in_a_sentence(
@@ -282,11 +313,12 @@ def test_an_interrupt_lets_the_run_go(work: Path, monkeypatch: pytest.MonkeyPatc
         with pytest.raises(KeyboardInterrupt):
             begun("other") if when == "begin" else logger.close("FINISHED")
     logger.close("FINISHED")
+    requests_end()
     send_left_over(30)
     assert not list(KEPT.glob("locks/run-*"))
     assert not journals(KEPT)
-    statuses = {run.name: run.status for run in _runs()}
-    assert statuses == {"one": "FINISHED"} | ({"other": "KILLED"} if when == "begin" else {})
+    statuses = sorted((run.name, run.status) for run in _runs())
+    assert statuses == [("one", "FINISHED")] + [("other", "KILLED")] * (when == "begin")
 
 
 def _runs() -> list[TrackedRun]:
