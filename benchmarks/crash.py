@@ -408,7 +408,7 @@ def store_state(folder: Path) -> State:
 
 
 def tracking_state(folder: Path) -> State:
-    """Predictions and histories of all runs that are FINISHED, by their names."""
+    """Predictions and histories of all runs that are FINISHED, by their names; not of the machine."""
     state: State = {}
     with contextlib.closing(sqlite3.connect(folder / "mlruns/mlflow.db", timeout=60)) as database:
         runs = database.execute(
@@ -425,6 +425,8 @@ def tracking_state(folder: Path) -> State:
             ).fetchall()
             points: dict[str, list[tuple[int, float]]] = {}
             for key, step, value in rows:
+                if key.startswith("system/"):  # of the machine, by the clock
+                    continue
                 points.setdefault(key, []).append((step, value))
             for key, history in points.items():
                 state[f"{name} {key}"] = history

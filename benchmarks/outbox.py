@@ -63,8 +63,10 @@ def main() -> None:
         os.chdir(scratch)
         os.environ.pop("MLFLOW_TRACKING_URI", None)
         size = ["--frames", "3", "--clip-length", "6", "--pane-size", "128", "--high-share", "0.5"]
-        mufnet(["phantom", "cohort", "--patients", "30", *size, "--frames-spread", "0"])
-        mufnet(["prepare", "cohort", "store"])
+        size += ["--frames-spread", "0"]
+        for words in (["phantom", "cohort", "--patients=30", *size], ["prepare", "cohort", "store"]):
+            if mufnet(words) != 0:
+                raise SystemExit(f"mufnet {' '.join(words)} failed")
         train("none", 2)
         print("SQLite in the working folder")
         compare(("none", "MLFlowLogger", "RunLogger"), asked.rounds, asked.epochs)
