@@ -68,7 +68,7 @@ def table_one(
     """Table 1, see `characteristics`.
 
     Args:
-        path: of a CSV with a row a patient.
+        path: of a CSV with a row a patient; without patient_id a warning says what is taken for one.
         by: column with the groups. `grade` means grades 1 and 2 against 3 and 4. Of `grade` and
             `label` the table may have the other one.
         variables: columns to describe; all but patient_id, grade, label and `by` unless given, and

@@ -148,7 +148,7 @@ class Outbox:
         """Send now; whether everything that may be sent is there.
 
         Args:
-            seconds: to wait without progress; a large file that is being sent is some.
+            seconds: to wait without progress; a large file is some, the first two times.
             told_after: seconds after which a message says what is waited for.
             files: those, too, that the store has refused so far.
         """

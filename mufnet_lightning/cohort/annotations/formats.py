@@ -64,8 +64,9 @@ def read_annotations(
         label_attribute: see `Reading`.
 
     Raises:
-        InputFault: with everything that cannot be read, a sentence each; or no format is recognised, or
-            more than one.
+        InputFault: with everything that is not as its format says, a sentence each; or no format is
+            recognised, or more than one. A pipe, or a link that leads nowhere, is refused where `path`
+            is one; within a folder it is left out, with a warning.
     """
     reading = Reading(label_attribute)
     if path.is_dir():
