@@ -130,6 +130,7 @@ def _import_all(commands: Sequence[str]) -> None:
     if set(commands) - {"prepare"}:
         import mufnet_lightning.commands.cv
         import mufnet_lightning.commands.lightning
+        import mufnet_lightning.commands.sync
         import mufnet_lightning.study.cross_validate
         import mufnet_lightning.training.cli  # noqa: F401
 
@@ -176,13 +177,15 @@ class Attack:
 
     def words_again(self, folder: Path) -> list[list[str]]:
         """How its user goes on, by turns: what is refused is followed by the next."""
+        if self.is_done(folder):
+            return [["sync"]]
         if self.command == "fit":
             stopped = [run for run, status in runs_of(folder) if status != "FINISHED"]
             return [[*self.words(), f"--ckpt_path=runs:/{run}"] for run in stopped] + [self.words()]
         return [self.words()]
 
     def is_done(self, folder: Path) -> bool:
-        """Whether its work is done, so that nobody would go on."""
+        """Whether its work is done, so that only `mufnet sync` is left to call."""
         return self.command == "fit" and "FINISHED" in [status for _, status in runs_of(folder)]
 
     def begun(self, folder: Path) -> bool:
@@ -359,11 +362,10 @@ def _said_problems(kind: str, end: End) -> Iterator[str]:
 def _after(attack: Attack, folder: Path, first: End | None) -> list[str]:
     """Go on as its user would, and hold what is there against the undisturbed run."""
     end = End(0, "")
-    if not attack.is_done(folder):
-        for words in attack.words_again(folder):
-            end = forked(words, folder, attack.timeout, {})
-            if end.code != 2:
-                break
+    for words in attack.words_again(folder):
+        end = forked(words, folder, attack.timeout, {})
+        if end.code != 2:
+            break
     if end.code != 0:
         return [f"the next call ends with {end.code}: {' '.join(end.said.split())[-300:]}"]
     state = state_of(attack.command, folder)

@@ -51,6 +51,8 @@ _one_opens = threading.RLock()
 def open_client(uri: str, lock: Path | None = None) -> MlflowClient:
     """A client of a store. A database is made, or brought up to date, by one process at a time.
 
+    Artifacts of a local store are brought to the disk (see `DurableClient`).
+
     A database file that was deleted or replaced since this process opened it is opened anew: SQLite
     would go on with the one that has no name any more, and lose in silence what is written there.
 
@@ -61,16 +63,16 @@ def open_client(uri: str, lock: Path | None = None) -> MlflowClient:
     Raises:
         InputFault: there is a file, and it cannot be used as MLflow's database.
     """
-    from mlflow import MlflowClient
+    from mufnet_lightning.tracking.durable_client import DurableClient
 
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     path = database_of(uri)
     if path is None:
-        return MlflowClient(uri)
+        return DurableClient(uri)
     with _one_opens:
         if _opened.get(path) == _identity(path) is not None:
-            return MlflowClient(uri)
+            return DurableClient(uri)
         try:
             with waiting(lock or path.with_name(f".{path.name}.lock")):
                 return _open(uri, path)
@@ -185,13 +187,13 @@ def without_password(uri: str) -> str:
 
 
 def _open(uri: str, path: Path) -> MlflowClient:
-    from mlflow import MlflowClient
+    from mufnet_lightning.tracking.durable_client import DurableClient
 
     replaced = path in _opened
     until = time.monotonic() + _LOCKED
     while True:
         try:
-            client = MlflowClient(uri)
+            client = DurableClient(uri)
             if replaced:
                 store = client._tracking_client.store
                 store.engine.dispose()

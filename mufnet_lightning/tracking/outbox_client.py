@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow import MlflowClient
-
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
+from mufnet_lightning.tracking.durable_client import DurableClient
 from mufnet_lightning.tracking.journal import milliseconds
 from mufnet_lightning.tracking.opening import unwritable
 from mufnet_lightning.tracking.outbox import Outbox
@@ -29,7 +28,7 @@ _TO_READ = 20.0  # seconds to send what was written before it is read
 
 
 @asks_by_store_id
-class OutboxClient(MlflowClient):
+class OutboxClient(DurableClient):
     """Writes of its own run are kept here and sent behind the training; all else asks the server.
 
     A point of a metric (its name and step) is recorded once. In a training that keeps checkpoints the

@@ -52,4 +52,5 @@ def _ids(folder: Path) -> Mapping[str, str]:
         content = json.loads(_path(folder).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(here): str(there) for here, there in dict(content).items()}
+    rows = content.items() if isinstance(content, dict) else ()
+    return {str(here): str(there) for here, there in rows}

@@ -38,4 +38,5 @@ def _noted() -> dict[str, str]:
         content = json.loads((STORE_FOLDER / NOTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(seen): str(there) for seen, there in dict(content).items()}
+    rows = content.items() if isinstance(content, dict) else ()
+    return {str(seen): str(there) for seen, there in rows}

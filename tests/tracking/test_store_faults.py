@@ -21,7 +21,9 @@ from mufnet_lightning.tracking import opening
 from mufnet_lightning.tracking.journal import journals
 from mufnet_lightning.tracking.left_over import send_left_over
 from mufnet_lightning.tracking.liveness import HEARTBEAT
+from mufnet_lightning.tracking.run_ids import note_id, own_id, server_id
 from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client, tracking_uri
+from mufnet_lightning.tracking.stores import noted_store
 from mufnet_lightning.training.logger import RunLogger
 
 DATABASE = Path("mlruns/mlflow.db")
@@ -253,3 +255,18 @@ def test_sync_closes_what_was_killed_and_says_so(
     assert (run.status, run.tags["reason"]) == ("KILLED", "its process was killed")
     assert points(run.id) == [(0, 1.0)]
     assert mlflow_client().get_run(twin).info.lifecycle_stage == "deleted"
+
+
+@pytest.mark.parametrize("content", ["[1]", "null", "3", "{", '{"a": {"b": 1}}'])
+def test_notes_that_somebody_broke_stop_nothing(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They only help to find what has moved."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlruns/outbox").mkdir(parents=True)
+    for note in ("outbox/ids.json", "stores.json"):
+        (tmp_path / "mlruns" / note).write_text(content)
+    assert server_id(Path("mlruns"), "of a run") == own_id(Path("mlruns"), "of a run") == "of a run"
+    assert noted_store("store") == "store"
+    note_id(Path("mlruns"), "here", "there")
+    assert server_id(Path("mlruns"), "here") == "there"
