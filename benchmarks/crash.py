@@ -364,9 +364,9 @@ def _after(attack: Attack, folder: Path, first: End | None) -> list[str]:
     end = End(0, "")
     for words in attack.words_again(folder):
         end = forked(words, folder, attack.timeout, {})
-        if end.code != 2:
+        if end.code != 2 or attack.is_done(folder):
             break
-    if end.code != 0:
+    if end.code != 0 and not attack.is_done(folder):
         return [f"the next call ends with {end.code}: {' '.join(end.said.split())[-300:]}"]
     state = state_of(attack.command, folder)
     expected = dict(attack.state)

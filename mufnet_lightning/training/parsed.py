@@ -19,8 +19,10 @@ from mufnet_lightning.inference.load import whole_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.checkpoints import (
     Checkpoint,
+    checkpoint_folder,
     last_checkpoint,
     read_checkpoint,
+    remove_left_checkpoints,
     resolve_checkpoint,
 )
 from mufnet_lightning.tracking.configuration import DATA_CLASS, MODEL_CLASS, Configuration
@@ -265,7 +267,7 @@ def _left_run(reference: str) -> TrackedRun | None:
     """A run that did not come to its end, if there is one, after what it left here was sent.
 
     Raises:
-        InputFault: a process works on it.
+        InputFault: a process works on it; or it came to its end, and its process did no more than that.
     """
     run_id = reference.removeprefix("runs:/").strip("/")
     if getattr(rank_zero_only, "rank", 0) != 0:  # of several processes the first one looks
@@ -275,7 +277,15 @@ def _left_run(reference: str) -> TrackedRun | None:
             run = None
         return None if run is None or run.is_finished else run
     run = run_behind(run_id)
-    if run is None or run.is_finished:
+    if run is None:
         return None
-    refuse_alive(run.id)
-    return run
+    if not run.is_finished:
+        refuse_alive(run.id)
+        return run
+    if checkpoint_folder(run.id).is_dir():  # who calls this again wants it whole, not another run
+        remove_left_checkpoints(checkpoint_folder(run.id))
+        raise InputFault(
+            f"run {run.name} ({run.id}) had come to its end when its process was stopped, and is "
+            "whole: nothing is left to train; call this again to train a new run from its weights"
+        )
+    return None

@@ -213,6 +213,22 @@ def test_what_a_kill_behind_the_end_has_left_is_removed_by_the_next_call(fitted:
     assert all(other.exists() for other in others)
 
 
+def test_a_run_that_was_killed_behind_its_end_is_not_begun_once_more(
+    work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its user goes on with a run that broke off, and would get a second one of fewer epochs."""
+    assert main(["fit", *tiny]) == 0
+    run = only_run()
+    checkpoint_folder(run.id).mkdir(parents=True)
+    again = ["fit", *tiny, f"--ckpt_path=runs:/{run.id}", "--trainer.max_epochs=2"]
+    assert main(again) == 2
+    assert f"({run.id}) had come to its end when its process was stopped" in capsys.readouterr().err
+    assert not checkpoint_folder(run.id).exists()
+    assert only_run().is_finished
+    assert main(again) == 0  # now it is meant so: trained further, as a run of its own
+    assert len(runs()) == 2
+
+
 def test_the_checkpoints_of_a_fit_are_there_until_it_is_finished(
     work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
