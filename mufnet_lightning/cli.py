@@ -21,6 +21,8 @@ from mufnet_lightning.errors import InputFault
 log = logging.getLogger(__name__)
 
 DONE, OUR_FAULT, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)
+"""What a system says of a disk that is full, broken or not ours to write on, wherever that was met."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,6 +65,10 @@ def _exit_code(error: BaseException) -> int:
         raise error
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         log.error("%.60s: %s", error.filename, error.strerror)  # whatever it was to be read for
+        return BAD_INPUT
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        log.error("%s: %s", error.filename or "a file cannot be written", error.strerror)
+        log.debug("where", exc_info=error)
         return BAD_INPUT
     traceback.print_exception(error)
     return OUR_FAULT

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.evaluation.statistics.rates import youden_threshold
+from mufnet_lightning.tracking import durable_client
 from mufnet_lightning.tracking.runs import find_runs, mlflow_client, open_study, resolve_artifact
 
 NAMES = ("bmode", "ceus", "fused")
@@ -411,3 +414,22 @@ def test_comparing_files_waits_for_neither_torch_nor_lightning(arms: dict[str, p
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_disk_that_is_full_is_told_in_a_sentence_and_the_run_has_failed(
+    arms: dict[str, pd.DataFrame], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """These runs are written to the store as they are made: no journal keeps what it does not take."""
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable_client, "sync_file", full)
+        assert main(["compare", *FILES]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert [line for line in told if line.startswith("mufnet: ")] == told
+    assert re.search(r"mlruns/artifacts/.*: No space left on device$", told[-1])
+    (run,) = find_runs(open_study("mufnet"), verb="compare")
+    assert run.status == "FAILED"
+    assert main(["compare", *FILES]) == 0
