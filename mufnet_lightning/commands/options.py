@@ -118,7 +118,10 @@ def parse(command: type[AnyCommand], verb: str, arguments: Sequence[str]) -> Any
     given = fields_of(command)
     options = {one.flag: one for one in given if one.form.dash and one.form.way != "fit"}
     fit = next((one.field for one in given if one.form.way == "fit"), None)
-    own, left = _own_words(options, arguments) if fit else (list(arguments), [])
+    first = any(not one.form.dash for one in given) and bool(arguments) and arguments[0][:1] != "-"
+    own, left = _own_words(options, arguments[first:]) if fit else (list(arguments), [])
+    if fit and first:  # what is behind other words may be a value of one of fit's options
+        own.insert(0, arguments[0])
     read = verb_parser(command, verb).parse_args(list(_for_parser(options, own))).as_dict()
     values: dict[str, Any] = {fit: tuple(left)} if fit else {}
     for one in given:

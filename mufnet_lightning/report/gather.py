@@ -73,7 +73,7 @@ class ArmFacts:
 
     @property
     def name(self) -> str:
-        """`bmode`, `ceus` or `fused`."""
+        """`bmode`, `ceus` or `fused`, unless it has a name of its own."""
         return self.run.arm
 
     @property
@@ -84,7 +84,8 @@ class ArmFacts:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """That its network takes."""
-        return tuple(one for one in MODALITIES if self.name in (one, "fused"))
+        taken = self.settings["data"].get("modalities") or MODALITIES
+        return tuple(one for one in MODALITIES if one in taken)
 
     @property
     def is_cv(self) -> bool:
@@ -150,7 +151,7 @@ class StudyFacts:
     Attributes:
         name: of the MLflow experiment.
         experiment_id: of it.
-        arms: in the order bmode, ceus, fused.
+        arms: in the order bmode, ceus, fused; then those with names of their own, by their begin.
         store: the crop store that they were trained on, where it can still be read.
         store_missing: why it cannot; empty where it can.
         cohort: where its folder was given.
@@ -222,7 +223,8 @@ def _latest_arms(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
         for run in runs:
             if run.verb == verb and run.parent_id is None and run.is_finished:
                 latest.setdefault(run.arm, run)
-    return [latest[arm] for arm in ARMS if arm in latest]
+    others = sorted((run for arm, run in latest.items() if arm not in ARMS), key=lambda run: run.start)
+    return [*(latest[arm] for arm in ARMS if arm in latest), *others]
 
 
 def _arm(run: TrackedRun, fits: int) -> ArmFacts:

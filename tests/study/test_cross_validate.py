@@ -261,6 +261,62 @@ def test_some_folds_now_and_the_whole_study_later(
 
 
 @pytest.mark.slow
+def test_a_study_file_trains_arms_of_the_same_modalities_apart(
+    work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = [word for word in tiny if "--config" not in word]
+    study: dict[str, object] = {
+        "study": "shapes",
+        "config": "demo",
+        "settings": {"data": {"n_folds": 2, "protocol": "nested"}},
+        "arms": {
+            "ceus": "ceus",
+            "fused": "fused",
+            "gated": {"config": "fused", "settings": {"model.fusion": "mean"}},  # not known
+        },
+        "reference": "fused",
+        "patients": str(phantom_store.parent / "cohort" / "patients.csv"),
+        "out": "tables",
+    }
+    Path("shapes.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study", "shapes.yaml", *options]) == 2
+    assert "arm gated: model.fusion is 'mean'" in capfd.readouterr().err
+    assert runs() == {}  # the arms before it have not been trained
+    assert isinstance(study["arms"], dict)
+    study["arms"]["gated"]["settings"] = {"model.fusion": "sigmoid"}
+    Path("shapes.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study", "shapes.yaml", *options]) == 0
+    capfd.readouterr()
+    parents = {run.data.tags["arm"]: run for run in of_verb("cv")}
+    assert set(parents) == {"ceus", "fused", "gated"}
+    names = {run.info.run_name for run in runs().values()}
+    assert {"gated-cv", "gated-fold0", "gated-fold1"} <= names
+    tables = {name: artifact(run, "folds.csv") for name, run in parents.items()}
+    assert all(table.equals(tables["ceus"]) for table in tables.values())
+    for level in ("patient", "image"):
+        found = json.loads(Path(f"tables/over_{level}s/compare.json").read_text())
+        assert [row["name"] for row in found["arms"]] == ["ceus", "fused", "gated"]
+        # the two tests that the file plans, not all three
+        tests = [(test["a"], test["b"]) for test in found["tests"]]
+        assert tests == [("fused", "ceus"), ("fused", "gated")]
+        assert found["planned"] is True
+    page = Path("tables/report.html").read_text()
+    assert "gated" in page
+    assert "fused minus" not in page  # it is called as people read it
+    assert "fused (MUF-Net) minus gated" in page
+    assert "CEUS minus gated" not in page
+
+    # one more arm: it alone is trained
+    before = set(runs())
+    study["arms"]["bmode"] = "bmode"
+    Path("shapes.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study", "shapes.yaml", *options]) == 0
+    new = [runs()[run_id] for run_id in set(runs()) - before]
+    assert {run.data.tags["arm"] for run in new if run.data.tags["verb"] == "fit"} == {"bmode"}
+    assert len([run for run in new if run.data.tags["verb"] == "cv"]) == 1
+
+
+@pytest.mark.slow
 def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(
     work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
