@@ -23,11 +23,12 @@ class Study:
     Called again, it goes on where it stopped. What else is given is for `mufnet fit`, of all arms.
 
     Args:
-        file: of a study, as configs/study.yaml; or nothing, and --arms and --config say what it has
+        file: of a study, by name or path, as configs/study.yaml; or none, and --arms has the arms
         arms: a configuration each
         config: laid over each of them; may be given again
         patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report
         out: folder to write; results unless given, here or in the file
+        dry_run: tell which folds are left and how long they will take, from one epoch of each arm
         fit: options of `mufnet fit`
     """
 
@@ -36,11 +37,12 @@ class Study:
     config: Annotated[tuple[str, ...], again("FILE")] = ()
     patients: Annotated[Path | None, option("FILE", there="file")] = None
     out: Annotated[Path | None, option("DIR")] = None
+    dry_run: bool = False
     fit: Annotated[tuple[str, ...], rest()] = ()
 
     def __post_init__(self) -> None:
-        if self.file is not None and (self.arms != ARMS or self.config):
-            raise InputFault("a study file has its own arms and config: they are no options beside it")
+        if self.file is not None and self.arms != ARMS:
+            raise InputFault("a study file has its own arms: --arms is no option beside it")
 
     def run(self) -> None:
         """Run the folds that are not done yet; print Tables 1 and 2 and write all under `out`."""
@@ -50,7 +52,10 @@ class Study:
                 check_run("fit", arm.arguments)
             except InputFault as fault:
                 raise InputFault([f"arm {arm.name}: {one}" for one in fault.faults]) from None
-        run_study(spec)
+        if self.dry_run:
+            print_outlook(spec)
+        else:
+            run_study(spec)
 
     def spec(self) -> StudySpec:
         """What is to be done."""
@@ -59,8 +64,23 @@ class Study:
         if self.file is None:
             spec = StudySpec.of_configurations(self.arms, self.config, self.fit)
         else:
-            spec = StudySpec.read(find_config(self.file), self.fit)
+            spec = StudySpec.read(find_config(self.file), self.config, self.fit)
         return replace(spec, patients=self.patients or spec.patients, out=self.out or spec.out)
+
+
+def print_outlook(spec: StudySpec) -> None:
+    """Print what a study is going to do.
+
+    Raises:
+        InputFault: an arm cannot be run as asked.
+    """
+    from mufnet_lightning.study.arm_checks import check_arms
+    from mufnet_lightning.study.outlook import outlook, outlook_table
+
+    check_arms(spec.arms)
+    print(outlook_table(outlook(spec.arms)).to_string(index=False))
+    tests = "each two arms" if spec.planned is None else f"{len(spec.planned)} planned pairs"
+    print(f"\nTested: {tests}. Hours: folds one after another, their tests and pictures not counted.")
 
 
 def run_study(spec: StudySpec) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.study.identity import identity
 from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.tracking.artifacts import beside_baseline
 
@@ -18,21 +19,29 @@ def check_arms(arms: Sequence[StudyArm]) -> None:
     """Build each arm, and find what would be wrong with any of its folds; nothing is recorded.
 
     Raises:
-        InputFault: an arm cannot be run as asked, with its name; or they would be scored on different
-            images.
+        InputFault: an arm cannot be run as asked, with its name; two are the same; or they would be
+            scored on different images.
     """
     from mufnet_lightning.training.cli import MufnetCLI
     from mufnet_lightning.training.messages import quiet_libraries
 
     pairs: dict[str, int] = {}
+    keys: dict[str, str] = {}
     with quiet_libraries(), progress_bar("arms", len(arms)) as advance:
         for arm in arms:
             try:
                 cli = MufnetCLI(list(arm.arguments), run=False)
                 pairs[arm.name] = len(cli.datamodule.usable_rows)
                 check_every_fold(cli)
+                key = identity(cli.composed_config(), cli.datamodule.store.digest, "")
             except InputFault as fault:
                 raise InputFault([f"arm {arm.name}: {one}" for one in fault.faults]) from None
+            if key in keys:
+                raise InputFault(
+                    f"the arms {keys[key]} and {arm.name} train the very same: they differ in nothing "
+                    "that changes a weight"
+                )
+            keys[key] = arm.name
             advance()
     if len(set(pairs.values())) > 1:
         counts = ", ".join(f"{arm} {count}" for arm, count in pairs.items())

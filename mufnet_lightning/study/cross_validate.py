@@ -201,32 +201,46 @@ def _state(parent: TrackedRun) -> str:
     return f"folds {_listed(done)} are done" if done else "no fold is done"
 
 
+def known_parent(cli: MufnetCLI, key: str) -> TrackedRun | None:
+    """The run of this cross-validation, to go on with; None where it has not been begun.
+
+    Args:
+        cli: of one of its folds.
+        key: see `identity`.
+    """
+    config, data = cli.composed_config(), cli.datamodule
+    experiment = mlflow_client().get_experiment_by_name(config["tracking"]["study"])
+    if experiment is None:
+        return None
+    experiment_id = experiment.experiment_id
+    for run in find_runs(experiment_id, most=1, cv_key=key):
+        return run
+    earlier = find_runs(experiment_id, verb="cv", arm=str(cli.evaluation.arm))
+    for run in earlier:
+        if _of_an_earlier_version(run, config, data.folds, data.store.digest):
+            log.info("%s: run %s is of an earlier version, and of the same settings", run.name, run.id)
+            return run
+    for run in [run for run in earlier if not run.is_finished][:1]:
+        log.info(
+            "%s: the unfinished run %s was of other configuration, data or code; a new one begins",
+            run.name,
+            run.id,
+        )
+    return None
+
+
 def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     """The run to go on with, or a new one."""
     from mufnet_lightning.training.facts import record_files, record_parameters
 
+    known = None if restart else known_parent(cli, key)
+    if known is not None:
+        return known
     config = cli.composed_config()
     study = config["tracking"]["study"]
     experiment_id = open_study(study)
     data = cli.datamodule
     arm = str(cli.evaluation.arm)
-    if not restart:
-        for run in find_runs(experiment_id, most=1, cv_key=key):
-            return run
-        earlier = find_runs(experiment_id, verb="cv", arm=arm)
-        for run in earlier:
-            if _of_an_earlier_version(run, config, data.folds, data.store.digest):
-                log.info(
-                    "%s: run %s is of an earlier version, and of the same settings", run.name, run.id
-                )
-                return run
-        for run in [run for run in earlier if not run.is_finished][:1]:
-            log.info(
-                "%s-cv: the unfinished run %s was of other configuration, data or code; "
-                "a new one begins",
-                arm,
-                run.id,
-            )
     tags = run_tags(
         "cv",
         study,

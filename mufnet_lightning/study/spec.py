@@ -24,7 +24,7 @@ import re
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,8 @@ class StudyFile:
     """What stands in a study file.
 
     Args:
-        study: name of the MLflow experiment.
         arms: by name; a text alone is the configuration.
+        study: name of the MLflow experiment; that of the configurations unless given.
         config: configurations that are laid over each arm's.
         settings: of `mufnet fit`, of all arms.
         grid: values of settings; every arm is trained with each combination of them.
@@ -76,8 +76,8 @@ class StudyFile:
         out: folder for tables, figures and report.
     """
 
-    study: str
     arms: dict[str, ArmEntry | str]
+    study: str | None = None
     config: list[str] | str = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
@@ -118,11 +118,12 @@ class StudySpec:
     out: Path = Path("results")
 
     @classmethod
-    def read(cls, file: Path, fit: Sequence[str] = ()) -> StudySpec:
+    def read(cls, file: Path, config: Sequence[str] = (), fit: Sequence[str] = ()) -> StudySpec:
         """Of a study file.
 
         Args:
             file: YAML, see the top of this module.
+            config: configurations that are laid over the file's own.
             fit: further options of `mufnet fit`, of all arms.
 
         Raises:
@@ -130,7 +131,8 @@ class StudySpec:
         """
         content = read_config(file)
         try:
-            return cls.of(_parsed(content), fit)
+            said = _parsed(content)
+            return cls.of(replace(said, config=[*_list(said.config), *config]), fit)
         except InputFault as fault:
             raise InputFault([f"{file}: {one}" for one in fault.faults]) from None
 
@@ -293,7 +295,8 @@ def _words(
     settings = {**dict(_flat(said.settings)), **dict(_flat(arm.settings)), **cell.settings}
     yield from (f"--{key}={_word(value)}" for key, value in settings.items())
     yield from fit
-    yield f"--tracking.study={said.study}"
+    if said.study is not None:
+        yield f"--tracking.study={_word(said.study)}"
     yield f"--tracking.arm={cell.name(name)}"
 
 

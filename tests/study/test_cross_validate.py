@@ -283,8 +283,20 @@ def test_a_study_file_trains_arms_of_the_same_modalities_apart(
     assert "arm gated: model.fusion is 'mean'" in capfd.readouterr().err
     assert runs() == {}  # the arms before it have not been trained
     assert isinstance(study["arms"], dict)
+    study["arms"]["gated"]["settings"] = {}
+    Path("shapes.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study", "shapes.yaml", *options]) == 2
+    assert "the arms fused and gated train the very same" in capfd.readouterr().err
     study["arms"]["gated"]["settings"] = {"model.fusion": "sigmoid"}
     Path("shapes.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study", "shapes.yaml", "--dry-run", *options]) == 0
+    rows = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert [row[:5] for row in rows[1:4]] == [
+        [name, "2", "0", "2", "1"] for name in ("ceus", "fused", "gated")
+    ]
+    assert all(float(row[5]) > 0 for row in rows[1:4])
+    assert "Tested: 2 planned pairs." in " ".join(rows[-1])
+    assert runs() == {}
     assert main(["study", "shapes.yaml", *options]) == 0
     capfd.readouterr()
     parents = {run.data.tags["arm"]: run for run in of_verb("cv")}
@@ -310,6 +322,9 @@ def test_a_study_file_trains_arms_of_the_same_modalities_apart(
     before = set(runs())
     study["arms"]["bmode"] = "bmode"
     Path("shapes.yaml").write_text(yaml.safe_dump(study))
+    assert main(["study", "shapes.yaml", "--dry-run", *options]) == 0
+    left = {line.split()[0]: line.split()[3] for line in capfd.readouterr().out.splitlines()[1:6]}
+    assert left == {"ceus": "0", "fused": "0", "gated": "0", "bmode": "2", "all": "2"}
     assert main(["study", "shapes.yaml", *options]) == 0
     new = [runs()[run_id] for run_id in set(runs()) - before]
     assert {run.data.tags["arm"] for run in new if run.data.tags["verb"] == "fit"} == {"bmode"}

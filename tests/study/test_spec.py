@@ -16,7 +16,7 @@ def read(content: Any, fit: tuple[str, ...] = ()) -> StudySpec:
     """Of a file with this content."""
     file = Path("my_study.yaml")
     file.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
-    return StudySpec.read(file, fit)
+    return StudySpec.read(file, fit=fit)
 
 
 def settings(words: tuple[str, ...]) -> dict[str, str]:
@@ -159,3 +159,8 @@ def test_the_papers_experiment_is_a_file() -> None:
     spec = StudySpec.read(find_config("study"))
     assert [arm.name for arm in spec.arms] == ["bmode", "ceus", "fused"]
     assert spec.planned == (("fused", "bmode"), ("fused", "ceus"))
+    over = StudySpec.read(find_config("study"), ["demo"])
+    assert over.arms[0].arguments == (
+        *("--config=bmode", "--config=demo"),
+        "--tracking.arm=bmode",  # the study's name is what the configurations say
+    )
