@@ -6,15 +6,19 @@ a power cut within seconds of a run's end they are empty, and the run is FINISHE
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 
 from mufnet_lightning.system.files import sync_file, sync_folder
+
+_ABOVE = 3
+"""Folders above that of the artifacts which may be as new: of a run or a model."""
+_folders: dict[tuple[str, str], Path | None] = {}
+"""Where artifacts lie, by store and the id of their run or model."""
 
 
 class DurableClient(MlflowClient):
@@ -48,13 +52,17 @@ class DurableClient(MlflowClient):
         super().log_model_artifacts(model_id, local_dir, artifact_path)
         _sync(self._model_artifacts(model_id), Path(local_dir).iterdir(), artifact_path)
 
-    @functools.cache  # noqa: B019 - a client is kept as long as its process
     def _run_artifacts(self, run_id: str) -> Path | None:
-        return local_folder(self.get_run(run_id).info.artifact_uri)
+        return self._known(run_id, lambda: self.get_run(run_id).info.artifact_uri)
 
-    @functools.cache  # noqa: B019
     def _model_artifacts(self, model_id: str) -> Path | None:
-        return local_folder(self.get_logged_model(model_id).artifact_location)
+        return self._known(model_id, lambda: self.get_logged_model(model_id).artifact_location)
+
+    def _known(self, owner: str, ask: Callable[[], str]) -> Path | None:
+        key = self.tracking_uri, owner
+        if key not in _folders:
+            _folders[key] = local_folder(ask())
+        return _folders[key]
 
 
 def local_folder(uri: str) -> Path | None:
@@ -79,11 +87,11 @@ def _sync(artifacts: Path | None, sources: Iterable[Path], folder: str | None) -
     inside = artifacts / folder if folder else artifacts
     folders = set[Path]()
     for source in sources:
-        files = source.rglob("*") if source.is_dir() else [source]
-        for file in files:
-            copy = inside / file.relative_to(source.parent)
-            if copy.is_file():
-                sync_file(copy)
-                folders.update(copy.parents[: len(copy.relative_to(artifacts.parent).parts)])
+        copied = inside / source.name
+        for file in copied.rglob("*") if copied.is_dir() else [copied]:
+            if file.is_file():
+                sync_file(file)
+                depth = len(file.relative_to(artifacts).parts)
+                folders.update(file.parents[: depth + _ABOVE])
     for one in sorted(folders, reverse=True):  # a folder's name lies in the one above it
         sync_folder(one)

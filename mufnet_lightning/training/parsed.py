@@ -283,10 +283,13 @@ def _left_run(reference: str) -> TrackedRun | None:
     if not run.is_finished:
         refuse_alive(run.id)
         return run
-    if checkpoint_folder(run.id).is_dir():  # who calls this again wants it whole, not another run
-        remove_left_checkpoints(checkpoint_folder(run.id))
-        raise InputFault(
-            f"run {run.name} ({run.id}) had come to its end when its process was stopped, and is "
-            "whole: nothing is left to train; call this again to train a new run from its weights"
-        )
+    left = checkpoint_folder(run.id)
+    if left.is_dir():
+        remove_left_checkpoints(left)
+        if not left.exists():  # who goes on with it wants it whole, and not another run
+            raise InputFault(
+                f"run {run.name} ({run.id}) had come to its end when its process was stopped, and is "
+                f"whole: nothing is left to train; --ckpt_path runs:/{run.id}, once more, trains a new "
+                "run from its weights"
+            )
     return None

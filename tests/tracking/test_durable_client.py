@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from mufnet_lightning.tracking import durable_client
 from mufnet_lightning.tracking.runs import Tracking, mlflow_client, open_study
 from mufnet_lightning.training.logger import RunLogger
 
@@ -77,6 +79,26 @@ def test_what_is_logged_directly_is_on_the_disk(folder: Path) -> None:
     files = kept(run_id)
     assert names(files) >= EVERYTHING
     assert not_synced(files) == []
+    os.symlink(folder / "files" / "inner", folder / "files" / "linked")
+    client.log_artifacts(run_id, "files", "with a link")
+    assert not_synced(kept(run_id)) == []
+
+
+def test_the_names_of_what_is_new_are_on_the_disk_up_to_the_store(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    monkeypatch.setattr(durable_client, "sync_folder", lambda one: seen.append(one.resolve()))
+    client = mlflow_client()
+    study = open_study("one")
+    run_id = client.create_run(study).info.run_id
+    client.log_text(run_id, "text", "texts/one.txt")
+    model = client.create_logged_model(study, "model")
+    client.log_model_artifacts(model.model_id, "files")
+    root = folder / "mlruns/artifacts"
+    new = {root, root / run_id, root / run_id / "artifacts/texts", root / "models" / model.model_id}
+    assert new <= set(seen)
+    assert seen.index(root / run_id / "artifacts") < seen.index(root)  # from below
 
 
 def test_what_a_journal_sends_is_on_the_disk(folder: Path) -> None:

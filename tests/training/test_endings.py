@@ -33,7 +33,7 @@ from mufnet_lightning.tracking.runs import (
 )
 from mufnet_lightning.training.callbacks.checkpoint import SelectedCheckpoint
 from mufnet_lightning.training.logger import RunLogger
-from mufnet_lightning.training.parsed import _begun_without_checkpoint
+from mufnet_lightning.training.parsed import _begun_without_checkpoint, _left_run
 
 
 def runs() -> list[TrackedRun]:
@@ -216,7 +216,10 @@ def test_what_a_kill_behind_the_end_has_left_is_removed_by_the_next_call(fitted:
 def test_a_run_that_was_killed_behind_its_end_is_not_begun_once_more(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its user goes on with a run that broke off, and would get a second one of fewer epochs."""
+    """Its user goes on with a run that broke off, and would get a second one of fewer epochs.
+
+    Where those are a notebook run's only checkpoints they stay, and are trained further.
+    """
     assert main(["fit", *tiny]) == 0
     run = only_run()
     checkpoint_folder(run.id).mkdir(parents=True)
@@ -227,6 +230,11 @@ def test_a_run_that_was_killed_behind_its_end_is_not_begun_once_more(
     assert only_run().is_finished
     assert main(again) == 0  # now it is meant so: trained further, as a run of its own
     assert len(runs()) == 2
+    notebook = mlflow_client().create_run(run.experiment_id).info.run_id
+    mlflow_client().set_terminated(notebook)
+    checkpoint_folder(notebook).mkdir(parents=True)
+    assert _left_run(notebook) is None
+    assert checkpoint_folder(notebook).is_dir()
 
 
 def test_the_checkpoints_of_a_fit_are_there_until_it_is_finished(
