@@ -57,7 +57,7 @@ class Compare:
         if len(self.arms) < 2:
             raise InputFault("compare needs two arms or more")
         for pair in self.planned:
-            if len(list(filter(None, pair.split(":")))) != 2:
+            if len(pair.split(":")) != 2 or not all(pair.split(":")):
                 raise InputFault(f"--planned {pair}: expected two names of arms, as in fused:ceus")
         for name, value in (("margin", self.margin), ("effect", self.effect)):
             if value is not None and not 0 < value < 0.5:

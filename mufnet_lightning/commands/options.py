@@ -155,7 +155,10 @@ def verb_parser(command: type[Command], verb: str) -> ArgumentParser:
         if one.form.way != "fit":
             _add(parser, one, helps[one.field])
     if any(one.form.way == "fit" for one in given):
-        parser.usage = " ".join([*parser.format_usage().split()[1:], "[OPTIONS OF mufnet fit]"])
+        usage = parser.format_usage().split()[1:]
+        words = [f"[{one.form.value}]" for one in given if not one.form.dash and one.form.way != "fit"]
+        others = [word for word in usage[2:] if word not in words]  # a word is taken in the first place
+        parser.usage = " ".join([*usage[:2], *words, *others, "[OPTIONS OF mufnet fit]"])
     else:
         parser.add_argument("--config", action="config", metavar="FILE", help="options, as YAML")
     return parser

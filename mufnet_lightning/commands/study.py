@@ -64,6 +64,8 @@ class Study:
         if self.file is None:
             spec = StudySpec.of_configurations(self.arms, self.config, self.fit)
         else:
+            for name in self.config:
+                find_config(name)  # what is not there is not the file's fault
             spec = StudySpec.read(find_config(self.file), self.config, self.fit)
         return replace(spec, patients=self.patients or spec.patients, out=self.out or spec.out)
 
@@ -104,16 +106,17 @@ def run_study(spec: StudySpec) -> list[str]:
     from mufnet_lightning.study.compare import compare, record_comparison, write_comparison
     from mufnet_lightning.study.cross_validate import cross_validate
     from mufnet_lightning.study.out_folder import write_files
-    from mufnet_lightning.study.planned import record_plan
+    from mufnet_lightning.study.recorded_study import record_study
     from mufnet_lightning.study.table_one import table_one
     from mufnet_lightning.tracking.left_over import send_left_over
-    from mufnet_lightning.tracking.runs import find_run, mlflow_client
+    from mufnet_lightning.tracking.runs import find_run, mlflow_client, open_study
     from mufnet_lightning.tracking.views import run_link_line
 
     patients, out = spec.patients, spec.out
     table = table_one(patients, "grade") if patients else None  # a bad table is told at once
-    check_arms(spec.arms)
+    checked = check_arms(spec.arms)
     send_left_over(10)
+    record_study(open_study(checked.study), checked.keys, spec.planned)
     runs: dict[str, str] = {}
     for arm in spec.arms:
         print(f"\n== {arm.name}", flush=True)
@@ -139,7 +142,6 @@ def run_study(spec: StudySpec) -> list[str]:
         print(f"\n== Table 2, over {level}s\n{comparison.text()}")
         print(f"written to {folder}, recorded as run {run_id}", flush=True)
     ids = list(runs.values())
-    record_plan(find_run(ids[0]).experiment_id, spec.planned)
     study = find_run(ids[0]).study
     cohort = patients.parent if patients and patients.name == "patients.csv" else None
     file, _ = write_report(study, cohort, out / "report.html")

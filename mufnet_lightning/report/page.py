@@ -54,7 +54,6 @@ from mufnet_lightning.report.tables import (
 )
 from mufnet_lightning.report.tripod import checklist
 from mufnet_lightning.study.compare import compare
-from mufnet_lightning.study.planned import recorded_plan
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.runs import find_runs, mlflow_client
@@ -192,9 +191,8 @@ def _performance(facts: StudyFacts) -> Performance:
 def _comparisons(facts: StudyFacts) -> tuple[list[Comparison], str]:
     """Table 2 over patients and over images; or why the arms cannot be compared."""
     references = [f"{arm.name}={arm.run.id}" for arm in facts.arms]
-    planned = recorded_plan(facts.experiment_id, [arm.name for arm in facts.arms])
     try:
-        return [compare(references, level=level, planned=planned) for level in LEVELS], ""
+        return [compare(references, level=level, planned=facts.planned) for level in LEVELS], ""
     except InputFault as fault:
         return [], str(fault)
 

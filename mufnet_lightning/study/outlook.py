@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,17 @@ if TYPE_CHECKING:
     from mufnet_lightning.training.cli import MufnetCLI
 
 
+_SHORT = (
+    "--trainer.max_epochs=1",
+    "--trainer.logger=false",
+    "--trainer.enable_checkpointing=false",
+    "--trainer.callbacks=null",  # some want a logger
+    "--trainer.devices=1",  # others would start this very command again
+    "--trainer.num_nodes=1",
+    "--trainer.strategy=auto",
+)
+
+
 @dataclass(frozen=True)
 class ArmOutlook:
     """An arm, before it is trained.
@@ -29,14 +41,15 @@ class ArmOutlook:
         name: of it.
         folds: their numbers.
         done: those that have come to their end.
-        epochs: that each fold trains.
-        seconds: that one epoch took here, validation included; None where nothing is left to train.
+        epochs: that each fold trains; None where something else ends it.
+        seconds: that one epoch took here on one device, validation included; None where nothing is left
+            to train.
     """
 
     name: str
     folds: tuple[int, ...]
     done: tuple[int, ...]
-    epochs: int
+    epochs: int | None
     seconds: float | None
 
     @property
@@ -46,8 +59,15 @@ class ArmOutlook:
 
     @property
     def hours(self) -> float:
-        """That they take, one after another: without tests, pictures and what starts a fold."""
-        return len(self.left) * self.epochs * (self.seconds or 0.0) / 3600
+        """That they take, one after another: without tests, pictures and what starts a fold.
+
+        NaN where it cannot be told.
+        """
+        if not self.left:
+            return 0.0
+        if self.epochs is None or self.seconds is None:
+            return float("nan")
+        return len(self.left) * self.epochs * self.seconds / 3600
 
 
 def outlook(arms: Sequence[StudyArm]) -> list[ArmOutlook]:
@@ -86,9 +106,9 @@ def outlook_table(arms: Sequence[ArmOutlook]) -> pd.DataFrame:
             "folds": len(arm.folds),
             "done": len(arm.done),
             "left": len(arm.left),
-            "epochs": arm.epochs,
+            "epochs": "n/a" if arm.epochs is None else arm.epochs,
             "s an epoch": "" if arm.seconds is None else f"{arm.seconds:.1f}",
-            "hours": f"{arm.hours:.2f}",
+            "hours": _hours(arm.hours),
         }
         for arm in arms
     ]
@@ -99,13 +119,18 @@ def outlook_table(arms: Sequence[ArmOutlook]) -> pd.DataFrame:
         "left": sum(len(arm.left) for arm in arms),
         "epochs": "",
         "s an epoch": "",
-        "hours": f"{sum(arm.hours for arm in arms):.2f}",
+        "hours": _hours(sum(arm.hours for arm in arms)),
     }
     return pd.DataFrame([*rows, total])
 
 
-def _epochs(cli: MufnetCLI) -> int:
-    return int(cli.trainer.max_epochs or 0)
+def _hours(hours: float) -> str:
+    return f"{hours:.2f}" if math.isfinite(hours) else "n/a"
+
+
+def _epochs(cli: MufnetCLI) -> int | None:
+    most = cli.trainer.max_epochs
+    return None if most is None or most < 0 else int(most)
 
 
 def _one_epoch(words: Sequence[str], fold: int) -> float:
@@ -124,8 +149,7 @@ def _one_epoch(words: Sequence[str], fold: int) -> float:
             self.ended = time.perf_counter()
 
     clock = Clock()
-    short = ["--trainer.max_epochs=1", "--trainer.logger=false", "--trainer.enable_checkpointing=false"]
-    cli = MufnetCLI([*words, f"--data.fold={fold}", *short], run=False)
+    cli = MufnetCLI([*words, f"--data.fold={fold}", *_SHORT], run=False)
     cli.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     cli.model.initialise_weights()
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)

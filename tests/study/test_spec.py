@@ -108,12 +108,48 @@ def test_pairs_are_planned_of_arms_or_of_their_combinations() -> None:
     )
 
 
-def test_text_that_yaml_would_read_as_something_else_stays_text() -> None:
+def test_text_reaches_the_settings_as_it_is(phantom_store: Path) -> None:
+    """That a command line is not YAML everywhere: quotes would become part of a path."""
+    from mufnet_lightning.training.parsed import DataCLI
+
+    Path("2024").symlink_to(phantom_store)
     spec = read(
-        {"study": "a", "arms": ARMS, "settings": {"a.b": "1e3", "a.c": "null", "a.d": [1, "x"]}}
+        {
+            "study": "kidney: pilot",
+            "arms": {"fused": "fused"},
+            "settings": {"data": {"store": "2024"}, "tracking.user": "1e3"},
+        }
     )
+    config = DataCLI(list(spec.arms[0].arguments)).config
+    assert (config.tracking.study, config.tracking.user) == ("kidney: pilot", "1e3")
+    assert config.data.init_args.store == "2024"
+
+
+def test_values_of_other_kinds_keep_theirs() -> None:
+    spec = read({"study": "a", "arms": ARMS, "settings": {"a.b": [1, "x"], "a.c": 0.5, "a.d": True}})
     words = settings(spec.arms[0].arguments)
-    assert [yaml.safe_load(words[f"a.{name}"]) for name in "bcd"] == ["1e3", "null", [1, "x"]]
+    assert [yaml.safe_load(words[f"a.{name}"]) for name in "bcd"] == [[1, "x"], 0.5, True]
+
+
+def test_what_is_left_blank_is_not_given() -> None:
+    spec = read("study: a\nseeds:\ngrid:\narms:\n  x: {config: fused, settings: }\n")
+    assert [arm.name for arm in spec.arms] == ["x"]
+    assert settings(spec.arms[0].arguments) == {"tracking.study": "a", "tracking.arm": "x"}
+
+
+def test_options_go_before_the_file() -> None:
+    spec = read({"study": "a", "arms": ARMS}, ("--tracking.study=b",))
+    assert settings(spec.arms[0].arguments)["tracking.study"] == "b"
+
+
+def test_configurations_of_one_name_are_told_apart() -> None:
+    spec = StudySpec.of_configurations(["a/fused.yaml", "b/fused.yaml"])
+    assert [arm.name for arm in spec.arms] == ["a fused", "b fused"]
+    assert settings(spec.arms[0].arguments) == {"tracking.arm": "a fused"}
+    names = [arm.name for arm in StudySpec.of_configurations(["my.v1", "my.v2"]).arms]
+    assert names == ["my.v1", "my.v2"]
+    with pytest.raises(InputFault, match="two are called"):
+        StudySpec.of_configurations(["fused", "fused"])
 
 
 FAULTS = [
@@ -123,6 +159,8 @@ FAULTS = [
     ({"study": "a", "arms": ARMS, "gird": {}}, "gird"),
     ({"study": "a", "arms": {"x": {"confg": ["fused"]}}}, "confg"),
     ({"study": "a", "arms": {"x": "fussed"}}, "did you mean fused"),
+    ({"study": "a", "arms": {"null": "fused"}}, "an arm is called 'null'"),
+    ({"study": "a", "arms": {1: "fused"}}, "arms"),
     ({"study": "a", "arms": {"x=y": "fused"}}, "an arm is called 'x=y'"),
     ({"study": "a", "arms": ARMS, "seeds": ["many"]}, "seeds"),
     ({"study": "a", "arms": ARMS, "seeds": [1, 1]}, "one is there twice"),
@@ -133,6 +171,11 @@ FAULTS = [
     ({"study": "a", "arms": ARMS, "reference": "x"}, "reference: there is no arm x"),
     ({"study": "a", "arms": ARMS, "planned": [["x", "fused"]]}, "planned: there is no arm x"),
     ({"study": "a", "arms": ARMS, "planned": [["fused", "fused"]]}, "are one arm"),
+    (
+        {"arms": ARMS, "seeds": [1, 2], "planned": [["fused", "bmode seed 1"]]},
+        "two arms, or two arms with their combinations",
+    ),
+    ({"arms": ARMS, "grid": {key: list(range(20)) for key in "abcdefgh"}}, "more than 200"),
     (
         {"study": "a", "arms": ARMS, "planned": [["fused", "bmode"], ["bmode", "fused"]]},
         "bmode and fused twice|fused and bmode twice",
