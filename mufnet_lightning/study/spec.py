@@ -224,8 +224,9 @@ def _planned(said: StudyFile, cells: Sequence[_Cell], names: Sequence[str]) -> P
             known = ", ".join(dict.fromkeys((*said.arms, *names)))
             raise InputFault(f"planned: there is no arm {strange[0]} (there are {known})")
         planned.append((a, b))
-    seen = [frozenset(pair) for pair in planned]
-    for (a, b), pair in zip(planned, seen, strict=True):
-        if len(pair) < 2 or seen.count(pair) > 1:
-            raise InputFault(f"planned: {a} and {b} {'twice' if len(pair) == 2 else 'are one arm'}")
+    seen = set[frozenset[str]]()
+    for a, b in planned:
+        if a == b or frozenset((a, b)) in seen:
+            raise InputFault(f"planned: {a} and {b} {'are one arm' if a == b else 'twice'}")
+        seen.add(frozenset((a, b)))
     return tuple(planned)
