@@ -67,7 +67,7 @@ cv: $(READY)
 # the whole experiment: the arms on the same folds, Tables 1 and 2, figures
 # make study PATIENTS=my_cohort/patients.csv OVERLAY=my.yaml; small: make study OVERLAY=demo
 study: $(READY) $(if $(DEMO),demo-data)
-	mufnet study $(foreach file,$(OVERLAY),--config $(file)) \
+	mufnet study study $(foreach file,$(OVERLAY),--config $(file)) \
 		$(if $(PATIENTS),--patients $(PATIENTS)) --out $(OUT)
 
 # the comparison in a browser; of one of several: make ui STUDY=demo

@@ -74,5 +74,9 @@ def arm_name(modalities: Sequence[str]) -> str:
     return modalities[0] if len(modalities) == 1 else "fused"
 
 
+ARM_SIGNS = r"[^\W_][\w .+-]{0,79}"
+"""The form of an arm's own name, a regular expression: it is a column, a run's name, a label."""
+
+
 LARGEST_MARGIN = 100.0
 """Of the context around a box, as a share of its side: no frame is that much larger than a tumour."""

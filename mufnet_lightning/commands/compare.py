@@ -26,6 +26,7 @@ class Compare:
         intervals: of AUCs; plain is pROC's, which covers too little at few patients
         margin: also say of each two whether the first is shown not to be worse by this AUC or more
         effect: difference of AUCs that each test's power is given for
+        planned: pairs of arms that are tested, as A:B; Holm's correction is over these alone
         selection: what choosing the epoch on the test set would have gained (needs data.watch_test)
         by: subgroups of the patients; columns of the cohort's tables or of the store, as center,sex;
             size:4 cuts numbers at 4 and not at their median
@@ -43,6 +44,7 @@ class Compare:
     intervals: IntervalRule = "small-sample"
     margin: Annotated[float | None, option("AUC")] = None
     effect: Annotated[float, option("AUC")] = EFFECT
+    planned: Annotated[tuple[str, ...], several("A:B,...")] = ()
     selection: bool = False
     by: Annotated[tuple[str, ...], several("A,B,...")] = ()
     cohort: Annotated[Path | None, option("DIR", there="cohort folder")] = None
@@ -54,9 +56,18 @@ class Compare:
     def __post_init__(self) -> None:
         if len(self.arms) < 2:
             raise InputFault("compare needs two arms or more")
+        for pair in self.planned:
+            if len(pair.split(":")) != 2 or not all(pair.split(":")):
+                raise InputFault(f"--planned {pair}: expected two names of arms, as in fused:ceus")
         for name, value in (("margin", self.margin), ("effect", self.effect)):
             if value is not None and not 0 < value < 0.5:
                 raise InputFault(f"--{name} is {value}, expected a number above 0 and below 0.5")
+
+    @property
+    def pairs(self) -> list[tuple[str, str]] | None:
+        """The planned pairs; None where each two arms are tested."""
+        named = [pair.split(":") for pair in self.planned]
+        return [(a, b) for a, b in named] or None
 
     def run(self) -> None:
         """Print it; write and record it where asked."""
@@ -74,6 +85,7 @@ class Compare:
             selection=self.selection,
             by=self.by,
             cohort=self.cohort,
+            planned=self.pairs,
         )
         if self.out:
             write_comparison(comparison, self.out)

@@ -118,7 +118,10 @@ def parse(command: type[AnyCommand], verb: str, arguments: Sequence[str]) -> Any
     given = fields_of(command)
     options = {one.flag: one for one in given if one.form.dash and one.form.way != "fit"}
     fit = next((one.field for one in given if one.form.way == "fit"), None)
-    own, left = _own_words(options, arguments) if fit else (list(arguments), [])
+    first = any(not one.form.dash for one in given) and bool(arguments) and arguments[0][:1] != "-"
+    own, left = _own_words(options, arguments[first:]) if fit else (list(arguments), [])
+    if fit and first:  # what is behind other words may be a value of one of fit's options
+        own.insert(0, arguments[0])
     read = verb_parser(command, verb).parse_args(list(_for_parser(options, own))).as_dict()
     values: dict[str, Any] = {fit: tuple(left)} if fit else {}
     for one in given:
@@ -152,7 +155,10 @@ def verb_parser(command: type[Command], verb: str) -> ArgumentParser:
         if one.form.way != "fit":
             _add(parser, one, helps[one.field])
     if any(one.form.way == "fit" for one in given):
-        parser.usage = " ".join([*parser.format_usage().split()[1:], "[OPTIONS OF mufnet fit]"])
+        usage = parser.format_usage().split()[1:]
+        words = [f"[{one.form.value}]" for one in given if not one.form.dash and one.form.way != "fit"]
+        others = [word for word in usage[2:] if word not in words]  # a word is taken in the first place
+        parser.usage = " ".join([*usage[:2], *words, *others, "[OPTIONS OF mufnet fit]"])
     else:
         parser.add_argument("--config", action="config", metavar="FILE", help="options, as YAML")
     return parser

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from mufnet_lightning.commands.options import again, option, rest, words
+from mufnet_lightning.commands.options import again, option, rest, word, words
 from mufnet_lightning.commands.quick_check import check_run
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.configs import find_config
 from mufnet_lightning.vocabulary import ARMS, PREFIXES
+
+if TYPE_CHECKING:
+    from mufnet_lightning.study.spec import StudySpec
 
 
 @dataclass(frozen=True)
@@ -20,44 +23,76 @@ class Study:
     Called again, it goes on where it stopped. What else is given is for `mufnet fit`, of all arms.
 
     Args:
+        file: of a study, by name or path, as configs/study.yaml; or none, and --arms has the arms
         arms: a configuration each
         config: laid over each of them; may be given again
         patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report
-        out: folder to write
+        out: folder to write; results unless given, here or in the file
+        dry_run: tell which folds are left and how long they will take, from one epoch of each arm
         fit: options of `mufnet fit`
     """
 
+    file: Annotated[str | None, word("FILE")] = None
     arms: Annotated[tuple[str, ...], words("CONFIG", dash=True)] = ARMS
     config: Annotated[tuple[str, ...], again("FILE")] = ()
     patients: Annotated[Path | None, option("FILE", there="file")] = None
-    out: Annotated[Path, option("DIR")] = Path("results")
+    out: Annotated[Path | None, option("DIR")] = None
+    dry_run: bool = False
     fit: Annotated[tuple[str, ...], rest()] = ()
+
+    def __post_init__(self) -> None:
+        if self.file is not None and self.arms != ARMS:
+            raise InputFault("a study file has its own arms: --arms is no option beside it")
 
     def run(self) -> None:
         """Run the folds that are not done yet; print Tables 1 and 2 and write all under `out`."""
-        for arguments in self.arguments().values():
-            check_run("fit", arguments)
-        run_study(self.arguments(), self.patients, self.out)
+        spec = self.spec()
+        for arm in spec.arms:
+            try:
+                check_run("fit", arm.arguments)
+            except InputFault as fault:
+                raise InputFault([f"arm {arm.name}: {one}" for one in fault.faults]) from None
+        if self.dry_run:
+            print_outlook(spec)
+        else:
+            run_study(spec)
 
-    def arguments(self) -> dict[str, list[str]]:
-        """What `mufnet fit` is given, by arm."""
-        return {
-            arm: [*(f"--config={file}" for file in (arm, *self.config)), *self.fit] for arm in self.arms
-        }
+    def spec(self) -> StudySpec:
+        """What is to be done."""
+        from mufnet_lightning.study.spec import StudySpec
+
+        if self.file is None:
+            spec = StudySpec.of_configurations(self.arms, self.config, self.fit)
+        else:
+            for name in self.config:
+                find_config(name)  # what is not there is not the file's fault
+            spec = StudySpec.read(find_config(self.file), self.config, self.fit)
+        return replace(spec, patients=self.patients or spec.patients, out=self.out or spec.out)
 
 
-def run_study(
-    arms: Mapping[str, Sequence[str]], patients: Path | None = None, out: Path = Path("results")
-) -> list[str]:
+def print_outlook(spec: StudySpec) -> None:
+    """Print what a study is going to do.
+
+    Raises:
+        InputFault: an arm cannot be run as asked.
+    """
+    from mufnet_lightning.study.arm_checks import check_arms
+    from mufnet_lightning.study.outlook import outlook, outlook_table
+
+    check_arms(spec.arms)
+    print(outlook_table(outlook(spec.arms)).to_string(index=False))
+    tests = "each two arms" if spec.planned is None else f"{len(spec.planned)} planned pairs"
+    print(f"\nTested: {tests}. Hours: folds one after another, their tests and pictures not counted.")
+
+
+def run_study(spec: StudySpec) -> list[str]:
     """Cross-validate each arm, all on the first one's folds; compare them; describe the patients.
 
     Prints Table 1 and Table 2, over patients and over images, and writes them with their figures and
-    the report of the study under `out`.
+    the report of the study under the study's `out`.
 
     Args:
-        arms: arguments of `mufnet fit`, by the arm's configuration.
-        patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report.
-        out: folder to write.
+        spec: arms, planned tests and what is written.
 
     Returns:
         The parent runs' ids.
@@ -67,25 +102,26 @@ def run_study(
         KeyboardInterrupt: stopped; the next call goes on.
     """
     from mufnet_lightning.report.page import write_report
-    from mufnet_lightning.study.compare import (
-        compare,
-        record_comparison,
-        write_comparison,
-    )
+    from mufnet_lightning.study.arm_checks import check_arms
+    from mufnet_lightning.study.compare import compare, record_comparison, write_comparison
     from mufnet_lightning.study.cross_validate import cross_validate
     from mufnet_lightning.study.out_folder import write_files
+    from mufnet_lightning.study.recorded_study import record_study
     from mufnet_lightning.study.table_one import table_one
     from mufnet_lightning.tracking.left_over import send_left_over
-    from mufnet_lightning.tracking.runs import find_run, mlflow_client
+    from mufnet_lightning.tracking.runs import find_run, mlflow_client, open_study
     from mufnet_lightning.tracking.views import run_link_line
 
+    patients, out = spec.patients, spec.out
     table = table_one(patients, "grade") if patients else None  # a bad table is told at once
-    _check_same_images(arms)
+    checked = check_arms(spec.arms)
     send_left_over(10)
-    runs: list[str] = []
-    for arm, arguments in arms.items():
-        print(f"\n== {Path(arm).stem}", flush=True)
-        runs.append(cross_validate(arguments, folds_from=runs[0] if runs else None))
+    record_study(open_study(checked.study), checked.keys, spec.planned)
+    runs: dict[str, str] = {}
+    for arm in spec.arms:
+        print(f"\n== {arm.name}", flush=True)
+        first = next(iter(runs.values()), None)
+        runs[arm.name] = cross_validate(arm.arguments, folds_from=first)
     if table is not None:
         write_files(
             {
@@ -95,8 +131,9 @@ def run_study(
             out,
         )
         print(f"\n== Table 1\n{table.printed('table')}")
+    named = [f"{name}={run_id}" for name, run_id in runs.items()]
     for level in reversed(PREFIXES):
-        comparison = compare(runs, level=level)
+        comparison = compare(named, level=level, planned=spec.planned)
         folder = out / f"over_{level}s"
         write_comparison(comparison, folder)
         run_id = record_comparison(comparison)
@@ -104,29 +141,12 @@ def run_study(
             mlflow_client().log_text(run_id, table.printed("csv"), "table1.csv")
         print(f"\n== Table 2, over {level}s\n{comparison.text()}")
         print(f"written to {folder}, recorded as run {run_id}", flush=True)
-    study = find_run(runs[0]).study
+    ids = list(runs.values())
+    study = find_run(ids[0]).study
     cohort = patients.parent if patients and patients.name == "patients.csv" else None
     file, _ = write_report(study, cohort, out / "report.html")
     print(f"\n== Report: {file}", flush=True)
-    line = run_link_line(runs[0])
+    line = run_link_line(ids[0])
     if line:
         print(f"\n{line}", flush=True)
-    return runs
-
-
-def _check_same_images(arms: Mapping[str, Sequence[str]]) -> None:
-    """Arms that were scored on different images cannot be compared: tell it before they are trained."""
-    from mufnet_lightning.training.messages import quiet_libraries
-    from mufnet_lightning.training.parsed import DataCLI
-
-    with quiet_libraries():
-        pairs = {
-            Path(arm).stem: len(DataCLI(arguments).datamodule.usable_rows)
-            for arm, arguments in arms.items()
-        }
-    if len(set(pairs.values())) > 1:
-        counts = ", ".join(f"{arm} {count}" for arm, count in pairs.items())
-        raise InputFault(
-            f"the arms can use different numbers of pairs ({counts}), since some pairs lack a "
-            "modality; set data.complete_pairs to true to use those that have both"
-        )
+    return ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -56,6 +56,7 @@ def compare_arms(
     margin: float | None = None,
     effect: float = EFFECT,
     chosen: Collection[str] = (),
+    planned: Sequence[tuple[str, str]] | None = None,
 ) -> ArmComparison:
     """AUC, rates and paired tests of K arms on the same images.
 
@@ -83,9 +84,11 @@ def compare_arms(
         effect: the difference of AUCs that each test's power is given for.
         chosen: names of arms whose epoch these very patients chose: such an arm has no interval, and
             none of its pairs a test.
+        planned: the pairs of names that are tested, as it was laid down before the scores were seen;
+            Holm's correction is over these. Each two unless given.
 
     Raises:
-        EvaluationError: one class only, or thresholds or a margin that do not fit.
+        EvaluationError: one class only, or thresholds, a margin or planned pairs that do not fit.
     """
     if margin is not None and not 0 < margin < 0.5:
         raise EvaluationError(f"a margin of {margin} is asked for, expected one from 0 to 0.5.")
@@ -132,8 +135,31 @@ def compare_arms(
             )
         )
     plain = intervals == "plain"
-    tests = _tests(counted, estimate, cuts, rows, plain, margin, effect, confidence)
-    return ArmComparison(tuple(rows), tests, level, method, confidence, intervals, margin)
+    pairs = _pairs(scores.names, planned)
+    tests = _tests(counted, estimate, cuts, rows, pairs, plain, margin, effect, confidence)
+    return ArmComparison(
+        tuple(rows), tests, level, method, confidence, intervals, margin, planned is not None
+    )
+
+
+def _pairs(names: Sequence[str], planned: Sequence[tuple[str, str]] | None) -> list[tuple[int, int]]:
+    """The places of the arms that are tested against each other."""
+    if planned is None:
+        return list(combinations(range(len(names)), 2))
+    places = {name: place for place, name in enumerate(names)}
+    seen = set[frozenset[str]]()
+    for pair in planned:
+        strange = [name for name in pair if name not in places]
+        if strange:
+            raise EvaluationError(
+                f"a test of {' and '.join(pair)} is planned, but there is no arm {strange[0]} "
+                f"(there are {', '.join(names)})."
+            )
+        if len(set(pair)) < 2 or frozenset(pair) in seen:
+            why = "twice" if len(set(pair)) == 2 else "of one arm"
+            raise EvaluationError(f"a test of {' and '.join(pair)} is planned {why}.")
+        seen.add(frozenset(pair))
+    return [(places[a], places[b]) for a, b in planned]
 
 
 def _threshold(cuts: Floats) -> float | tuple[float, ...]:
@@ -146,12 +172,12 @@ def _tests(
     estimate: AucEstimate,
     cuts: Floats,
     arms: list[ArmResult],
+    pairs: list[tuple[int, int]],
     plain: bool,
     margin: float | None,
     effect: float,
     confidence: float,
 ) -> tuple[PairResult, ...]:
-    pairs = list(combinations(range(len(arms)), 2))
     here = [arms[a].chosen or arms[b].chosen for a, b in pairs]
     tests = [
         _untested(estimate, arms, pair)

@@ -72,7 +72,7 @@ def roc_figure(
         for number, (name, values) in enumerate(scores.items()):
             low, high = roc_curve(labels, values)
             axes.plot(low, high, label=_with_auc(name, (intervals or {}).get(name)), **_line(number))
-        _finish_roc(axes)
+        _finish_roc(figure, axes)
         return figure
 
 
@@ -96,7 +96,7 @@ def roc_folds_figure(folds: Sequence[tuple[ArrayLike, ArrayLike]]) -> Figure:
             axes.plot(low, high, color="0.55", linewidth=0.6, label=label)
         label = f"mean AUC {number_text(spread.mean)}, SD {number_text(spread.sd)}"
         axes.plot(grid, heights.mean(axis=0), color="#0072B2", linewidth=1.6, label=label)
-        _finish_roc(axes)
+        _finish_roc(figure, axes)
         return figure
 
 
@@ -279,8 +279,8 @@ def figure_png(figure: Figure, dpi: int = DPI) -> bytes:
 
 
 def _saved(figure: Figure, ending: str, dpi: int) -> bytes:
+    buffer = io.BytesIO()
     with mpl.rc_context(STYLE):
-        buffer = io.BytesIO()
         figure.savefig(buffer, format=ending, dpi=dpi, metadata=METADATA[ending])
         figure.set_layout_engine("none")  # the places that were found hold for the next form too
     return buffer.getvalue()
@@ -288,38 +288,40 @@ def _saved(figure: Figure, ending: str, dpi: int) -> bytes:
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of a size in inches that keeps its parts apart, and that no window knows of."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return FigureCanvasAgg(Figure(figsize=(width, height), layout="constrained")).figure
 
 
 def _square() -> tuple[Figure, Axes]:
     figure = new_figure(COLUMN, COLUMN)
     figure.set_layout_engine("compressed")  # for axes that keep their aspect
     axes = figure.add_subplot()
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.set_yticks(np.linspace(0, 1, 6))
+    ticks = np.linspace(0, 1, 6)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=ticks, yticks=ticks)
     return figure, axes
 
 
 def _line(number: int) -> dict[str, Any]:
-    look = {"color": COLOURS[number % len(COLOURS)], "linestyle": LINES[number % len(LINES)]}
+    turn, colour = divmod(number, len(COLOURS))
+    look = {"color": COLOURS[colour], "linestyle": LINES[(colour + turn) % len(LINES)]}
     return {**look, "clip_on": False}  # along the frame a line keeps its whole width
 
 
 def _with_auc(name: str, auc: tuple[float, float, float] | None) -> str:
     if auc is None:
         return name
-    if np.isnan(auc[1:]).all():
-        return f"{name}: AUC {number_text(auc[0])}, {CHOSEN_HERE}"
-    return f"{name}: AUC {interval_text(auc[0], auc[1:])}"
+    text = f"{number_text(auc[0])}, {CHOSEN_HERE}" if np.isnan(auc[1:]).all() else None
+    return f"{name}: AUC {text or interval_text(auc[0], auc[1:])}"
 
 
-def _finish_roc(axes: Axes) -> None:
+def _finish_roc(figure: Figure, axes: Axes) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
     axes.set(xlabel="1 − specificity", ylabel="Sensitivity")
-    axes.legend(loc="lower right")
+    if len(labels := axes.get_legend_handles_labels()[1]) > 3:  # below, where it hides no curve
+        width = max(COLUMN, 0.6 + 0.05 * max(map(len, labels)))
+        figure.set_size_inches(width, COLUMN + 0.13 * len(labels))
+        figure.legend(loc="outside lower center")
+    else:
+        axes.legend(loc="lower right")
 
 
 def _height(grid: Floats, low: Floats, high: Floats) -> Floats:

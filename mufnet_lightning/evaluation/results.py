@@ -78,14 +78,14 @@ class PairResult:
         covariance: of the two AUCs; infinite where it cannot be estimated.
         z, p: of the test of equal AUCs; NaN where none can be made.
         freedom: degrees of freedom of Student's distribution that p is from; None for the normal.
-        p_holm: Holm's, over all pairs.
+        p_holm: Holm's, over all pairs that are tested.
         notes: what is degenerate, and why.
         power: the chance that such a test finds a true difference of `effect`; NaN where it cannot be
             told.
         effect: a difference of AUCs.
         rates: paired tests of accuracy, sensitivity and specificity, by name; none where the arms were
             scored out of folds, by several models each.
-        rates_p_holm: Holm's of each rate, over all pairs.
+        rates_p_holm: Holm's of each rate, over all pairs that are tested.
         noninferior: whether a is shown not to be worse than b by the margin or more: the lower limit
             of the difference is above −margin. None without a margin, or where nothing is tested.
         chosen: whether these patients chose the epoch of a or b: then nothing is tested.
@@ -145,12 +145,13 @@ class ArmComparison:
 
     Attributes:
         arms: (K,), in the order of the scores.
-        tests: of each pair of them.
+        tests: of each pair of them, or of those that were planned.
         level: what the numbers are over.
         method: of the AUCs' variance.
         confidence: coverage of all intervals.
         intervals: of the AUCs: `small-sample`, or pROC's `plain`.
         margin: of non-inferiority, where it was asked for.
+        planned: whether the pairs that are tested were laid down beforehand.
     """
 
     arms: tuple[ArmResult, ...]
@@ -160,6 +161,7 @@ class ArmComparison:
     confidence: float
     intervals: IntervalRule = "small-sample"
     margin: float | None = None
+    planned: bool = False
 
     def as_json(self) -> dict[str, object]:
         """`arms`, `tests` and the settings; what is undefined or infinite is None."""
@@ -171,4 +173,5 @@ class ArmComparison:
             "confidence": self.confidence,
             "intervals": self.intervals,
             **({} if self.margin is None else {"margin": self.margin}),
+            **({"planned": True} if self.planned else {}),
         }

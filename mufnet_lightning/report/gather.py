@@ -21,6 +21,8 @@ from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.explain.record import ExplainedTables, labels_of, read_panels, read_tables
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.study.recorded_study import latest_arms, recorded_study
+from mufnet_lightning.study.spec import Pairs
 from mufnet_lightning.system.sheets import as_meant
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.artifacts import (
@@ -38,7 +40,7 @@ from mufnet_lightning.tracking.runs import (
     resolve_artifact,
 )
 from mufnet_lightning.tracking.stores import noted_store
-from mufnet_lightning.vocabulary import ARM_NAMES, ARMS, EXTERNAL, MODALITIES, Modality
+from mufnet_lightning.vocabulary import ARM_NAMES, EXTERNAL, MODALITIES, Modality
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class ArmFacts:
     """An arm of the study.
 
     Attributes:
+        name: of it: `bmode`, `ceus` or `fused`, or one of its own.
         run: its cross-validation's parent run, or its only fit.
         folds: the finished fits, by fold.
         scored: its predictions.
@@ -59,6 +62,7 @@ class ArmFacts:
         fits: how many fits of this arm the study holds that came to their end.
     """
 
+    name: str
     run: TrackedRun
     folds: Mapping[int, TrackedRun]
     scored: ScoredArm
@@ -72,11 +76,6 @@ class ArmFacts:
     fits: int
 
     @property
-    def name(self) -> str:
-        """`bmode`, `ceus` or `fused`."""
-        return self.run.arm
-
-    @property
     def title(self) -> str:
         """The name as people read it."""
         return ARM_NAMES.get(self.name, self.name)
@@ -84,7 +83,8 @@ class ArmFacts:
     @property
     def modalities(self) -> tuple[Modality, ...]:
         """That its network takes."""
-        return tuple(one for one in MODALITIES if self.name in (one, "fused"))
+        taken = self.settings["data"].get("modalities") or MODALITIES
+        return tuple(one for one in MODALITIES if one in taken)
 
     @property
     def is_cv(self) -> bool:
@@ -150,13 +150,15 @@ class StudyFacts:
     Attributes:
         name: of the MLflow experiment.
         experiment_id: of it.
-        arms: in the order bmode, ceus, fused.
+        arms: those of the study as it was laid down, in its order; then others: bmode, ceus, fused, and
+            those with names of their own, by their begin.
         store: the crop store that they were trained on, where it can still be read.
         store_missing: why it cannot; empty where it can.
         cohort: where its folder was given.
         table_one: Table 1 as an earlier step recorded it; None where it did not.
         broken: runs that broke off.
         fits: how many fits of the study came to their end, those of the report and others.
+        planned: pairs of arms that the study tests; None: each two.
         external: what external validations of the study say (see `ExternalValidation.as_json`), by
             their run, the latest first.
     """
@@ -170,6 +172,7 @@ class StudyFacts:
     table_one: pd.DataFrame | None
     broken: Sequence[BrokenRun]
     fits: int
+    planned: Pairs | None = None
     external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
@@ -190,11 +193,12 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     """
     experiment_id = find_study(study)
     runs = find_runs(experiment_id)
-    latest = _latest_arms(runs)
+    recorded = recorded_study(experiment_id)
+    latest = latest_arms(runs, recorded)
     if not latest:
         raise InputFault(f"study {study!r} has no finished cross-validation and no finished fit")
     finished = [run.arm for run in runs if run.verb == "fit" and run.is_finished]
-    arms = [_arm(run, finished.count(run.arm)) for run in latest]
+    arms = [_arm(name, run, finished.count(run.arm)) for name, run in latest.items()]
     store, missing = _store(arms[0])
     known = _cohort(cohort) if cohort else None
     if known and store:
@@ -210,26 +214,22 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
         for run in runs
         if run.verb == EXTERNAL and run.is_finished
     }
+    names = {arm.name for arm in arms}
+    planned = recorded.planned if recorded else None
+    if planned is not None:  # of those that have come to their end
+        planned = tuple((a, b) for a, b in planned if {a, b} <= names)
+    fits = len(finished)
     return StudyFacts(
-        study, experiment_id, arms, store, missing, known, table_one, broken, len(finished), external
+        study, experiment_id, arms, store, missing, known, table_one, broken, fits, planned, external
     )
 
 
-def _latest_arms(runs: Sequence[TrackedRun]) -> list[TrackedRun]:
-    """Runs come the latest first; of an arm, a cross-validation goes before a fit."""
-    latest: dict[str, TrackedRun] = {}
-    for verb in ("cv", "fit"):
-        for run in runs:
-            if run.verb == verb and run.parent_id is None and run.is_finished:
-                latest.setdefault(run.arm, run)
-    return [latest[arm] for arm in ARMS if arm in latest]
-
-
-def _arm(run: TrackedRun, fits: int) -> ArmFacts:
+def _arm(name: str, run: TrackedRun, fits: int) -> ArmFacts:
     folds = finished_folds(run) if run.is_cv else {run.fold: run}
     first = next(iter(folds.values()))
     labels = labels_of(run.id)
     return ArmFacts(
+        name,
         run,
         folds,
         read_arm(run.id),

@@ -192,7 +192,7 @@ def _comparisons(facts: StudyFacts) -> tuple[list[Comparison], str]:
     """Table 2 over patients and over images; or why the arms cannot be compared."""
     references = [f"{arm.name}={arm.run.id}" for arm in facts.arms]
     try:
-        return [compare(references, level=level) for level in LEVELS], ""
+        return [compare(references, level=level, planned=facts.planned) for level in LEVELS], ""
     except InputFault as fault:
         return [], str(fault)
 

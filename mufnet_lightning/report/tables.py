@@ -24,7 +24,7 @@ from mufnet_lightning.study.ceilings import truth_table
 from mufnet_lightning.study.table_one import OUTCOMES, table_one
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.runs import TrackedRun
-from mufnet_lightning.vocabulary import ARM_NAMES, THRESHOLD, WEIGHT_NAMES, Kind
+from mufnet_lightning.vocabulary import ARM_NAMES, THRESHOLD, WEIGHT_NAMES, Kind, arm_name
 
 FOLD_COLUMNS = {
     "AUC, patients": "test/patient_auc",
@@ -130,12 +130,13 @@ def ceilings_frame(facts: StudyFacts) -> pd.DataFrame:
     tables = {arm.name: arm.scored.part("test") for arm in facts.arms}
     chosen = {arm.name for arm in facts.arms if arm.chosen}
     try:
-        table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder), chosen)
+        kinds = {arm.name: arm_name(arm.modalities) for arm in facts.arms}
+        table = truth_table(facts.cohort.truth, tables, str(facts.cohort.folder), chosen, kinds)
     except InputFault:
         return pd.DataFrame()
     return pd.DataFrame(
         {
-            "arm": ARM_NAMES[str(arm)],
+            "arm": ARM_NAMES.get(str(arm), str(arm)),
             "patients": int(row["patients"]),
             "AUC over patients (95%)": interval_text(
                 row["auc"], (row["ci_low"], row["ci_high"]), chosen=arm in chosen

@@ -50,6 +50,7 @@ def truth_table(
     arms: Mapping[str, pd.DataFrame],
     name: str = "the phantom",
     chosen: Collection[str] = (),
+    kinds: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """The table of `beside_the_truth`, of any arms' test predictions.
 
@@ -58,6 +59,7 @@ def truth_table(
         arms: predictions of the test part, by arm.
         name: what messages call the phantom.
         chosen: names of arms whose epoch these patients chose: they have no interval.
+        kinds: `bmode`, `ceus` or `fused` of each arm that has another name.
 
     Raises:
         InputFault: somebody was scored who is not in the phantom.
@@ -68,6 +70,7 @@ def truth_table(
     patients["fused"] = truth["d"]["bmode"] * patients["b"] + truth["d"]["ceus"] * patients["c"]
     rows = []
     for arm, table in arms.items():
+        kind = (kinds or {}).get(arm, arm)
         means = table.groupby("patient_id")[["label", "score"]].mean()
         strange = means.index.difference(patients.index)
         if len(strange):
@@ -75,7 +78,7 @@ def truth_table(
         scores = Scores.of(means["label"], means["score"], means.index)
         known = patients.loc[means.index]
         auc, best = (
-            float(delong(known["label"], values).aucs[0]) for values in (scores.scores[0], known[arm])
+            float(delong(known["label"], values).aucs[0]) for values in (scores.scores[0], known[kind])
         )
         low, high = (np.nan, np.nan) if arm in chosen else auc_limits(scores)
         rows.append(
@@ -85,7 +88,7 @@ def truth_table(
                 "auc": auc,
                 "truth": best,
                 "difference": auc - best,
-                "ceiling": truth["ceilings"][arm],
+                "ceiling": truth["ceilings"][kind],
                 "ci_low": low,
                 "ci_high": high,
             }

@@ -62,6 +62,7 @@ def compare(
     selection: bool = False,
     by: Sequence[str] = (),
     cohort: Path | None = None,
+    planned: Sequence[tuple[str, str]] | None = None,
 ) -> Comparison:
     """Compare arms on the images that all of them scored.
 
@@ -75,6 +76,7 @@ def compare(
         by: columns that subgroups are made by, see `subgroups_by`; of the cohort's tables, or of the
             store that the first arm's run was scored on.
         cohort: folder of patients.csv.
+        planned: names of the arms that are tested against each other, see `compare_arms`.
 
     Raises:
         InputFault: an arm cannot be read, the arms were not scored on the same images and patients,
@@ -96,6 +98,7 @@ def compare(
         margin=margin,
         effect=effect,
         chosen=chosen,
+        planned=planned,
     )
     counted = matched.at(level)
     result = _with_folds(result, arms)

@@ -13,6 +13,7 @@ import yaml
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.inference.logged_model import keep_model
+from mufnet_lightning.study.arm_checks import check_every_fold
 from mufnet_lightning.study.engines import run_fold
 from mufnet_lightning.study.identity import identity, trains_the_same
 from mufnet_lightning.study.pooling import (
@@ -25,7 +26,6 @@ from mufnet_lightning.study.pooling import (
 from mufnet_lightning.system.locks import Lock, alone
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.system.signals import closing, stopping, terminated_as_interrupted
-from mufnet_lightning.tracking.artifacts import beside_baseline
 from mufnet_lightning.tracking.checkpoints import (
     last_checkpoint,
     read_checkpoint,
@@ -48,7 +48,6 @@ from mufnet_lightning.tracking.runs import (
 )
 from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.tracking.written_directly import at_work
-from mufnet_lightning.vocabulary import arm_name
 
 if TYPE_CHECKING:
     from mufnet_lightning.training.cli import MufnetCLI
@@ -92,7 +91,7 @@ def cross_validate(
         arguments = [*arguments, f"--data.folds_from={folds_from}"]
     with quiet_libraries():
         cli = MufnetCLI(arguments, run=False)
-        folds = _check_every_fold(cli)
+        folds = check_every_fold(cli)
         strange = sorted(set(only or ()) - set(folds))
         if strange:
             raise InputFault(f"--fold {strange[0]}: the folds are {_listed(folds)}")
@@ -202,59 +201,46 @@ def _state(parent: TrackedRun) -> str:
     return f"folds {_listed(done)} are done" if done else "no fold is done"
 
 
-def _check_every_fold(cli: MufnetCLI) -> list[int]:
-    data = cli.datamodule
-    trainer = cli.config.trainer
-    for name, refused in (("logger", False), ("fast_dev_run", True), ("enable_checkpointing", False)):
-        if trainer[name] is not None and bool(trainer[name]) is refused:
-            raise InputFault(
-                f"cv cannot take --trainer.{name} {str(trainer[name]).lower()}: "
-                "it pools what each fold leaves in its run"
-            )
-    for name in ("limit_val_batches", "limit_test_batches"):
-        if trainer[name] not in (None, 1.0) or isinstance(trainer[name], int):
-            raise InputFault(f"cv cannot take --trainer.{name}: it pools whole parts")
-    folds = sorted(int(fold) for fold in data.folds["fold"].unique())
-    for fold in folds:
-        data.fold = fold
-        cli.check_before_training()
-    baseline = cli.evaluation.baseline
-    if baseline:  # what is compared in the end is what all folds scored together
-        tested = data.folds.loc[data.folds["part"] == "test", "patient_id"]
-        manifest = data.store.manifest.iloc[data.usable_rows]
-        rows = manifest[manifest["patient_id"].isin(set(tested))].reset_index(drop=True)
-        baseline.part("test")  # says so if there is none
-        beside_baseline("this arm", rows.assign(score=0.5), baseline, "test")
-    cli.model.initialise_weights()
-    return folds
+def known_parent(cli: MufnetCLI, key: str) -> TrackedRun | None:
+    """The run of this cross-validation, to go on with; None where it has not been begun.
+
+    Args:
+        cli: of one of its folds.
+        key: see `identity`.
+    """
+    config, data = cli.composed_config(), cli.datamodule
+    experiment = mlflow_client().get_experiment_by_name(config["tracking"]["study"])
+    if experiment is None:
+        return None
+    experiment_id = experiment.experiment_id
+    for run in find_runs(experiment_id, most=1, cv_key=key):
+        return run
+    earlier = find_runs(experiment_id, verb="cv", arm=str(cli.evaluation.arm))
+    for run in earlier:
+        if _of_an_earlier_version(run, config, data.folds, data.store.digest):
+            log.info("%s: run %s is of an earlier version, and of the same settings", run.name, run.id)
+            return run
+    for run in [run for run in earlier if not run.is_finished][:1]:
+        log.info(
+            "%s: the unfinished run %s was of other configuration, data or code; a new one begins",
+            run.name,
+            run.id,
+        )
+    return None
 
 
 def _parent_run(cli: MufnetCLI, key: str, restart: bool) -> TrackedRun:
     """The run to go on with, or a new one."""
     from mufnet_lightning.training.facts import record_files, record_parameters
 
+    known = None if restart else known_parent(cli, key)
+    if known is not None:
+        return known
     config = cli.composed_config()
     study = config["tracking"]["study"]
     experiment_id = open_study(study)
     data = cli.datamodule
-    arm = arm_name(data.modalities)
-    if not restart:
-        for run in find_runs(experiment_id, most=1, cv_key=key):
-            return run
-        earlier = find_runs(experiment_id, verb="cv", arm=arm)
-        for run in earlier:
-            if _of_an_earlier_version(run, config, data.folds, data.store.digest):
-                log.info(
-                    "%s: run %s is of an earlier version, and of the same settings", run.name, run.id
-                )
-                return run
-        for run in [run for run in earlier if not run.is_finished][:1]:
-            log.info(
-                "%s-cv: the unfinished run %s was of other configuration, data or code; "
-                "a new one begins",
-                arm,
-                run.id,
-            )
+    arm = str(cli.evaluation.arm)
     tags = run_tags(
         "cv",
         study,

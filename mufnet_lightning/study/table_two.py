@@ -185,10 +185,8 @@ class Comparison:
             if self._tell_power()
             else " Its power is told over patients alone, of one test cohort."
         )
-        return (
-            f"Paired differences of AUC: {test}; interval of the difference: the test's own{wider}."
-            f"{power}"
-        )
+        which = "Planned paired differences" if self.result.planned else "Paired differences"
+        return f"{which} of AUC: {test}; interval of the difference: the test's own{wider}.{power}"
 
     def notes(self) -> list[str]:
         """What is degenerate, undefined or not tested, and why."""
@@ -310,7 +308,7 @@ class Comparison:
         arms = ", ".join(f"**{arm.name}**" for arm in self.arms)
         opening = (
             f"{arms} on the same test patients and images: each arm's AUC and rates, and below them "
-            "the paired test of each two. "
+            f"{'the planned paired tests' if self.result.planned else 'the paired test of each two'}. "
             if self.result.tests
             else f"{arms} on its test patients: AUC and rates. "
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from mufnet_lightning.tracking.notes import NOTE, study_note
 from mufnet_lightning.tracking.opening import open_client, refuse_absent, unwritable
 from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
 from mufnet_lightning.tracking.run_ids import server_id
-from mufnet_lightning.vocabulary import CHOSEN_ON, Part
+from mufnet_lightning.vocabulary import ARM_SIGNS, CHOSEN_ON, Part, arm_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +33,7 @@ class Tracking:
 
     Args:
         study: runs of one study stand together: the MLflow experiment and the tag `study`.
+        arm: name of the arm in its study; bmode, ceus or fused, by its modalities, unless given.
         run_name: of the run; by default arm and fold, `fused-fold0`.
         parent_run: id of the run that this one is a fold of.
         baseline: an arm to test against after validation and test: a predictions CSV, or a run or
@@ -43,12 +45,24 @@ class Tracking:
     """
 
     study: str = "mufnet"
+    arm: str | None = None
     run_name: str | None = None
     parent_run: str | None = None
     baseline: str | None = None
     register: str | None = None
     figures: bool = True
     user: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.arm is not None and not re.fullmatch(ARM_SIGNS, self.arm):
+            raise InputFault(
+                f"tracking.arm is {self.arm!r}, expected letters, digits, spaces and . _ + -, "
+                "80 at most"
+            )
+
+    def arm_of(self, modalities: Sequence[str]) -> str:
+        """What an arm that takes these modalities is called."""
+        return self.arm or arm_name(modalities)
 
 
 def tracking_uri() -> str:

@@ -59,7 +59,7 @@ from mufnet_lightning.training.messages import fault_of, one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
 from mufnet_lightning.training.printed import print_numbers, print_run
 from mufnet_lightning.training.ranks import watch_ranks
-from mufnet_lightning.vocabulary import Part, arm_name
+from mufnet_lightning.vocabulary import Part
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ class MufnetCLI(ParsedCLI):
         self.explanation: Explain = self._get(self.config_init, "explain")
         filed: Tracking = self._get(self.config_init, "tracking")
         baseline = read_arm(filed.baseline) if filed.baseline else None
-        self.evaluation = Evaluation(baseline, figures=filed.figures)
+        arm = filed.arm_of(self.datamodule.modalities)
+        self.evaluation = Evaluation(baseline, figures=filed.figures, arm=arm)
         given = config.get("callbacks") or []
         given = list(given) if isinstance(given, Sequence) else [given]
         self.chosen_by = what_chose(self.selection, given)
@@ -174,7 +175,7 @@ class MufnetCLI(ParsedCLI):
             verb,
             where.study,
             parent=where.parent_run,
-            arm=arm_name(data.modalities),
+            arm=where.arm_of(data.modalities),
             fold=str(data.fold),
             protocol=self.protocol,
             selection=self.chosen_by,

@@ -203,7 +203,8 @@ def _to_score_with(configuration: Configuration) -> dict[str, Any]:
     arguments = {k: v for k, v in composed["data"]["init_args"].items() if k != "folds_from"}
     kept["data"] = {**composed["data"], "init_args": arguments}
     if "tracking" in composed:  # a notebook's training has none
-        kept["tracking"] = asdict(Tracking(study=composed["tracking"]["study"]))
+        filed = composed["tracking"]
+        kept["tracking"] = asdict(Tracking(study=filed["study"], arm=filed.get("arm")))
     return kept
 
 

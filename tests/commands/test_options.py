@@ -98,10 +98,22 @@ def test_what_is_not_ours_is_fits() -> None:
     assert parse(Cv, "cv", words) == expected
     words = ["--arms", "a", "b", "--config", "my.yaml", "--out=r", "--config=x", "--model.beta", "0"]
     study = parse(Study, "study", words)
-    assert study == Study(("a", "b"), ("my.yaml", "x"), None, Path("r"), ("--model.beta", "0"))
-    layers = ["--config=my.yaml", "--config=x", "--model.beta", "0"]
-    assert study.arguments() == {"a": ["--config=a", *layers], "b": ["--config=b", *layers]}
+    fit = ("--model.beta", "0")
+    assert study == Study(None, ("a", "b"), ("my.yaml", "x"), None, Path("r"), fit=fit)
+    layers = ("--config=my.yaml", "--config=x", "--model.beta", "0")
+    spec = study.spec()
+    assert [arm.name for arm in spec.arms] == ["a", "b"]
+    assert [arm.arguments for arm in spec.arms] == [
+        (f"--config={name}", *layers, f"--tracking.arm={name}") for name in "ab"
+    ]
+    assert (spec.planned, spec.out) == (None, Path("r"))
     assert parse(Study, "study", []).arms == ("bmode", "ceus", "fused")
+    assert parse(Study, "study", ["my.yaml", "--data.store", "y"]) == Study(
+        "my.yaml", fit=("--data.store", "y")
+    )
+    assert parse(Study, "study", ["my.yaml", "--config", "demo"]).config == ("demo",)
+    with pytest.raises(InputFault, match="a study file has its own arms"):
+        parse(Study, "study", ["my.yaml", "--arms", "a"])
 
 
 def test_the_words_of_version_0_1_still_work() -> None:

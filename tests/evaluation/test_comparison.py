@@ -237,3 +237,40 @@ def test_the_plain_interval_is_procs(scored: Scores) -> None:
     assert result.arms[1].auc_ci == wald_interval(estimate, 1)
     test = compare_aucs(estimate, 0, 1)
     assert result.tests[0].auc_difference_ci == (test.low, test.high)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_planned_pairs_alone_are_tested_and_corrected_among_themselves(
+    scored: Scores, level: Level
+) -> None:
+    every = {(test.a, test.b): test for test in compare_arms(scored, level).tests}
+    result = compare_arms(scored, level, planned=[("fused", "bmode"), ("ceus", "fused")])
+    assert [(test.a, test.b) for test in result.tests] == [("fused", "bmode"), ("ceus", "fused")]
+    turned, same = result.tests
+    before = every["bmode", "fused"]
+    # the same test, whichever arm is named first
+    assert turned.p == pytest.approx(before.p, rel=1e-9)
+    assert turned.auc_difference == -before.auc_difference
+    assert turned.auc_difference_ci == pytest.approx([-end for end in before.auc_difference_ci[::-1]])
+    assert same.p == every["ceus", "fused"].p
+    assert [test.p_holm for test in result.tests] == pytest.approx(holm([turned.p, same.p]).tolist())
+    rates = [test.rates["accuracy"].p for test in result.tests]
+    corrected = [test.rates_p_holm["accuracy"] for test in result.tests]
+    assert corrected == pytest.approx(holm(rates).tolist())
+    assert result.as_json()["planned"] is True
+    assert compare_arms(scored, level, planned=[]).tests == ()
+
+
+@pytest.mark.parametrize(
+    ("planned", "fault"),
+    [
+        ([("fused", "ceus"), ("ceus", "fused")], "ceus and fused is planned twice"),
+        ([("fused", "fused")], "fused and fused is planned of one arm"),
+        ([("fused", "b-mode")], r"there is no arm b-mode \(there are bmode, ceus, fused\)"),
+    ],
+)
+def test_plans_that_do_not_fit_are_refused(
+    scored: Scores, planned: list[tuple[str, str]], fault: str
+) -> None:
+    with pytest.raises(EvaluationError, match=fault):
+        compare_arms(scored, planned=planned)

@@ -13,8 +13,10 @@ from PIL import Image
 from mufnet_lightning.evaluation.figures import (
     COLUMN,
     STYLE,
+    _line,
     confusion_figure,
     figure_files,
+    figure_png,
     reliability_figure,
     roc_figure,
     roc_folds_figure,
@@ -113,3 +115,21 @@ def test_one_class_still_has_a_picture() -> None:
         figure_files(score_figure(labels, np.linspace(0, 1, 5)), "scores")
         figure_files(weight_figure(labels, {"α": np.linspace(0, 1, 5)}), "weights")
         figure_files(reliability_figure(labels, {"a": np.linspace(0, 1, 5)}), "reliability")
+
+
+def test_many_curves_are_told_apart_and_hidden_by_no_legend() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    arms = {f"fused an_encoder_with_a_long_name {n}": rng.random(40) + 0.3 * labels for n in range(20)}
+    figure = roc_figure(labels, arms, dict.fromkeys(arms, (0.7, 0.6, 0.8)))
+    (axes,) = figure.axes
+    assert len({str(_line(number)) for number in range(36)}) == 36
+    assert len(axes.lines) == 20 + 1  # and the diagonal
+    figure_png(figure, 100)
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 20
+    box, inside = legend.get_window_extent(), figure.bbox
+    assert not box.overlaps(axes.get_window_extent())
+    assert inside.y0 <= box.y0
+    assert inside.x0 <= box.x0
+    assert box.x1 <= inside.x1

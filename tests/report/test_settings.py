@@ -49,7 +49,7 @@ def arm(config: Mapping[str, Any], name: str = "bmode", **tags: str) -> ArmFacts
     split = pd.DataFrame({"fold": [0, 0, 1, 1]})
     settings = Configuration.of(config).settings
     scored, none = ScoredArm("", name, split), RecordedRecalibration(None)
-    return ArmFacts(run, {0: run}, scored, settings, {}, split, {}, {}, {}, none, 1)
+    return ArmFacts(name, run, {0: run}, scored, settings, {}, split, {}, {}, {}, none, 1)
 
 
 def rows(*arms: ArmFacts) -> dict[str, list[str]]:

@@ -261,6 +261,74 @@ def test_some_folds_now_and_the_whole_study_later(
 
 
 @pytest.mark.slow
+def test_a_study_file_trains_arms_of_the_same_modalities_apart(
+    work: Path, tiny: list[str], phantom_store: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = [word for word in tiny if "--config" not in word]
+    arms: dict[str, object] = {
+        "fused": "fused",
+        "gated": {"config": "fused", "settings": {"model.fusion": "mean"}},  # not known
+    }
+    study: dict[str, object] = {
+        "study": "shapes",
+        "config": "demo",
+        "settings": {"data": {"n_folds": 2, "protocol": "nested"}},
+        "arms": arms,
+        "reference": "fused",
+        "out": "tables",
+    }
+
+    def run(*words: str) -> int:
+        Path("shapes.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+        return main(["study", "shapes.yaml", *words, *options])
+
+    assert run() == 2
+    assert "arm gated: model.fusion is 'mean'" in capfd.readouterr().err
+    arms["gated"] = {"config": "fused"}
+    assert run() == 2
+    assert "the arms fused and gated train the very same" in capfd.readouterr().err
+    arms["gated"] = {"config": "fused", "settings": {"model.fusion": "sigmoid"}}
+    assert run("--dry-run") == 0
+    rows = [line.split() for line in capfd.readouterr().out.splitlines()]
+    assert [row[:5] for row in rows[1:3]] == [[name, "2", "0", "2", "1"] for name in arms]
+    assert all(float(row[5]) > 0 for row in rows[1:3])
+    assert "Tested: 1 planned pairs." in " ".join(rows[-1])
+    assert runs() == {}  # nothing has been trained yet
+    assert run() == 0
+    parents = {one.data.tags["arm"]: one for one in of_verb("cv")}
+    assert set(parents) == {"fused", "gated"}
+    names = {one.info.run_name for one in runs().values()}
+    assert {"gated-cv", "gated-fold0", "gated-fold1"} <= names
+    assert artifact(parents["fused"], "folds.csv").equals(artifact(parents["gated"], "folds.csv"))
+
+    # one more arm, and another name of one: the new one alone is trained
+    arms["mean of both"] = arms.pop("gated")
+    arms["bmode"] = "bmode"
+    capfd.readouterr()
+    assert run("--dry-run") == 0
+    printed = capfd.readouterr().out
+    left = re.findall(r"^ *(\S.*?) +\d+ +\d+ +(\d+) ", printed, re.M)
+    assert dict(left) == {"fused": "0", "mean of both": "0", "bmode": "2", "all": "2"}
+    before = set(runs())
+    assert run() == 0
+    new = [runs()[run_id] for run_id in set(runs()) - before]
+    assert {one.data.tags["arm"] for one in new if one.data.tags["verb"] == "fit"} == {"bmode"}
+    for level in ("patient", "image"):
+        found = json.loads(Path(f"tables/over_{level}s/compare.json").read_text())
+        assert [row["name"] for row in found["arms"]] == ["fused", "mean of both", "bmode"]
+        # the two tests that the file plans, not all three
+        tests = [(test["a"], test["b"]) for test in found["tests"]]
+        assert tests == [("fused", "mean of both"), ("fused", "bmode")]
+    assert main(["report", "shapes", "--out", "again.html"]) == 0
+    for page in (Path("tables/report.html").read_text(), Path("again.html").read_text()):
+        assert "fused (MUF-Net) minus mean of both" in page
+        assert "fused (MUF-Net) minus B-mode" in page
+        assert "mean of both minus" not in page
+        assert "B-mode minus" not in page
+        assert "the pairs that the study planned" in page
+
+
+@pytest.mark.slow
 def test_a_stopped_fold_goes_on_from_its_last_epoch_to_the_same_result(
     work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,10 +36,14 @@ class Evaluation(Callback):
         baseline: an arm to test against (DeLong over patients, Obuchowski over images); the metrics
             are then also `auc_difference` (this arm minus the baseline) and `auc_difference_p`.
         figures: draw them.
+        arm: what it is called beside the baseline; bmode, ceus or fused unless given.
     """
 
-    def __init__(self, baseline: ScoredArm | None = None, figures: bool = True) -> None:
+    def __init__(
+        self, baseline: ScoredArm | None = None, figures: bool = True, arm: str | None = None
+    ) -> None:
         self.baseline = baseline
+        self.arm = arm
         self.figures = figures
         self.choosers: frozenset[str] | None = None
         """Patients who chose the epoch that is scored; unless set, it is asked of the trainer."""
@@ -110,7 +114,7 @@ class Evaluation(Callback):
         if part == "test" or not trained:
             data: RoiPairDataModule = trainer.datamodule  # type: ignore[attr-defined]
             protocol = logger.tag("protocol", data.protocol)
-            first = run_note(data, protocol, None if trained else part)
+            first = run_note(data, protocol, logger.tag("arm"), None if trained else part)
             logger.note(f"{first} {second}")
 
     def _is_chosen(self, trainer: Trainer, table: pd.DataFrame) -> bool:
@@ -125,4 +129,5 @@ class Evaluation(Callback):
         return not choose.isdisjoint(table["patient_id"].astype(str))
 
     def _matched(self, table: pd.DataFrame, part: Part, data: RoiPairDataModule) -> MatchedScores:
-        return beside_baseline(arm_name(data.modalities), table, self.baseline, part, data.fold)
+        arm = self.arm or arm_name(data.modalities)
+        return beside_baseline(arm, table, self.baseline, part, data.fold)

@@ -23,15 +23,16 @@ FLATTERS: Mapping[Part, str] = {
 }
 
 
-def run_note(data: RoiPairDataModule, protocol: str, part: Part | None = None) -> str:
+def run_note(data: RoiPairDataModule, protocol: str, arm: str, part: Part | None = None) -> str:
     """The first sentence.
 
     Args:
         data: of the run.
         protocol: how its patients were split.
+        arm: its name; bmode, ceus or fused where that is empty.
         part: that a trained network is scored on; None where the run trains one.
     """
-    arm = f"**{arm_name(data.modalities)}** ({_pictures(data)})"
+    arm = f"**{arm or arm_name(data.modalities)}** ({_pictures(data)})"
     fold = f"fold {data.fold} of {data.folds['fold'].nunique()} (protocol `{protocol}`)"
     if part is not None:
         scored = f"The {PART_NAMES[part]} part of {fold}"

@@ -93,7 +93,7 @@ class RunRecord(SaveConfigCallback):
         logger.watch_machine()
         part = _SCORED.get(stage)
         protocol = logger.tag("protocol", data.protocol)
-        logger.note(f"{run_note(data, protocol, part)} {nothing_yet()}")
+        logger.note(f"{run_note(data, protocol, logger.tag('arm'), part)} {nothing_yet()}")
         record_files(logger.experiment, logger.run, config, data)
         again = logger.resumed and trainer.ckpt_path is None  # stopped early, perhaps before this
         if not logger.resumed or (again and not logger.experiment.get_run(logger.run).data.params):
