@@ -92,6 +92,8 @@ class _Given:
     def add_file(self, file: Path) -> None:
         """A configuration file; one that is no mapping is left to the real parser."""
         content = get_loader("yaml")(read_text(file, LARGEST_SETTINGS))
+        if isinstance(content, dict) and "arms" in content:
+            raise InputFault(f"{file} is a study: `mufnet study {file}` runs it")
         if isinstance(content, dict):
             settings = dict(self._settings(content))
             self.files.append((file, settings))

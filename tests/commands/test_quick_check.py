@@ -155,7 +155,11 @@ def test_what_is_refused_here_the_parser_refuses_too(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+@pytest.mark.parametrize(
+    "file",
+    [file for file in sorted(CONFIGS.glob("*.yaml")) if file.stem != "study"],
+    ids=lambda file: file.stem,
+)
 def test_every_configuration_of_ours_passes(file: Path, folder: Path) -> None:
     assert accepts([f"--config={file.stem}"])
     check_run("fit", [f"--config={file.stem}", "--data.store=store"])
@@ -292,3 +296,10 @@ def test_the_description_is_kept_and_renewed(monkeypatch: pytest.MonkeyPatch, tm
         assert schemas()["fit"].help == "help"
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
     assert schemas()["fit"].help == "help"
+
+
+def test_a_study_is_no_configuration_of_a_fit(folder: Path) -> None:
+    with pytest.raises(
+        InputFault, match=r"study\.yaml is a study: `mufnet study .*study\.yaml` runs it"
+    ):
+        check_run("fit", ["--config=study"])

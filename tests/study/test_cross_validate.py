@@ -304,11 +304,6 @@ def test_a_study_file_trains_arms_of_the_same_modalities_apart(
     # one more arm, and another name of one: the new one alone is trained
     arms["mean of both"] = arms.pop("gated")
     arms["bmode"] = "bmode"
-    capfd.readouterr()
-    assert run("--dry-run") == 0
-    printed = capfd.readouterr().out
-    left = re.findall(r"^ *(\S.*?) +\d+ +\d+ +(\d+) ", printed, re.M)
-    assert dict(left) == {"fused": "0", "mean of both": "0", "bmode": "2", "all": "2"}
     before = set(runs())
     assert run() == 0
     new = [runs()[run_id] for run_id in set(runs()) - before]
@@ -319,13 +314,12 @@ def test_a_study_file_trains_arms_of_the_same_modalities_apart(
         # the two tests that the file plans, not all three
         tests = [(test["a"], test["b"]) for test in found["tests"]]
         assert tests == [("fused", "mean of both"), ("fused", "bmode")]
-    assert main(["report", "shapes", "--out", "again.html"]) == 0
-    for page in (Path("tables/report.html").read_text(), Path("again.html").read_text()):
-        assert "fused (MUF-Net) minus mean of both" in page
-        assert "fused (MUF-Net) minus B-mode" in page
-        assert "mean of both minus" not in page
-        assert "B-mode minus" not in page
-        assert "the pairs that the study planned" in page
+    page = Path("tables/report.html").read_text()
+    assert "fused (MUF-Net) minus mean of both" in page
+    assert "fused (MUF-Net) minus B-mode" in page
+    assert "mean of both minus" not in page
+    assert "B-mode minus" not in page
+    assert "the pairs that the study planned" in page
 
 
 @pytest.mark.slow

@@ -105,8 +105,7 @@ def test_where_the_test_patients_chose_it_is_they_who_have_none(
     assert set(shown.drop(columns="AUC difference").to_numpy().ravel()) == {"n/a"}
     rates = pd.read_csv(out / "rate_tests.csv", dtype=str, keep_default_na=False)
     assert set(rates.loc[rates["a"].isin(["one", "two"]), "p"]) == {"n/a"}
-    legend = compare(arms).figures["roc"].axes[0].get_legend()
-    assert legend is not None
+    (legend,) = compare(arms).figures["roc"].legends
     assert [CHOSEN_HERE in line.get_text() for line in legend.get_texts()] == [True] * 2 + [False] * 2
     recorded = run_of("compare")
     assert set(recorded.metrics) & {"p/one-file", "p/file-again"} == {"p/file-again"}
