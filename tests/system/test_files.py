@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -119,10 +121,12 @@ def test_a_writer_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
 def test_lines_are_added_whole_by_many_and_a_torn_one_is_cut_off(tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     assert list(read_lines(journal)) == []
-    texts = [f"{number} α" * 30 for number in range(40)]
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda text: append_line(journal, text), texts))
-    assert sorted(read_lines(journal)) == sorted(texts)
+    texts = [f"{number} α" * 1500 for number in range(40)]  # of pages that come one after the other
+    for _ in range(10):
+        journal.unlink(missing_ok=True)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda text: append_line(journal, text), texts))
+        assert sorted(read_lines(journal)) == sorted(texts)
     with open(journal, "ab") as file:
         file.write(bytes(10_000))  # what a power cut may leave
     assert sorted(read_lines(journal)) == sorted(texts)
@@ -131,6 +135,33 @@ def test_lines_are_added_whole_by_many_and_a_torn_one_is_cut_off(tmp_path: Path)
     assert journal.stat().st_size == sum(len(text.encode()) + 1 for text in texts) + 5
     with pytest.raises(ValueError, match="line end"):
         append_line(journal, "a\nb")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_a_fork_that_lives_on_keeps_no_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader's worker may be forked while another thread adds a line."""
+    journal, children = tmp_path / "journal", list[int]()
+    sync = os.fsync
+
+    def forking(descriptor: int) -> None:
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        children.append(child)
+        sync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", forking)
+        append_line(journal, "first")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(append_line, journal, "second").result(timeout=20)
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    assert list(read_lines(journal)) == ["first", "second"]
 
 
 @pytest.mark.parametrize("number", [1, 2])
