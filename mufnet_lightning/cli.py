@@ -67,7 +67,7 @@ def _exit_code(error: BaseException) -> int:
         log.error("%.60s: %s", error.filename, error.strerror)  # whatever it was to be read for
         return BAD_INPUT
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
-        log.error("%s: %s", error.filename or "a file cannot be written", error.strerror)
+        log.error("%s: %s", error.filename or "the disk", error.strerror)
         log.debug("where", exc_info=error)
         return BAD_INPUT
     traceback.print_exception(error)

@@ -47,7 +47,7 @@ def check_arms(arms: Sequence[StudyArm]) -> CheckedArms:
         split = Path(scratch) / "folds.csv"
         for arm in arms:
             try:
-                cli = _built(arm, split)
+                cli = built_arm(arm, split)
                 check_every_fold(cli)
             except InputFault as fault:
                 raise InputFault([f"arm {arm.name}: {one}" for one in fault.faults]) from None
@@ -73,8 +73,16 @@ def check_arms(arms: Sequence[StudyArm]) -> CheckedArms:
     return CheckedArms(study, keys)
 
 
-def _built(arm: StudyArm, split: Path) -> MufnetCLI:
-    """An arm on the folds in `split`, which the first one writes."""
+def built_arm(arm: StudyArm, split: Path) -> MufnetCLI:
+    """An arm's data, network and trainer on the folds in a file, which the first arm writes.
+
+    Args:
+        arm: to be built.
+        split: folds.csv; made where it is not there.
+
+    Raises:
+        InputFault: it cannot be built as asked.
+    """
     from mufnet_lightning.training.cli import MufnetCLI
 
     given = [f"--data.folds_from={split}"] if split.exists() else []

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mufnet_lightning.study.arm_checks import built_arm
 from mufnet_lightning.study.cross_validate import known_parent
 from mufnet_lightning.study.identity import identity
 from mufnet_lightning.study.spec import StudyArm
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.runs import finished_folds
+from mufnet_lightning.training.messages import quiet_libraries
 
 if TYPE_CHECKING:
     from mufnet_lightning.training.cli import MufnetCLI
@@ -76,24 +78,18 @@ def outlook(arms: Sequence[StudyArm]) -> list[ArmOutlook]:
     Raises:
         InputFault: an arm cannot be run as asked.
     """
-    from mufnet_lightning.training.cli import MufnetCLI
-    from mufnet_lightning.training.messages import quiet_libraries
-
     looked: list[ArmOutlook] = []
     with TemporaryDirectory() as scratch, quiet_libraries():
         split = Path(scratch) / "folds.csv"
         for arm in arms:
-            words = [*arm.arguments, *([f"--data.folds_from={split}"] if split.exists() else [])]
-            cli = MufnetCLI(words, run=False)
+            cli = built_arm(arm, split)
             folds = cli.datamodule.folds
-            if not split.exists():
-                split.write_text(csv_text(folds), encoding="utf-8")
             key = identity(cli.composed_config(), cli.datamodule.store.digest, csv_text(folds))
             parent = known_parent(cli, key)
             done = tuple(finished_folds(parent)) if parent is not None else ()
             numbers = tuple(sorted(int(fold) for fold in folds["fold"].unique()))
             left = set(numbers) - set(done)
-            seconds = _one_epoch(words, min(left)) if left else None
+            seconds = _one_epoch(arm, split, min(left)) if left else None
             looked.append(ArmOutlook(arm.name, numbers, done, _epochs(cli), seconds))
     return looked
 
@@ -133,11 +129,9 @@ def _epochs(cli: MufnetCLI) -> int | None:
     return None if most is None or most < 0 else int(most)
 
 
-def _one_epoch(words: Sequence[str], fold: int) -> float:
+def _one_epoch(arm: StudyArm, split: Path, fold: int) -> float:
     """Seconds of the first epoch, with its validation; weights and numbers are thrown away."""
     from lightning.pytorch import Callback, LightningModule, Trainer
-
-    from mufnet_lightning.training.cli import MufnetCLI
 
     class Clock(Callback):
         begun = ended = 0.0
@@ -149,7 +143,8 @@ def _one_epoch(words: Sequence[str], fold: int) -> float:
             self.ended = time.perf_counter()
 
     clock = Clock()
-    cli = MufnetCLI([*words, f"--data.fold={fold}", *_SHORT], run=False)
+    words = (*arm.arguments, f"--data.fold={fold}", *_SHORT)
+    cli = built_arm(replace(arm, arguments=words), split)
     cli.trainer.callbacks.append(clock)  # type: ignore[attr-defined]
     cli.model.initialise_weights()
     cli.trainer.fit(cli.model, datamodule=cli.datamodule)
