@@ -7,7 +7,8 @@ Trains the same network on the same phantom with this tree and with an earlier o
 process each. An epoch is counted from its first batch to the first batch of the next one:
 validation, numbers, checkpoints and whatever a run records are in it. The first two epochs warm up
 and do not count. Prints the seconds of an epoch (median over all of them) and the ratio of each
-round, at two sizes: one where an epoch is a few steps of a tiny network and each of them ends in a
+round, by the clock and of the CPU (all threads of the process, so that what else runs on the machine
+counts less), at two sizes: one where an epoch is a few steps of a tiny network and each of them ends in a
 checkpoint, which is the worst case, and one where an epoch has as many steps as a user's.
 """
 
@@ -30,6 +31,8 @@ HERE = Path(__file__).resolve()
 TREE = HERE.parents[1]
 TIMES = "EPOCH_TIMES"
 """Environment variable: the file that the seconds of each epoch go into."""
+Times = list[list[float]]
+"""Of each epoch: by the clock, and of the CPU."""
 SIZES = {
     "6 steps an epoch": ["--trainer.limit_train_batches=6", "--trainer.limit_val_batches=2"],
     "60 steps an epoch": [
@@ -41,19 +44,22 @@ SIZES = {
 
 
 class EpochTimes(Callback):
-    """Seconds from the beginning of each epoch to that of the next one."""
+    """Seconds from the beginning of each epoch to that of the next one: by the clock, and of the CPU."""
 
     def __init__(self) -> None:
-        self.began: list[float] = []
+        self.began: list[tuple[float, float]] = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the time."""
-        self.began.append(time.perf_counter())
+        self.began.append((time.perf_counter(), time.process_time()))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write them down."""
-        pairs = zip(self.began, self.began[1:], strict=False)
-        Path(os.environ[TIMES]).write_text(json.dumps([after - before for before, after in pairs]))
+        times = [
+            [after - before for before, after in zip(*pair, strict=True)]
+            for pair in zip(self.began, self.began[1:], strict=False)
+        ]
+        Path(os.environ[TIMES]).write_text(json.dumps(times))
 
 
 def main() -> None:
@@ -70,24 +76,27 @@ def main() -> None:
         mufnet(trees["before"], work, "prepare", "cohort", "store")
         print("| | before, s | now, s | ratio | of each round |\n|---|---|---|---|---|")
         for name, words in SIZES.items():
-            seconds: dict[str, list[float]] = {"before": [], "now": []}
-            ratios = []
+            rounds: dict[str, list[Times]] = {"before": [], "now": []}
             for number in range(options.rounds):
                 order = list(trees.items())[:: 1 if number % 2 == 0 else -1]
-                of_round = {
-                    which: fit_times(tree, work, options.epochs, words) for which, tree in order
+                for which, tree in order:
+                    rounds[which].append(fit_times(tree, work, options.epochs, words))
+            for place, kind in enumerate(("by the clock", "of the CPU")):
+                medians = {
+                    which: [statistics.median(epoch[place] for epoch in one) for one in all_rounds]
+                    for which, all_rounds in rounds.items()
                 }
-                for which, times in of_round.items():
-                    seconds[which] += times
-                ratios.append(
-                    statistics.median(of_round["now"]) / statistics.median(of_round["before"])
+                pairs = zip(medians["before"], medians["now"], strict=True)
+                each = ", ".join(f"{now / before:.3f}" for before, now in pairs)
+                before, now = (
+                    statistics.median(epoch[place] for one in rounds[which] for epoch in one)
+                    for which in ("before", "now")
                 )
-            before, now = (statistics.median(seconds[which]) for which in ("before", "now"))
-            each = ", ".join(f"{ratio:.3f}" for ratio in ratios)
-            print(f"| {name} | {before:.3f} | {now:.3f} | {now / before:.3f} | {each} |", flush=True)
+                row = f"| {name}, {kind} | {before:.3f} | {now:.3f} | {now / before:.3f} | {each} |"
+                print(row, flush=True)
 
 
-def fit_times(tree: Path, work: Path, epochs: int, words: list[str]) -> list[float]:
+def fit_times(tree: Path, work: Path, epochs: int, words: list[str]) -> Times:
     """Seconds of the epochs of a fit with the code of `tree`, without the first two."""
     configs = [f"--config={tree / 'configs' / name}.yaml" for name in ("fused", "demo")]
     settings = [
@@ -101,7 +110,7 @@ def fit_times(tree: Path, work: Path, epochs: int, words: list[str]) -> list[flo
     ]
     times = work / "times.json"
     mufnet(tree, work, "fit", *configs, *settings, *words, **{TIMES: str(times)})
-    seconds: list[float] = json.loads(times.read_text())
+    seconds: Times = json.loads(times.read_text())
     return seconds[2:]
 
 
