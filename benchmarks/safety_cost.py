@@ -8,8 +8,8 @@ process each. An epoch is counted from its first batch to the first batch of the
 validation, numbers, checkpoints and whatever a run records are in it. The first two epochs warm up
 and do not count. Prints the seconds of an epoch (median over all of them) and the ratio of each
 round, by the clock and of the CPU (all threads of the process, so that what else runs on the machine
-counts less), at two sizes: one where an epoch is a few steps of a tiny network and each of them ends in a
-checkpoint, which is the worst case, and one where an epoch has as many steps as a user's.
+counts less), at two sizes: one where an epoch is a few steps of a tiny network and each of them ends in
+a checkpoint, which is the worst case, and one where an epoch has as many steps as a user's.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SIZES = {
 
 
 class EpochTimes(Callback):
-    """Seconds from the beginning of each epoch to that of the next one: by the clock, and of the CPU."""
+    """Seconds from the beginning of each epoch to that of the next: by the clock, and of the CPU."""
 
     def __init__(self) -> None:
         self.began: list[tuple[float, float]] = []
