@@ -20,12 +20,16 @@ class Cv:
         fold: these folds alone, as in 0,3; a later call runs the others
         folds_from: the patients of this folds.csv or run, so that the arms of a study share them
         restart: begin anew, even if an earlier call can be continued
+        jobs: folds at once; as many as there are GPUs, or shares of the CPU's cores, unless given
+        threads: of the CPU, that each fold computes with; their number decides the last bits there
         fit: options of `mufnet fit`
     """
 
     fold: Annotated[tuple[int, ...], several("K,...")] = ()
     folds_from: Annotated[str | None, option("FILE_OR_RUN")] = None
     restart: bool = False
+    jobs: int | None = None
+    threads: int | None = None
     fit: Annotated[tuple[str, ...], rest()] = ()
 
     def run(self) -> None:
@@ -35,11 +39,20 @@ class Cv:
         # a table from elsewhere has folds of its own
         check_run("fit", self.fit, () if self.folds_from else self.fold)
         from mufnet_lightning.study.cross_validate import cross_validate
+        from mufnet_lightning.study.local_engine import LocalEngine
         from mufnet_lightning.tracking.left_over import send_left_over
         from mufnet_lightning.tracking.views import run_link_line
 
         send_left_over(10)
-        run_id = cross_validate(self.fit, self.restart, self.fold or None, self.folds_from)
+        engine = LocalEngine(self.jobs)
+        run_id = cross_validate(
+            self.fit,
+            self.restart,
+            self.fold or None,
+            self.folds_from,
+            engine=engine,
+            threads=self.threads,
+        )
         line = run_link_line(run_id)
         if line:
             print(line)

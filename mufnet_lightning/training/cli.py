@@ -10,7 +10,6 @@ from typing import Any
 
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -58,6 +57,7 @@ from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import fault_of, one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
 from mufnet_lightning.training.printed import print_numbers, print_run
+from mufnet_lightning.training.progress import progress_callbacks
 from mufnet_lightning.training.ranks import watch_ranks
 from mufnet_lightning.vocabulary import Part
 
@@ -120,8 +120,7 @@ class MufnetCLI(ParsedCLI):
         }
         self.predictions = PredictionWriter()
         callbacks: list[Callback] = [self.predictions, self.evaluation, self.explanation]
-        if config.get("enable_progress_bar") is not False:
-            callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        callbacks += progress_callbacks(config.get("enable_progress_bar") is not False)
         plugins = config.get("plugins") or []
         plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(one, CheckpointIO) for one in plugins):

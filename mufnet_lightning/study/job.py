@@ -1,0 +1,179 @@
+"""A job of a study: one fold of one arm, which goes on from its last epoch wherever it lands."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import mufnet_lightning
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.system.signals import terminated_as_interrupted
+from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
+from mufnet_lightning.tracking.claims import claimed, is_claimed
+from mufnet_lightning.tracking.left_over import may_begin_again, send_behind
+from mufnet_lightning.tracking.liveness import alive, refuse_alive
+from mufnet_lightning.tracking.runs import (
+    TrackedRun,
+    children_of,
+    find_run,
+    finished_folds,
+    mlflow_client,
+)
+
+Outcome = Literal["done", "elsewhere", "refused", "stopped", "failed", "lost"]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """A fold to be trained and tested. It can be pickled.
+
+    Attributes:
+        arm: name of it.
+        fold: number of it.
+        folds: the numbers of all.
+        parent_id: of the cross-validation's run.
+        arguments: of `mufnet fit`, without the fold's own.
+        devices: GPUs that it takes where there are any; 0: it trains on the CPU.
+        threads: of the CPU, that it computes with; None: as many as its engine has for it.
+    """
+
+    arm: str
+    fold: int
+    folds: tuple[int, ...]
+    parent_id: str
+    arguments: tuple[str, ...]
+    devices: int = 0
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.arm} fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class JobEnd:
+    """How a job ended.
+
+    Attributes:
+        job: it.
+        outcome: "done"; "elsewhere": another process is at it; "refused" with `faults`; "stopped" from
+            outside; "failed": a traceback was printed; "lost": its process, or machine, is gone.
+        faults: sentences.
+    """
+
+    job: FoldJob
+    outcome: Outcome
+    faults: tuple[str, ...] = ()
+
+
+def do_job(job: FoldJob) -> JobEnd:
+    """Run a fold in this process, from its last epoch where it was begun; print what `fit` prints.
+
+    The process runs nothing else: what is asked of it by SIGTERM ends the fold.
+    """
+    from mufnet_lightning.training.run import run_lightning
+
+    try:
+        with terminated_as_interrupted(), claimed(job.parent_id, piece_of(job.fold)) as mine:
+            parent = find_run(job.parent_id)
+            if not mine or _is_fitted_by_hand(parent, job.fold):
+                return JobEnd(job, "elsewhere")
+            if job.fold in sent_folds(parent):
+                return JobEnd(job, "done")
+            words = ["fit", *_words(job, parent)]
+            # Lightning starts further processes of a fold with these words
+            sys.argv = [str(Path(mufnet_lightning.__file__).with_name("__main__.py")), *words]
+            run_lightning(words)
+    except InputFault as fault:
+        return JobEnd(job, "refused", tuple(fault.faults))
+    except KeyboardInterrupt:
+        return JobEnd(job, "stopped")
+    except BaseException:
+        traceback.print_exc()
+        return JobEnd(job, "failed")
+    return JobEnd(job, "done")
+
+
+def is_done_elsewhere(parent: TrackedRun, fold: int) -> bool:
+    """Whether another process is at work on a fold.
+
+    Raises:
+        InputFault: the tracking store does not say.
+    """
+    return is_claimed(parent.id, piece_of(fold)) or _is_fitted_by_hand(parent, fold)
+
+
+def sent_folds(parent: TrackedRun) -> dict[int, TrackedRun]:
+    """The folds that came to their end, after what they left here was sent: that may be their end.
+
+    Raises:
+        InputFault: it cannot be sent.
+    """
+    for run in children_of(parent):
+        send_behind(run.id)
+    return finished_folds(parent)
+
+
+def piece_of(fold: int) -> str:
+    """What a fold is claimed as, see `claimed`."""
+    return f"fold{fold}"
+
+
+def _is_fitted_by_hand(parent: TrackedRun, fold: int) -> bool:
+    """Whether a process that has not claimed the fold works on a run of it, as `mufnet fit` does."""
+    return any(alive(run.id) for run in _open_runs(parent, fold))
+
+
+def _open_runs(parent: TrackedRun, fold: int) -> Iterator[TrackedRun]:
+    return (run for run in children_of(parent) if run.fold == fold and run.status == "RUNNING")
+
+
+def _words(job: FoldJob, parent: TrackedRun) -> list[str]:
+    last = _begun(parent, job.fold)
+    resumed = ", from its last epoch" if isinstance(last, Path) else ""
+    log.info("fold %s of %s%s", job.fold, ", ".join(map(str, job.folds)), resumed)
+    for run in _open_runs(parent, job.fold):
+        refuse_alive(run.id)
+        if find_run(run.id).status == "RUNNING":  # it may have come to its end meanwhile
+            mlflow_client().set_terminated(run.id, "KILLED")
+    words = [
+        *job.arguments,
+        f"--data.fold={job.fold}",
+        f"--tracking.parent_run={parent.id}",
+        "--tracking.baseline=null",  # the folds together are tested against it
+        "--tracking.register=null",
+    ]
+    return [*words, f"--ckpt_path={last}"] if last else words
+
+
+def _begun(parent: TrackedRun, fold: int) -> Path | str | None:
+    """What a fold that did not come to its end goes on from, where it can.
+
+    The checkpoint of its last epoch, where that is here; else, where no epoch had ended, its run.
+    """
+    for run in children_of(parent):
+        if run.fold != fold or run.is_finished:
+            continue
+        last = last_checkpoint(run.id)
+        if not last.exists():
+            if may_begin_again(run):
+                return run.id
+        elif _is_whole(last):
+            return last
+    return None
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """A process may have been killed while it wrote."""
+    try:
+        read_checkpoint(str(checkpoint))
+    except InputFault:
+        return False
+    return True
