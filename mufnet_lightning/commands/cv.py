@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mufnet_lightning.commands.options import option, rest, several
 from mufnet_lightning.commands.quick_check import check_run
@@ -22,6 +22,8 @@ class Cv:
         restart: begin anew, even if an earlier call can be continued
         jobs: folds at once; as many as there are GPUs, or shares of the CPU's cores, unless given
         threads: of the CPU, that each fold computes with; their number decides the last bits there
+        engine: local (this machine) or ray; see docs/cluster.md
+        ray_address: of a running Ray cluster, as auto or ray://HOST:10001
         fit: options of `mufnet fit`
     """
 
@@ -30,6 +32,8 @@ class Cv:
     restart: bool = False
     jobs: int | None = None
     threads: int | None = None
+    engine: Literal["local", "ray"] | None = None
+    ray_address: Annotated[str | None, option("ADDRESS")] = None
     fit: Annotated[tuple[str, ...], rest()] = ()
 
     def run(self) -> None:
@@ -39,12 +43,12 @@ class Cv:
         # a table from elsewhere has folds of its own
         check_run("fit", self.fit, () if self.folds_from else self.fold)
         from mufnet_lightning.study.cross_validate import cross_validate
-        from mufnet_lightning.study.local_engine import LocalEngine
+        from mufnet_lightning.study.engine_choice import chosen_engine
         from mufnet_lightning.tracking.left_over import send_left_over
         from mufnet_lightning.tracking.views import run_link_line
 
         send_left_over(10)
-        engine = LocalEngine(self.jobs)
+        engine = chosen_engine(self.engine, self.jobs, self.ray_address)
         run_id = cross_validate(
             self.fit,
             self.restart,

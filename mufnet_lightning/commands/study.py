@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from mufnet_lightning.commands.options import again, option, rest, word, words
 from mufnet_lightning.commands.quick_check import check_run
@@ -32,6 +32,8 @@ class Study:
         dry_run: tell which folds are left and how long they will take, from one epoch of each arm
         jobs: folds at once; as many as there are GPUs, or shares of the CPU's cores, unless given
         threads: of the CPU, that each fold computes with; their number decides the last bits there
+        engine: local (this machine) or ray; see docs/cluster.md
+        ray_address: of a running Ray cluster, as auto or ray://HOST:10001
         fit: options of `mufnet fit`
     """
 
@@ -43,6 +45,8 @@ class Study:
     dry_run: bool = False
     jobs: int | None = None
     threads: int | None = None
+    engine: Literal["local", "ray"] | None = None
+    ray_address: Annotated[str | None, option("ADDRESS")] = None
     fit: Annotated[tuple[str, ...], rest()] = ()
 
     def __post_init__(self) -> None:
@@ -60,9 +64,10 @@ class Study:
         if self.dry_run:
             print_outlook(spec)
         else:
-            from mufnet_lightning.study.local_engine import LocalEngine
+            from mufnet_lightning.study.engine_choice import chosen_engine
 
-            run_study(spec, LocalEngine(self.jobs), self.threads)
+            engine = chosen_engine(self.engine, self.jobs, self.ray_address)
+            run_study(spec, engine, self.threads)
 
     def spec(self) -> StudySpec:
         """What is to be done."""

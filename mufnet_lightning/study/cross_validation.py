@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -51,6 +52,7 @@ class CrossValidation:
         register: name in MLflow's model registry.
         devices: GPUs of a job where there are any; 0: on the CPU.
         threads: see `threads_of`.
+        store: folder of the crops.
     """
 
     arm: str
@@ -62,6 +64,7 @@ class CrossValidation:
     register: str | None
     devices: int
     threads: int
+    store: Path
     _work: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -114,6 +117,7 @@ class CrossValidation:
             cli.config.tracking.register,
             _devices(cli),
             threads or threads_of(parent) or share,
+            cli.datamodule.store.root,
         )
 
     def begin(self) -> list[int]:
@@ -145,7 +149,7 @@ class CrossValidation:
             self.parent.id,
             self.arguments,
             self.devices,
-            None if self.devices else self.threads,
+            self.threads,
         )
 
     def is_elsewhere(self, fold: int) -> bool:

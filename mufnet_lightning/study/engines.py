@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from mufnet_lightning.study.job import FoldJob, JobEnd
@@ -24,8 +26,34 @@ class JobProgress:
     place: str = ""
 
 
+@dataclass(frozen=True)
+class JobLines:
+    """What a job printed.
+
+    Attributes:
+        job: it.
+        lines: each with the job's name.
+    """
+
+    job: FoldJob
+    lines: tuple[str, ...]
+
+
+JobEvent = JobProgress | JobLines | JobEnd
+
+
 class Engine(Protocol):
     """Runs jobs, several at once. Its jobs stop when it is closed, and when its process ends."""
+
+    def reach(self, folders: Sequence[Path]) -> None:
+        """Find out whether jobs can be run wherever they may land.
+
+        Args:
+            folders: that they read.
+
+        Raises:
+            InputFault: they cannot.
+        """
 
     def takes(self, job: FoldJob) -> bool:
         """Whether a job can be begun, or queued, now."""
@@ -37,7 +65,7 @@ class Engine(Protocol):
             InputFault: it asks for more than there is.
         """
 
-    def events(self, seconds: float) -> list[JobProgress | JobEnd]:
+    def events(self, seconds: float) -> list[JobEvent]:
         """What there is to tell since the last call; waits for it so long at most."""
 
     def close(self) -> None:

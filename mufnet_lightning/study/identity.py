@@ -115,6 +115,11 @@ def _defaults(part: type) -> dict[str, Any]:
     }
 
 
+def code_digest() -> str:
+    """Of the code of this package that a kept weight depends on, in hexadecimal digits."""
+    return _code_digest(_own_files())
+
+
 def _own_files() -> Iterator[Path]:
     package = Path(mufnet_lightning.__file__).parent
     left_out = [package / name for name in TRAINS_NOT]

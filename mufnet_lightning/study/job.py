@@ -40,7 +40,7 @@ class FoldJob:
         parent_id: of the cross-validation's run.
         arguments: of `mufnet fit`, without the fold's own.
         devices: GPUs that it takes where there are any; 0: it trains on the CPU.
-        threads: of the CPU, that it computes with; None: as many as its engine has for it.
+        threads: of the CPU, that it computes with where it trains on that.
     """
 
     arm: str
@@ -49,7 +49,7 @@ class FoldJob:
     parent_id: str
     arguments: tuple[str, ...]
     devices: int = 0
-    threads: int | None = None
+    threads: int = 1
 
     @property
     def name(self) -> str:

@@ -13,14 +13,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.engines import JobProgress
+from mufnet_lightning.study.engines import JobEvent, JobProgress
 from mufnet_lightning.study.job import FoldJob, JobEnd, do_job
 from mufnet_lightning.system.log import start_logging
 from mufnet_lightning.system.processes import cores, warm_context
@@ -58,19 +59,24 @@ class LocalEngine:
 
     Args:
         jobs: at once; None: as many as the GPUs, or cores and memory, are enough for.
+        say: takes what jobs print, a line at a time; to the log unless given.
 
     Raises:
         InputFault: a number that cannot be.
     """
 
-    def __init__(self, jobs: int | None = None) -> None:
+    def __init__(self, jobs: int | None = None, say: Callable[[str], object] | None = None) -> None:
         if jobs is not None and jobs < 1:
             raise InputFault(f"--jobs: {jobs} jobs are none, expected 1 or more")
         self._free_gpus = visible_gpus()
         self._gpus = len(self._free_gpus)
         self._jobs = jobs
+        self._say = say or (lambda line: log.info("%s", line))
         self._in_memory = _jobs_in_memory()
         self._running: list[_Running] = []
+
+    def reach(self, folders: Sequence[Path]) -> None:
+        """All is on this machine."""
 
     def takes(self, job: FoldJob) -> bool:
         """Whether there is a free place, and as many free GPUs, or cores, as it needs."""
@@ -82,7 +88,7 @@ class LocalEngine:
         if needed or self._jobs is not None:
             return needed <= len(self._free_gpus)
         taken = sum(one.threads for one in self._running)
-        return taken + (job.threads or 1) <= cores() and len(self._running) < self._in_memory
+        return taken + job.threads <= cores() and len(self._running) < self._in_memory
 
     def begin(self, job: FoldJob) -> None:
         """Start its process.
@@ -94,7 +100,8 @@ class LocalEngine:
         if needed > self._gpus:
             raise InputFault(f"{job.name} asks for {needed} GPUs, and there are {self._gpus}")
         gpus, self._free_gpus = tuple(self._free_gpus[:needed]), self._free_gpus[needed:]
-        threads = job.threads or max(1, cores() // max(1, self._jobs or self._gpus))
+        at_once = min(self._jobs or self._gpus, self._gpus) or 1
+        threads = max(1, cores() // at_once) if needed else job.threads
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
@@ -107,13 +114,15 @@ class LocalEngine:
         process.start()
         there.close()
         writer.close()
-        output = threading.Thread(target=_forward, args=(job, reader), daemon=True, name=job.name)
+        output = threading.Thread(
+            target=_forward, args=(job, reader, self._say), daemon=True, name=job.name
+        )
         output.start()
         self._running.append(_Running(job, process, here, output, gpus, threads))
 
-    def events(self, seconds: float) -> list[JobProgress | JobEnd]:
+    def events(self, seconds: float) -> list[JobEvent]:
         """See `Engine`."""
-        told: list[JobProgress | JobEnd] = []
+        told: list[JobEvent] = []
         ready = wait([one.events for one in self._running], seconds)
         for one in [one for one in self._running if one.events in ready]:
             try:
@@ -180,21 +189,16 @@ def _jobs_in_memory() -> int:
     return max(1, int(psutil.virtual_memory().available // MEMORY_OF_A_JOB))
 
 
-def _forward(job: FoldJob, output: Connection) -> None:
+def _forward(job: FoldJob, output: Connection, say: Callable[[str], object]) -> None:
     """What a job prints, line by line, with its name."""
     rest = b""
     with suppress(OSError), output:
         while block := os.read(output.fileno(), 1 << 16):
             *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                _print(job, line)
-        _print(job, rest)
-
-
-def _print(job: FoldJob, line: bytes) -> None:
-    text = line.decode(errors="replace").rstrip()
-    if text:
-        log.info("%s: %s", job.name, text)
+                say(f"{job.name}: {line.decode(errors='replace').rstrip()}")
+        if rest:
+            say(f"{job.name}: {rest.decode(errors='replace').rstrip()}")
 
 
 def _in_process(

@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.cross_validation import CrossValidation, listed
-from mufnet_lightning.study.engines import Engine
+from mufnet_lightning.study.engines import Engine, JobLines
 from mufnet_lightning.study.job import JobEnd
 from mufnet_lightning.study.live_view import LiveView
 from mufnet_lightning.system.signals import closing, stopping
@@ -100,6 +101,7 @@ class _Schedule:
         self.failed: list[str] = []
         self.view = LiveView(total)
         self._looked = 0.0
+        self._reached: set[Path] = set()
 
     def run(self) -> None:
         """Until no job is left."""
@@ -107,6 +109,9 @@ class _Schedule:
             for event in self.engine.events(_A_LOOK):
                 if isinstance(event, JobEnd):
                     self._take_end(event)
+                elif isinstance(event, JobLines):
+                    for line in event.lines:
+                        log.info("%s", line)
                 else:
                     self.view.show(event)
             if time.monotonic() - self._looked > _ELSEWHERE:
@@ -143,6 +148,9 @@ class _Schedule:
             self.left = None
             return False
         cv = finder()
+        if cv.store not in self._reached:
+            self.engine.reach([cv.store])
+            self._reached.add(cv.store)
         arm = _Arm(cv, [])
         self.begun.append(arm)
         arm.waiting = cv.begin()

@@ -299,6 +299,14 @@ def _time_of(beat: str) -> float:
         return 0.0
 
 
+def machine() -> str:
+    """This machine, since it was started; all its containers are the same one."""
+    try:
+        return _BOOT.read_text(encoding="utf-8").strip()
+    except OSError:
+        return platform.node()
+
+
 def _here() -> str:
     """This working folder, and the system whose locks are seen in it.
 
@@ -306,7 +314,7 @@ def _here() -> str:
     """
     try:
         there = STORE_FOLDER.stat()
-        names = f"{_BOOT.read_text().strip()} {there.st_dev} {there.st_ino}"
+        names = f"{machine()} {there.st_dev} {there.st_ino}"
     except OSError:
         names = f"{platform.node()} {STORE_FOLDER.resolve()}"
     return hashlib.sha256(names.encode()).hexdigest()[:12]
