@@ -16,8 +16,8 @@ Three arms by two encoders on a phantom, by the real command, with one thread a 
 
 Where a command does not end with 0 it is called again, as its user would. Of each case the predictions
 of every fold and of each arm's folds together are held against those of `local 1`, byte for byte; every
-fold must have been trained once (no metric point twice, one finished run of each), and no run may be left
-RUNNING. Prints a line a case; exits with 1 where something differs.
+fold must have been trained once (no metric point twice, one finished run of each), and no run may be
+left RUNNING. Prints a line a case; exits with 1 where something differs.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def main() -> int:
             once = not state["doubled"] and state["finished"] == JOBS * asked.folds
             wrong += not (same and once and state["running"] == 0)
             print(
-                f"| {name} | {state['finished']} | {seconds:.0f} | {calls} | {yes(same)} | {yes(once)} | "
-                f"{state['running']} |",
+                f"| {name} | {state['finished']} | {seconds:.0f} | {calls} | {yes(same)} | "
+                f"{yes(once)} | {state['running']} |",
                 flush=True,
             )
             if not same:
@@ -287,10 +287,10 @@ def state_of(folder: Path) -> State:
             names[name] += 1
             state["finished"] += verb == "fit"
             for file in (folder / "mlruns/artifacts" / run_id).rglob("predictions.csv"):
-                state["files"][f"{name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
+                state["files"][name] = hashlib.sha256(file.read_bytes()).hexdigest()
             rows = database.execute(
-                "SELECT key, step, COUNT(*) FROM metrics WHERE run_uuid = ? AND key NOT LIKE 'system/%' "
-                "GROUP BY key, step HAVING COUNT(*) > 1",
+                "SELECT key, step, COUNT(*) FROM metrics WHERE run_uuid = ? "
+                "AND key NOT LIKE 'system/%' GROUP BY key, step HAVING COUNT(*) > 1",
                 (run_id,),
             ).fetchall()
             state["doubled"] += [f"{name} {key} {step}" for key, step, _ in rows]

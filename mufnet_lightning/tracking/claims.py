@@ -18,7 +18,14 @@ from filelock import FileLock, Timeout
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.locks import acquired
-from mufnet_lightning.tracking.liveness import beating, heartbeat, is_held, is_recent, of_this_process
+from mufnet_lightning.tracking.liveness import (
+    PERIOD,
+    beating,
+    heartbeat,
+    is_held,
+    is_recent,
+    of_this_process,
+)
 from mufnet_lightning.tracking.mlflow_calls import delete_tag, reason_of
 from mufnet_lightning.tracking.runs import STORE_FOLDER, default_uri, mlflow_client, tracking_uri
 
@@ -89,15 +96,13 @@ def settle() -> None:
 def _named(run_id: str, piece: str, locked: bool) -> Iterator[bool]:
     client, tag = mlflow_client(), _tag(piece)
     mine = False
-    while not mine:
-        if _is_foreign(_name(run_id, piece), locked):
-            break
-        begun = time.monotonic()
+    begun = time.monotonic()
+    if not _is_foreign(_name(run_id, piece), locked):
         client.set_tag(run_id, tag, heartbeat())
-        took = time.monotonic() - begun
-        time.sleep(_SETTLED)
-        # one that took longer may have been written behind the look of another one
-        mine = took < _SETTLED / 2 and of_this_process(_name(run_id, piece))
+        in_time = time.monotonic() - begun < _SETTLED / 2
+        # a name that was written late may stand over that of one who has it, and will renew it
+        time.sleep(_SETTLED if in_time else PERIOD + _SETTLED)
+        mine = of_this_process(_name(run_id, piece))
     if not mine:
         yield False
         return
