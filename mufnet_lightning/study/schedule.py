@@ -206,6 +206,6 @@ class _Schedule:
         self.begun.remove(arm)
 
     def _left_out(self, arm: _Arm, missing: list[int]) -> str:
-        return (
-            f"{arm.cv.arm}: folds {listed(missing)} do not count; {arm.cv.state()}; nothing is pooled"
-        )
+        folds = f"fold{'s' * (len(missing) > 1)} {listed(missing)}"
+        verb = "do" if len(missing) > 1 else "does"
+        return f"{arm.cv.arm}: {folds} {verb} not count; {arm.cv.state()}, and nothing is pooled"
