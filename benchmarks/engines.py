@@ -207,7 +207,8 @@ def killed(options: list[str], title: str) -> Callable[[Path, int], int]:
         with begun(words, folder) as process:
             wait_until(lambda: finished(folder) >= 2 or process.poll() is not None)
             time.sleep(random.Random(0).uniform(1, 4))
-            victims = [one for one in children(process.pid) if title in " ".join(one.cmdline())]
+            below = children(process.pid)
+            victims = [one for one in below if title in " ".join(one.cmdline())]
             if title == "forkserver":  # its children are the folds
                 victims = [fold for server in victims for fold in server.children()]
             if not victims:
@@ -306,7 +307,7 @@ CASES: dict[str, Callable[[Path, int], int]] = {
     "driver killed": driver_killed("--jobs", "2"),
     "fold killed": killed(["--jobs", "2"], "forkserver"),
     "ray driver killed": driver_killed("--engine", "ray", "--jobs", "2"),
-    "ray worker killed": killed(["--engine", "ray", "--jobs", "2"], "ray::"),
+    "ray worker killed": killed(["--engine", "ray", "--jobs", "2"], " fold "),
     "ray node stopped": node_stopped,
 }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from mufnet_lightning.commands.options import option, rest, several
+from mufnet_lightning.commands.places import check_places
 from mufnet_lightning.commands.quick_check import check_run
 from mufnet_lightning.errors import InputFault
 
@@ -35,6 +36,9 @@ class Cv:
     engine: Literal["local", "ray"] | None = None
     ray_address: Annotated[str | None, option("ADDRESS")] = None
     fit: Annotated[tuple[str, ...], rest()] = ()
+
+    def __post_init__(self) -> None:
+        check_places(self.jobs, self.threads, self.engine, self.ray_address)
 
     def run(self) -> None:
         """Run the folds that are not done yet."""

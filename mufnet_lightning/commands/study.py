@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from mufnet_lightning.commands.options import again, option, rest, word, words
+from mufnet_lightning.commands.places import check_places
 from mufnet_lightning.commands.quick_check import check_run
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.configs import find_config
@@ -50,6 +51,7 @@ class Study:
     fit: Annotated[tuple[str, ...], rest()] = ()
 
     def __post_init__(self) -> None:
+        check_places(self.jobs, self.threads, self.engine, self.ray_address)
         if self.file is not None and self.arms != ARMS:
             raise InputFault("a study file has its own arms: --arms is no option beside it")
 

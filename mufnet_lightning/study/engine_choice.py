@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.engines import Engine
 from mufnet_lightning.study.local_engine import LocalEngine
 
@@ -22,10 +21,8 @@ def chosen_engine(
         ray_address: of a running cluster, as `auto` or `ray://HOST:10001`.
 
     Raises:
-        InputFault: it does not exist, or what is asked does not fit together.
+        InputFault: Ray is not installed, or there is no cluster at the address.
     """
-    if ray_address is not None and name == "local":
-        raise InputFault("--ray-address goes with --engine ray")
     if name == "ray" or ray_address is not None:
         from mufnet_lightning.study.ray_engine import RayEngine
 

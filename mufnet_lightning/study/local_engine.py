@@ -60,14 +60,9 @@ class LocalEngine:
     Args:
         jobs: at once; None: as many as the GPUs, or cores and memory, are enough for.
         say: takes what jobs print, a line at a time; to the log unless given.
-
-    Raises:
-        InputFault: a number that cannot be.
     """
 
     def __init__(self, jobs: int | None = None, say: Callable[[str], object] | None = None) -> None:
-        if jobs is not None and jobs < 1:
-            raise InputFault(f"--jobs: {jobs} jobs are none, expected 1 or more")
         self._free_gpus = visible_gpus()
         self._gpus = len(self._free_gpus)
         self._jobs = jobs

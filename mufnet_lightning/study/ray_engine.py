@@ -60,8 +60,6 @@ class RayEngine:
     """
 
     def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
-        if jobs is not None and jobs < 1:
-            raise InputFault(f"--jobs: {jobs} jobs are none, expected 1 or more")
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault(
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1"
