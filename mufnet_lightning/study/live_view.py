@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -58,7 +60,12 @@ class LiveView:
         self._said = time.monotonic()
         if console().is_terminal:
             self._live = Live(
-                console=console(), get_renderable=self.table, refresh_per_second=2, transient=True
+                console=console(),
+                get_renderable=self.table,
+                refresh_per_second=2,
+                transient=True,
+                redirect_stdout=False,  # results go where they are sent
+                redirect_stderr=False,
             )
             self._live.start()
         return self
@@ -68,6 +75,17 @@ class LiveView:
     ) -> None:
         if self._live is not None:
             self._live.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the terminal to what is printed in the block."""
+        if self._live is not None:
+            self._live.stop()
+        try:
+            yield
+        finally:
+            if self._live is not None:
+                self._live.start()
 
     def add(self, arm: str, folds: int, done: int) -> None:
         """An arm that begins."""

@@ -36,7 +36,7 @@ _QUEUED = 16
 """Jobs that a cluster is given at least, so that one that grows by itself knows what is wanted."""
 _A_LOOK = 0.5
 _PROBE = 60.0  # seconds for a machine to say anything at all
-_PASSED_ON = ("MLFLOW_", "MUFNET_", "AWS_", "AZURE_", "GOOGLE_")
+_PASSED_ON = ("MLFLOW_", "MUFNET_")
 """Environment variables of this process that jobs on other machines get."""
 log = logging.getLogger(__name__)
 

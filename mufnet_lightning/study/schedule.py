@@ -14,7 +14,7 @@ from mufnet_lightning.study.engines import Engine, JobLines
 from mufnet_lightning.study.job import JobEnd
 from mufnet_lightning.study.live_view import LiveView
 from mufnet_lightning.system.signals import closing, stopping
-from mufnet_lightning.tracking.opening import await_answer
+from mufnet_lightning.tracking.opening import absent, await_answer
 from mufnet_lightning.tracking.runs import tracking_uri
 
 Finder = Callable[[], CrossValidation]
@@ -32,8 +32,9 @@ class _Arm:
         waiting: folds that nobody is at.
         running: folds that the engine has.
         elsewhere: folds that another process is at.
-        faults: of folds that could not be run.
-        failed: whether the traceback of one was printed.
+        faults: why it cannot come to its end.
+        broken: folds that could not be run.
+        failed: those of them whose traceback was printed.
     """
 
     cv: CrossValidation
@@ -41,6 +42,7 @@ class _Arm:
     running: set[int] = field(default_factory=set)
     elsewhere: set[int] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
 
     @property
@@ -86,10 +88,11 @@ def run_jobs(arms: Iterable[Finder], total: int, engine: Engine) -> None:
                 arm.cv.break_off(error)
         raise
     engine.close()
+    failed = [f"{name} failed, and can be gone on with" for name in schedule.failed]
     if schedule.faults:
-        raise InputFault(schedule.faults)
-    if schedule.failed:
-        raise RuntimeError(f"{' and '.join(schedule.failed)} failed, and can be gone on with")
+        raise InputFault([*schedule.faults, *failed])
+    if failed:
+        raise RuntimeError("; ".join(failed))
 
 
 class _Schedule:
@@ -172,10 +175,11 @@ class _Schedule:
         elif end.outcome == "failed":
             arm.failed.append(fold)
         elif end.outcome in ("refused", "lost"):
+            arm.broken.append(fold)
             arm.faults += [f"{end.job.name}: {fault}" for fault in end.faults]
 
     def _look_elsewhere(self, arm: _Arm) -> None:
-        if not arm.elsewhere:
+        if not arm.elsewhere or absent(tracking_uri()):
             return
         done = arm.cv.done()
         for fold in sorted(arm.elsewhere):
@@ -193,19 +197,20 @@ class _Schedule:
         if not arm.is_broken:
             await_answer(tracking_uri())
             try:
-                arm.cv.finish()
+                with self.view.paused():
+                    arm.cv.finish()
             except InputFault as fault:
                 arm.faults += fault.faults
         if arm.is_broken:
-            missing = sorted({*arm.cv.wanted} - arm.cv.done()) if not arm.failed else arm.failed
-            if arm.faults:
-                self.faults += [*arm.faults, self._left_out(arm, missing)]
-            else:
-                self.failed += [f"{name} fold {fold}" for fold in arm.failed]
+            self.faults += arm.faults
+            self.failed += [f"{name} fold {fold}" for fold in arm.failed]
+            if arm.broken:
+                self.faults.append(self._left_out(arm))
             arm.cv.break_off(InputFault(arm.faults or ["a fold failed"]))
         self.begun.remove(arm)
 
-    def _left_out(self, arm: _Arm, missing: list[int]) -> str:
+    def _left_out(self, arm: _Arm) -> str:
+        missing = sorted([*arm.broken, *arm.failed])
         folds = f"fold{'s' * (len(missing) > 1)} {listed(missing)}"
         verb = "do" if len(missing) > 1 else "does"
         return f"{arm.cv.arm}: {folds} {verb} not count; {arm.cv.state()}, and nothing is pooled"
