@@ -49,17 +49,17 @@ def cross_validate(
             shows in a later fold only.
         KeyboardInterrupt: stopped; the next call goes on.
     """
-    found: list[str] = []
+    parents: list[str] = []
 
     def find() -> CrossValidation:
         cv = CrossValidation.find(
             arguments, threads=threads, restart=restart, only=only, folds_from=folds_from
         )
-        found.append(cv.parent.id)
+        parents.append(cv.parent.id)
         return cv
 
     _run([find], 1, engine)
-    return found[0]
+    return parents[0]
 
 
 def cross_validate_arms(
@@ -78,19 +78,19 @@ def cross_validate_arms(
         InputFault: an arm cannot be run, or a fold could not be; what else there was to do is done.
         KeyboardInterrupt: stopped; the next call goes on.
     """
-    found: dict[str, str] = {}
+    parents: dict[str, str] = {}
 
     def finder(arm: StudyArm) -> Callable[[], CrossValidation]:
         def find() -> CrossValidation:
-            first = next(iter(found.values()), None)
+            first = next(iter(parents.values()), None)
             cv = CrossValidation.find(arm.arguments, threads=threads, arms=len(arms), folds_from=first)
-            found[arm.name] = cv.parent.id
+            parents[arm.name] = cv.parent.id
             return cv
 
         return find
 
     _run([finder(arm) for arm in arms], len(arms), engine)
-    return found
+    return parents
 
 
 def _run(finders: Iterable[Callable[[], CrossValidation]], total: int, engine: Engine | None) -> None:

@@ -117,7 +117,7 @@ class LocalEngine:
 
     def events(self, seconds: float) -> list[JobEvent]:
         """See `Engine`."""
-        told: list[JobEvent] = []
+        events: list[JobEvent] = []
         ready = wait([one.events for one in self._running], seconds)
         for one in [one for one in self._running if one.events in ready]:
             try:
@@ -126,10 +126,10 @@ class LocalEngine:
                     if isinstance(event, JobEnd):
                         one.ended = event
                     else:
-                        told.append(JobProgress(one.job, event, one.place))
+                        events.append(JobProgress(one.job, event, one.place))
             except (EOFError, OSError):  # its process ends
-                told.append(self._let_go(one))
-        return told
+                events.append(self._let_go(one))
+        return events
 
     def close(self) -> None:
         """Stop all jobs; a terminal has interrupted them too, a cluster perhaps this process alone."""

@@ -137,15 +137,15 @@ class RayEngine:
 
     def events(self, seconds: float) -> list[JobEvent]:
         """See `Engine`."""
-        told: list[JobEvent] = []
+        events: list[JobEvent] = []
         wait = seconds
         with suppress(Empty):
             while True:
                 one, event = self._events.get(timeout=wait)
                 wait = 0.0
                 if event is not None and not (isinstance(event, JobEnd) and self._again(one, event)):
-                    told.append(event)
-        return told
+                    events.append(event)
+        return events
 
     def close(self) -> None:
         """Stop all jobs, those in the queue too, and leave the cluster."""
@@ -184,8 +184,8 @@ class RayEngine:
 
         ended = False
         try:
-            for told in task:
-                for event in self._ray.get(told):
+            for batch in task:
+                for event in self._ray.get(batch):
                     ended = ended or isinstance(event, JobEnd)
                     self._events.put((one, event))
             if not ended:

@@ -43,7 +43,7 @@ def predictions(study: str) -> dict[str, str]:
 def test_a_cluster_gives_the_same_as_this_machine_although_a_worker_is_killed(
     work: Path, tiny: list[str]
 ) -> None:
-    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=10", "--threads=1", "--jobs=2"]
+    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=6", "--threads=1", "--jobs=2"]
     assert main([*words, "--tracking.study=here"]) == 0
     with Apart(*words, "--tracking.study=there", "--engine=ray") as command:
         command.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
