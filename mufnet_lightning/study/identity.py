@@ -26,6 +26,7 @@ _DATA = (
     "datamodule",
     "dataset",
     "device_augmentation",
+    "loaders",
     "resident",
     "sampler",
     "transforms",
@@ -41,7 +42,8 @@ TRAINS = (
 TRAINS_NOT = ("models/ensemble.py",)
 """What of it has to do with weights that are kept already."""
 _ELSEWHERE = {
-    "data": ("fold", "folds_from", "store", "num_workers"),  # folds and digest are compared themselves
+    # folds and digest are compared themselves; what is cross-validated is always tested
+    "data": ("fold", "folds_from", "store", "num_workers", "with_test"),
     "trainer": ("logger", "enable_progress_bar", "profiler", "log_every_n_steps", "default_root_dir"),
 }
 _KNOWN = ("torch", "lightning", "mufnet_lightning", "timm")
