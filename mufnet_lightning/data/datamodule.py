@@ -69,8 +69,7 @@ class RoiPairDataModule(LightningDataModule):
         seed: of draws and augmentation.
         watch_test: also score the test part after every epoch, under `test_watched/`. Only to select
             a checkpoint the paper's way, or to measure what that gains; such a run is tagged.
-        with_test: whether there is a test part; with `false` no crop of a test patient is opened, and
-            nothing is tested: to choose settings by validation alone.
+        with_test: with `false` no crop of a test patient is opened, and nothing is tested.
         complete_pairs: use only pairs that have every modality of the store, also for a single arm:
             arms that are to be compared must be scored on the same images.
         group_duplicates: keep patients who look alike (the store's twins.csv) on one side of the split.
@@ -153,8 +152,7 @@ class RoiPairDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Build the caches that are not there yet; Lightning calls this in one process a machine."""
-        for modality in self._checked_modalities():
-            self.store.cache(modality, self.image_size, self._readable)
+        self._caches()
 
     def setup(self, stage: str) -> None:
         """Check that the split can be trained, validated and tested on.
@@ -222,8 +220,8 @@ class RoiPairDataModule(LightningDataModule):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts that this fold has."""
-        there = {"val": self.has_validation, "test": self.with_test}
-        return tuple(part for part in PARTS if there.get(part, True))
+        left_out = {"val": not self.has_validation, "test": not self.with_test}
+        return tuple(part for part in PARTS if not left_out.get(part))
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -235,7 +233,7 @@ class RoiPairDataModule(LightningDataModule):
         """Manifest rows of one part (`train`, `val`, `test`) of this fold, shape (N,).
 
         Raises:
-            InputFault: there is no such fold; or the test part is asked for, and is left alone.
+            InputFault: there is no such fold; or it is the test part, which is left alone.
         """
         if part == "test":
             self._need_test()
@@ -325,8 +323,7 @@ class RoiPairDataModule(LightningDataModule):
         if self.missing_allowed:
             present = {name: there[rows] for name, there in self._present(self.modalities).items()}
         caches = {} if self.resident and not whole else self._caches()
-        labels = self.labels[rows]
-        dataset = RoiPairDataset(caches, rows, labels, present=present, rgb=whole)
+        dataset = RoiPairDataset(caches, rows, self.labels[rows], present=present, rgb=whole)
         return make_loader(dataset, self.batch_size, self.num_workers)
 
     def _present(self, modalities: Sequence[str]) -> dict[str, np.ndarray]:
