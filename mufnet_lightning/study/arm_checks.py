@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.identity import identity
+from mufnet_lightning.study.identity import identity, with_folds
 from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.artifacts import beside_baseline
@@ -55,6 +55,7 @@ def check_arms(arms: Sequence[StudyArm]) -> CheckedArms:
             pairs[arm.name] = tuple(data.store.manifest.iloc[data.usable_rows]["pair_id"])
             studies[arm.name] = cli.config.tracking.study
             key = identity(cli.composed_config(), data.store.digest, csv_text(data.folds))
+            key = with_folds(key, arm.of_folds)
             for other, known in keys.items():
                 if key == known:
                     raise InputFault(

@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,19 @@ def identity(config: Mapping[str, Any], digest: str, folds: str) -> str:
     settings = _what_trains(config)
     what = [settings, digest, folds, _code_digest(_own_files()), _code_digest(_named_files(settings))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def with_folds(key: str, of_folds: Mapping[int, Sequence[str]]) -> str:
+    """What names a cross-validation whose folds have settings of their own.
+
+    Args:
+        key: of what all folds share, see `identity`.
+        of_folds: options of `mufnet fit`, by fold; where there are none the key stays.
+    """
+    if not of_folds:
+        return key
+    text = json.dumps([key, {str(fold): [*words] for fold, words in of_folds.items()}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _what_trains(config: Mapping[str, Any]) -> dict[str, Any]:

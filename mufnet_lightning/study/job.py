@@ -24,6 +24,7 @@ from mufnet_lightning.tracking.runs import (
     finished_folds,
     mlflow_client,
 )
+from mufnet_lightning.training.divergence import Diverged
 
 TRIAL = "trial"
 """Tag of a trial's run: its number."""
@@ -117,11 +118,13 @@ class JobEnd:
         outcome: "done"; "elsewhere": another process is at it; "refused" with `faults`; "stopped" from
             outside; "failed": a traceback was printed; "lost": its process, or machine, is gone.
         faults: sentences.
+        diverged: whether it was refused because its training diverged.
     """
 
     job: FoldJob
     outcome: Outcome
     faults: tuple[str, ...] = ()
+    diverged: bool = False
 
 
 def do_job(job: FoldJob) -> JobEnd:
@@ -143,7 +146,7 @@ def do_job(job: FoldJob) -> JobEnd:
             sys.argv = [str(Path(mufnet_lightning.__file__).with_name("__main__.py")), *words]
             run_lightning(words)
     except InputFault as fault:
-        return JobEnd(job, "refused", tuple(fault.faults))
+        return JobEnd(job, "refused", tuple(fault.faults), isinstance(fault, Diverged))
     except KeyboardInterrupt:
         return JobEnd(job, "stopped")
     except BaseException:
