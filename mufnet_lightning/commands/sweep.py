@@ -93,9 +93,8 @@ def write_results(spec: SweepSpec, results: list[SearchResult]) -> None:
         names = {name: name.replace(".", f"{of_fold}.") for name in result.files}
         write_files({names[name]: text for name, text in result.files.items()}, spec.out)
         print(f"\n== {result.name}: {result.trials} trials")
-        print(
-            f"chosen: trial {result.trial}, {spec.metric} {result.value:.3f} (chosen here, so it flatters)"
-        )
+        score = f"{spec.metric} {result.value:.3f}"
+        print(f"chosen: trial {result.trial}, {score} (the largest of all, so it flatters)")
         for name, value in result.settings.items():
             print(f"  {name}: {value}")
         print(f"run {result.run_id}; {', '.join(names.values())} written to {spec.out}", flush=True)

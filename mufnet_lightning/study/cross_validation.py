@@ -121,7 +121,7 @@ class CrossValidation:
             parent,
             tuple(folds),
             tuple(wanted),
-            (*words, *counteddevices_of(cli)),
+            (*words, *counted_devices(cli)),
             cli.evaluation.baseline,
             cli.config.tracking.register,
             devices_of(cli),

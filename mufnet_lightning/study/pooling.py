@@ -142,9 +142,10 @@ def begun_note(arm: str, folds: int, protocol: str) -> str:
 def chosen_from_note(parent: TrackedRun) -> str:
     """By how many trials a sweep chose what a cross-validation trained with, without its arm."""
     where = "in each fold " if parent.tags.get(CHOSEN_IN) == "folds" else ""
+    trials = parent.tags[CHOSEN_FROM]
     return (
-        f"chosen {where}from {parent.tags[CHOSEN_FROM]} trials by the validation patients (`mufnet sweep`), "
-        "whose own scores therefore flatter; no test patient was looked at"
+        f"chosen {where}from {trials} trials by the validation patients (`mufnet sweep`), whose "
+        "own scores therefore flatter; no test patient was looked at"
     )
 
 

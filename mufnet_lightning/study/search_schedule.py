@@ -17,7 +17,7 @@ from mufnet_lightning.tracking.runs import tracking_uri
 
 _A_LOOK = 0.5  # seconds that are waited for the engine at once
 _SHARE = 4
-"""Of the trials one in so many runs at once, unless somebody says how many: later ones learn from them."""
+"""Of the trials one in so many runs at once, unless somebody says how many: later ones learn."""
 log = logging.getLogger(__name__)
 
 

@@ -187,15 +187,15 @@ def _folds(spec: SweepSpec, split: pd.DataFrame) -> tuple[int, ...]:
         InputFault: patients who would choose are patients who are tested.
     """
     tested = {
-        int(fold): frozenset(rows.loc[rows["part"] == "test", "patient_id"])
+        int(str(fold)): frozenset(rows.loc[rows["part"] == "test", "patient_id"])
         for fold, rows in split.groupby("fold")
     }
     if spec.nested:
         return tuple(sorted(tested))
     if len(set(tested.values())) > 1:
         raise InputFault(
-            "each fold tests other patients, so those who validate in one fold are tested in another, and "
-            "a choice by them would flatter; set `nested: true` for a search inside each fold, or "
+            "each fold tests other patients, so those who validate in one fold are tested in another, "
+            "and a choice by them would flatter; set `nested: true` for a search inside each fold, or "
             "data.protocol to paper, whose folds share one test part"
         )
     return (min(tested),)

@@ -124,7 +124,7 @@ def figures(search: Search) -> Mapping[str, Figure]:
         return {}
     names = [setting.name for setting in search.spec.space.settings]
     varied = [name for name in names if len({str(one.params[name]) for one in scored}) > 1]
-    label = {"target_name": search.spec.metric}
+    label: Any = {"target_name": search.spec.metric}
     wanted: dict[str, Callable[[], Any]] = {
         "optimization_history": lambda: plots.plot_optimization_history(search.study, **label),
         "slice": lambda: plots.plot_slice(search.study, **label),
