@@ -12,6 +12,7 @@ import logging
 import math
 import random
 import shutil
+import time
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -51,6 +52,7 @@ RUN_ID = "run_id"
 MOST_FAILED = 3
 """Trials that may fail before the first one comes to its end."""
 _MOST_RANDOM = 10
+_REST = 2.0  # seconds until a trial is tried again that another process has
 log = logging.getLogger(__name__)
 
 
@@ -82,6 +84,7 @@ class Search:
     _left_over: list[Trial] = field(default_factory=list)
     _pruned: dict[int, str] = field(default_factory=dict)
     _faults: list[str] = field(default_factory=list)
+    _rests_until: float = 0.0
     _work: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -118,7 +121,7 @@ class Search:
         if done := len(self.finished()):
             log.info("%s: %s of %s trials are done", self.parent.name, done, self.spec.trials)
         client = mlflow_client()
-        if self.waiting:
+        if self.waiting or not self.parent.is_finished:
             client.update_run(self.parent.id, status="RUNNING")
         if "reason" in self.parent.tags:
             client.delete_tag(self.parent.id, "reason")
@@ -135,6 +138,11 @@ class Search:
     def waiting(self) -> int:
         """How many trials have not begun in this call."""
         return max(0, self.spec.trials - len(self.finished()) - len(self.running))
+
+    @property
+    def rests(self) -> bool:
+        """Whether it waits for another process."""
+        return time.monotonic() < self._rests_until
 
     @property
     def is_broken(self) -> bool:
@@ -196,7 +204,7 @@ class Search:
         number = end.job.trial
         trial = self.running.pop(number)
         reason = self._pruned.pop(number, None)
-        if end.outcome == "done":
+        if end.outcome == "done" or (reason and finished_run(end.job, self.parent)):
             return self._score(end.job, trial)
         if end.outcome == "stopped" and reason is not None:
             self._close_pruned(end.job, reason)
@@ -211,9 +219,12 @@ class Search:
             if failed >= MOST_FAILED and not self.completed():
                 self._faults.append(f"{end.job.name}: {why}, as did {failed - 1} others before")
             return why
-        elsewhere = ("it is run by another process",) if end.outcome == "elsewhere" else ()
-        self._faults += [f"{end.job.name}: {fault}" for fault in (*end.faults, *elsewhere)]
-        return "; ".join((*end.faults, *elsewhere))
+        if end.outcome == "elsewhere":  # of a call that was killed, and closes its run
+            self._left_over.append(trial)
+            self._rests_until = time.monotonic() + _REST
+            return "is run by another process; it is waited for"
+        self._faults += [f"{end.job.name}: {fault}" for fault in end.faults]
+        return "; ".join(end.faults)
 
     def break_off(self, error: BaseException) -> None:
         """Close the run because of an error; what runs is gone on with by the next call."""
@@ -337,6 +348,7 @@ def find_search(
     )
     client = mlflow_client()
     run = TrackedRun.of(client.create_run(experiment_id, tags=tags, run_name=f"{arm}-sweep{of_fold}"))
+    client.update_run(run.id, status="SCHEDULED")
     record_files(client, run.id, config, data)
     record_dataset(client, run.id, data.store, "sweep")
     client.log_text(run.id, "\n".join(repr(one) for one in spec.space.settings) + "\n", "space.txt")

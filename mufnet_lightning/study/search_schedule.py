@@ -113,7 +113,8 @@ class _Schedule:
 
     def _has_room(self, search: Search) -> bool:
         most = self.at_once or max(1, search.spec.trials // _SHARE)
-        return bool(search.waiting) and not search.is_broken and len(search.running) < most
+        may = bool(search.waiting) and not search.is_broken and not search.rests
+        return may and len(search.running) < most
 
     def _is_over(self, search: Search) -> bool:
         return not search.running and (search.is_broken or not search.waiting)
