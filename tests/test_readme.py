@@ -21,7 +21,7 @@ ELSEWHERE = {
     "study",
     "sweep",
     "ui",
-}  # on less, or only until interrupted: tests/study and tests/commands
+}  # on less, or only until interrupted
 
 
 def fits() -> list[str]:

@@ -6,8 +6,6 @@ are there before its fit begins. So a search that was killed goes on with the sa
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import math
 import random
@@ -20,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.identity import identity
 from mufnet_lightning.study.job import JobEnd, TrialJob, finished_run
 from mufnet_lightning.study.space import words_of
 from mufnet_lightning.study.sweep_file import SweepSpec
@@ -31,11 +28,8 @@ from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
     TrackedRun,
     children_of,
-    find_runs,
     mlflow_client,
-    open_study,
 )
-from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.tracking.written_directly import at_work
 from mufnet_lightning.training.progress import Progress
 from mufnet_lightning.vocabulary import SELECTED
@@ -43,8 +37,6 @@ from mufnet_lightning.vocabulary import SELECTED
 if TYPE_CHECKING:
     import optuna
     from optuna.trial import FrozenTrial, Trial
-
-    from mufnet_lightning.training.cli import MufnetCLI
 
 SAME_AS = "same_as"
 """What a trial that repeats another one is marked by: that one's number. It is not trained."""
@@ -104,7 +96,9 @@ class Search:
             self._work.close()
             raise InputFault(f"another process is at work on {self.parent.name} ({self.parent.id})")
         self._work.enter_context(at_work(self.parent.id))
-        storage = optuna.storages.RDBStorage(f"sqlite:///{_database(self.parent.id).as_posix()}")
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{database_of_search(self.parent.id).as_posix()}"
+        )
         self._work.callback(storage.remove_session)
         pruner: Any = optuna.pruners.NopPruner()
         if self.spec.pruner == "median":
@@ -295,67 +289,6 @@ class Search:
                 shutil.rmtree(checkpoint_folder(run.id), ignore_errors=True)
 
 
-def find_search(
-    spec: SweepSpec,
-    cli: MufnetCLI,
-    folds: tuple[int, ...],
-    folds_csv: str,
-    devices: int,
-    threads: int,
-) -> Search:
-    """The search on a fold, to go on with, or a new one.
-
-    Args:
-        spec: of the sweep.
-        cli: one of its trials, built.
-        folds: that have a search of their own.
-        folds_csv: the split.
-        devices, threads: see `Search`; a search goes on with the threads that it began with.
-    """
-    from mufnet_lightning.training.facts import record_dataset, record_files
-
-    config, data = cli.composed_config(), cli.datamodule
-    fold = data.fold
-    what = [
-        identity(config, data.store.digest, folds_csv),
-        fold,
-        [repr(setting) for setting in spec.space.settings],
-        [spec.metric, spec.pruner, spec.seed],
-    ]
-    key = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:32]
-    arm, study = str(cli.evaluation.arm), config["tracking"]["study"]
-    experiment_id = open_study(study)
-    for run in find_runs(experiment_id, sweep_key=key):
-        if _database(run.id).exists():
-            began = run.tags.get("cpu_threads", "")
-            threads = int(began) if began.isdecimal() else threads
-            return Search(spec, fold, folds, run, arm, devices, threads, data.store.root)
-    note = (
-        f"A search of settings of arm **{arm}** by `{spec.metric}` on the validation patients of fold "
-        f"{fold} (protocol `{cli.protocol}`): each trial is a child of this run. No picture of a test "
-        "patient is opened."
-    )
-    of_fold = f"-fold{fold}" if len(folds) > 1 else ""
-    tags = run_tags(
-        "sweep",
-        study,
-        note=note,
-        arm=arm,
-        fold=str(fold),
-        protocol=cli.protocol,
-        sweep_key=key,
-        cpu_threads=str(threads),
-    )
-    client = mlflow_client()
-    run = TrackedRun.of(client.create_run(experiment_id, tags=tags, run_name=f"{arm}-sweep{of_fold}"))
-    client.update_run(run.id, status="SCHEDULED")
-    record_files(client, run.id, config, data)
-    record_dataset(client, run.id, data.store, "sweep")
-    client.log_text(run.id, "\n".join(repr(one) for one in spec.space.settings) + "\n", "space.txt")
-    _database(run.id).parent.mkdir(parents=True, exist_ok=True)
-    return Search(spec, fold, folds, run, arm, devices, threads, data.store.root)
-
-
 def optuna_library() -> Any:
     """Optuna, which is no part of an installation without extras.
 
@@ -370,7 +303,7 @@ def optuna_library() -> Any:
     return optuna
 
 
-def _database(run_id: str) -> Path:
+def database_of_search(run_id: str) -> Path:
     """Optuna's, of a search."""
     return (STORE_FOLDER / "sweeps" / f"{run_id}.db").resolve()
 

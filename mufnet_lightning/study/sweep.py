@@ -15,7 +15,8 @@ from mufnet_lightning.study.cross_validation import counted_devices, devices_of
 from mufnet_lightning.study.engines import Engine
 from mufnet_lightning.study.local_engine import LocalEngine, default_threads
 from mufnet_lightning.study.pooling import CHOSEN_FROM, CHOSEN_IN
-from mufnet_lightning.study.search import Search, find_search
+from mufnet_lightning.study.search import Search
+from mufnet_lightning.study.search_run import find_search
 from mufnet_lightning.study.search_schedule import run_searches
 from mufnet_lightning.study.space import words_of
 from mufnet_lightning.study.spec import StudySpec
