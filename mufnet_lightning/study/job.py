@@ -60,6 +60,11 @@ class FoldJob:
         return f"{self.arm} fold {self.fold}"
 
     @property
+    def place(self) -> str:
+        """Which one of all it is."""
+        return f"fold {self.fold} of {', '.join(map(str, self.folds))}"
+
+    @property
     def piece(self) -> str:
         """What it is claimed as, see `claimed`."""
         return piece_of(self.fold)
@@ -89,6 +94,11 @@ class TrialJob(FoldJob):
         """For people."""
         of_fold = f" fold {self.fold}" if len(self.folds) > 1 else ""
         return f"{self.arm}{of_fold} trial {self.trial}"
+
+    @property
+    def place(self) -> str:
+        """See `FoldJob`."""
+        return f"validated on fold {self.fold}"
 
     @property
     def piece(self) -> str:
@@ -211,7 +221,7 @@ def _words(job: FoldJob, parent: TrackedRun) -> list[str]:
     runs = _runs(job, parent)
     last = _begun(runs)
     resumed = ", from its last epoch" if isinstance(last, Path) else ""
-    log.info("fold %s of %s%s", job.fold, ", ".join(map(str, job.folds)), resumed)
+    log.info("%s%s", job.place, resumed)
     for run in _open_runs(runs):
         refuse_alive(run.id)
         if find_run(run.id).status == "RUNNING":  # it may have come to its end meanwhile

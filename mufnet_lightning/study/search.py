@@ -201,7 +201,7 @@ class Search:
         if end.outcome == "done" or (reason and finished_run(end.job, self.parent)):
             return self._score(end.job, trial)
         if end.outcome == "stopped" and reason is not None:
-            self._close_pruned(end.job, reason)
+            self._close_pruned(end.job, trial, reason)
             self.study.tell(trial, state=_state("PRUNED"))
             return reason
         if end.outcome == "stopped":
@@ -280,12 +280,13 @@ class Search:
         self.study.tell(trial, value)
         return f"{self.spec.metric} {value:.3f}"
 
-    def _close_pruned(self, job: TrialJob, reason: str) -> None:
+    def _close_pruned(self, job: TrialJob, trial: Trial, reason: str) -> None:
         """Its run did not come to its end, so it stays KILLED, and nobody takes it for a whole fit."""
         client = mlflow_client()
         for run in children_of(self.parent):
             if job.is_of(run) and not run.is_finished:
                 client.set_tag(run.id, "reason", reason)
+                trial.set_user_attr(RUN_ID, run.id)
                 shutil.rmtree(checkpoint_folder(run.id), ignore_errors=True)
 
 

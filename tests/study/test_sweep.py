@@ -355,7 +355,7 @@ def test_a_killed_sweep_goes_on_and_sees_no_test_patient_before_it_has_chosen(
     Path("s.yaml").write_text(yaml.safe_dump(sweep))
     words = ["sweep", "s.yaml", "--jobs=1", *options]
     with Apart(*words) as command:
-        command.wait_for(lambda: "trial 1: fold 0" in command.printed())
+        command.wait_for(lambda: "trial 1: validated on fold 0" in command.printed())
         command.send(signal.SIGKILL)
         command.process.join()
     before = {run.info.run_id: run for run in runs(verb="fit")}
