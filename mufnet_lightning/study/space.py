@@ -218,7 +218,7 @@ def _check_step(low: float, high: float, step: float, log: bool) -> None:
         raise InputFault(f"has step {step:g}, expected more than 0")
     if isinstance(low, int) and not isinstance(step, int):
         raise InputFault(
-            f"has whole bounds, and step {step:g}; write {low:.1f} if it is no whole number"
+            f"has whole bounds, and step {step:g}; write low as {low:.1f} if it is not whole"
         )
     steps = (high - low) / step
     if abs(steps - round(steps)) > _HAIR * max(1.0, steps) or round(steps) < 1:

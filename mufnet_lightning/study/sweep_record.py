@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import pandas as pd
 import yaml
+from matplotlib import pyplot
 
 from mufnet_lightning.study.search import RUN_ID, SAME_AS, Search
 from mufnet_lightning.system.sheets import csv_text
@@ -99,7 +100,9 @@ def record_search(search: Search) -> None:
     client.log_text(run_id, csv_text(trial_table(search)), TRIALS)
     client.log_text(run_id, chosen_configuration(search), CHOSEN)
     for name, figure in figures(search).items():
-        client.log_figure(run_id, figure, f"figures/{name}.png")
+        kept = {"bbox_inches": "tight", "dpi": 150}  # Optuna places names beside its axes
+        client.log_figure(run_id, figure, f"figures/{name}.png", save_kwargs=kept)
+        pyplot.close(figure)
     metric = search.spec.metric
     client.set_tag(run_id, "chosen_trial", str(best.number))
     client.log_metric(run_id, "trials", search.trained())
@@ -149,5 +152,4 @@ def _figure_of(axes: Any) -> Figure:
     """Of one pair of axes, or an array of them."""
     first = axes if hasattr(axes, "figure") else axes.ravel()[0]
     figure: Figure = first.figure
-    figure.tight_layout()
     return figure
