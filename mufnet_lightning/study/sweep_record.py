@@ -138,6 +138,7 @@ def figures(search: Search) -> Mapping[str, Figure]:
     if any(one.intermediate_values for one in search.finished()):
         wanted["intermediate_values"] = lambda: plots.plot_intermediate_values(search.study)
     drawn = {}
+    pyplot.switch_backend("agg")  # Optuna draws with it; no screen is needed
     for name, draw in wanted.items():
         try:
             with warnings.catch_warnings(), mpl.rc_context({"figure.figsize": (10.0, 6.0)}):
