@@ -127,7 +127,8 @@ class LiveView:
 
     def _total(self) -> str:
         done, folds = sum(self.done.values()), sum(self.folds.values())
-        arms = f" of {len(self.folds)} of {self.arms} arms" if self.arms > 1 else ""
+        groups = "arms" if self.what == "fold" else "searches"
+        arms = f" of {len(self.folds)} of {self.arms} {groups}" if self.arms > 1 else ""
         return f"{done} of {folds} {self.what}s{arms} done"
 
 
