@@ -36,7 +36,7 @@ from mufnet_lightning.tracking.runs import (
 )
 from mufnet_lightning.training.progress import Progress
 
-SPACE = {
+SPACE: dict[str, Any] = {
     "optimizer.init_args.lr": {"low": 1e-4, "high": "1e-1", "log": True},  # YAML: 1e-1 is a text
     "model.dropout": {"low": 0.0, "high": 0.6, "step": 0.1},
     "data.batch_size": {"low": 8, "high": 32, "step": 8},
@@ -380,7 +380,7 @@ def test_a_killed_sweep_goes_on_and_sees_no_test_patient_before_it_has_chosen(
         assert "images_test" not in run.data.params
     table = pd.read_csv("out/trials.csv")
     assert list(table["trial"]) == [0, 1, 2]
-    best = table.loc[table["val/auc"].idxmax()]
+    best = table.iloc[int(table["val/auc"].argmax())]
     chosen = yaml.safe_load(Path("out/chosen.yaml").read_text())
     assert chosen["optimizer"]["init_args"]["lr"] == pytest.approx(best["optimizer.init_args.lr"])
     assert chosen["model"]["init_args"]["fusion"] == best["model.fusion"]
