@@ -153,7 +153,8 @@ def _searches(spec: SweepSpec, threads: int | None) -> Iterator[Search]:
                     cli.check_before_training()
             except InputFault as fault:
                 shown = ", ".join(f"{name} {value}" for name, value in corner.items())
-                faults |= dict.fromkeys(f"{one} (with {shown})" for one in fault.faults)
+                where = f" (with {shown})" if number else ""  # the first is the arm as it is, nearly
+                faults |= dict.fromkeys(f"{one}{where}" for one in fault.faults)
                 if not number:
                     break
             advance()
