@@ -83,7 +83,14 @@ def cross_validate_arms(
     def finder(arm: StudyArm) -> Callable[[], CrossValidation]:
         def find() -> CrossValidation:
             first = next(iter(parents.values()), None)
-            cv = CrossValidation.find(arm.arguments, threads=threads, arms=len(arms), folds_from=first)
+            cv = CrossValidation.find(
+                arm.arguments,
+                threads=threads,
+                arms=len(arms),
+                folds_from=first,
+                of_folds=arm.of_folds,
+                tags=arm.tags,
+            )
             parents[arm.name] = cv.parent.id
             return cv
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.inference.logged_model import keep_model
 from mufnet_lightning.study.arm_checks import check_every_fold
-from mufnet_lightning.study.identity import identity
+from mufnet_lightning.study.identity import identity, with_folds
 from mufnet_lightning.study.job import FoldJob, is_done_elsewhere, sent_folds
 from mufnet_lightning.study.local_engine import default_threads
 from mufnet_lightning.study.parent_run import parent_run, threads_of
@@ -53,6 +53,7 @@ class CrossValidation:
         devices: GPUs of a job where there are any; 0: on the CPU.
         threads: see `threads_of`.
         store: folder of the crops.
+        of_folds: further arguments, of some folds.
     """
 
     arm: str
@@ -65,6 +66,7 @@ class CrossValidation:
     devices: int
     threads: int
     store: Path
+    of_folds: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     _work: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -77,6 +79,8 @@ class CrossValidation:
         restart: bool = False,
         only: Iterable[int] | None = None,
         folds_from: str | None = None,
+        of_folds: Mapping[int, tuple[str, ...]] | None = None,
+        tags: Mapping[str, str] | None = None,
     ) -> CrossValidation:
         """Check an arm, and find its run, or make one.
 
@@ -88,6 +92,7 @@ class CrossValidation:
             restart: leave an earlier run of this very configuration and data alone, and make a new one.
             only: these folds alone; a later call runs the others.
             folds_from: take the split from this folds.csv or run, as other arms of the study do.
+            of_folds, tags: see `StudyArm`.
 
         Raises:
             InputFault: the configuration cannot be run, and nothing is recorded then, except where it
@@ -105,19 +110,24 @@ class CrossValidation:
         key = identity(
             cli.composed_config(), cli.datamodule.store.digest, csv_text(cli.datamodule.folds)
         )
+        key = with_folds(key, of_folds or {})
         share = threads or default_threads(arms * len(folds))
         parent = parent_run(cli, key, share, restart)
+        for name, value in (tags or {}).items():
+            if parent.tags.get(name) != value:
+                mlflow_client().set_tag(parent.id, name, value)
         return cls(
             str(cli.evaluation.arm),
             parent,
             tuple(folds),
             tuple(wanted),
-            (*words, *_counted_devices(cli)),
+            (*words, *counted_devices(cli)),
             cli.evaluation.baseline,
             cli.config.tracking.register,
-            _devices(cli),
+            devices_of(cli),
             threads or threads_of(parent) or share,
             cli.datamodule.store.root,
+            dict(of_folds or {}),
         )
 
     def begin(self) -> list[int]:
@@ -147,7 +157,7 @@ class CrossValidation:
             fold,
             self.folds,
             self.parent.id,
-            self.arguments,
+            (*self.arguments, *self.of_folds.get(fold, ())),
             self.devices,
             self.threads,
         )
@@ -232,13 +242,13 @@ def listed(folds: Iterable[int]) -> str:
     return ", ".join(str(fold) for fold in folds)
 
 
-def _counted_devices(cli: MufnetCLI) -> list[str]:
+def counted_devices(cli: MufnetCLI) -> list[str]:
     """Of GPUs that are listed, how many: which ones a fold has is its engine's to say."""
     devices = cli.config.trainer.devices
     return [f"--trainer.devices={len(devices)}"] if isinstance(devices, list | tuple) else []
 
 
-def _devices(cli: MufnetCLI) -> int:
+def devices_of(cli: MufnetCLI) -> int:
     """GPUs that a fit takes where there are any; 0: none whatever there is."""
     trainer = cli.config.trainer
     if trainer.accelerator not in ("auto", "gpu", "cuda"):

@@ -68,5 +68,8 @@ class Engine(Protocol):
     def events(self, seconds: float) -> list[JobEvent]:
         """What there is to tell since the last call; waits for it so long at most."""
 
+    def stop(self, job: FoldJob) -> None:
+        """Ask a job to stop: it closes its run, and ends as "stopped"; nothing if it has just ended."""
+
     def close(self) -> None:
         """Stop what runs: each job closes its run, within seconds."""

@@ -47,9 +47,11 @@ class LiveView:
 
     Args:
         arms: how many there are.
+        what: jobs are called.
     """
 
     arms: int
+    what: str = "fold"
     folds: dict[str, int] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
     _rows: dict[str, _Row] = field(default_factory=dict)
@@ -123,13 +125,13 @@ class LiveView:
             jobs.append(
                 f"{row.job.name} epoch {epoch}" + f", AUC {auc}" * bool(auc) + f", {left}" * bool(left)
             )
-        return f"{self._total()}; " + ("; ".join(jobs) or "no fold runs here")
+        return f"{self._total()}; " + ("; ".join(jobs) or f"no {self.what} runs here")
 
     def table(self) -> Table:
         """A row a job."""
         table = Table(box=None, pad_edge=False, title=self._total(), title_justify="left")
-        for name in ("fold", "", "epoch", "val AUC", "left"):
-            table.add_column(name, justify="left" if name in ("fold", "") else "right")
+        for name in (self.what, "", "epoch", "val AUC", "left"):
+            table.add_column(name, justify="left" if name in (self.what, "") else "right")
         if any(row.place for row in self._rows.values()):
             table.add_column("on")
         for row in self._rows.values():
@@ -143,8 +145,9 @@ class LiveView:
 
     def _total(self) -> str:
         done, folds = sum(self.done.values()), sum(self.folds.values())
-        arms = f" of {len(self.folds)} of {self.arms} arms" if self.arms > 1 else ""
-        return f"{done} of {folds} folds{arms} done"
+        groups = "arms" if self.what == "fold" else "searches"
+        arms = f" of {len(self.folds)} of {self.arms} {groups}" if self.arms > 1 else ""
+        return f"{done} of {folds} {self.what}s{arms} done"
 
 
 def _cells(row: _Row) -> tuple[str, str, str]:

@@ -131,6 +131,12 @@ class LocalEngine:
                 events.append(self._let_go(one))
         return events
 
+    def stop(self, job: FoldJob) -> None:
+        """See `Engine`."""
+        for one in self._running:
+            if one.job == job:
+                one.process.terminate()
+
     def close(self) -> None:
         """Stop all jobs; a terminal has interrupted them too, a cluster perhaps this process alone."""
         for one in self._running:

@@ -147,6 +147,13 @@ class RayEngine:
                     events.append(event)
         return events
 
+    def stop(self, job: FoldJob) -> None:
+        """See `Engine`."""
+        one = self._queued.get(job.name)
+        if one is not None:
+            one.left = 0
+            self._ray.cancel(one.task)
+
     def close(self) -> None:
         """Stop all jobs, those in the queue too, and leave the cluster."""
         self._closed = True

@@ -270,7 +270,8 @@ class MufnetCLI(ParsedCLI):
         selected = self.selection.kept(self.trainer)
         if "val" in scored:
             self._score("validate", str(selected))
-        self._score("test", str(selected))
+        if "test" in scored:
+            self._score("test", str(selected))
         keep_selected(self.trainer, selected)
         if self._keeps_model and self.trainer.is_global_zero:
             register = self._get(self.config_init, "tracking").register
@@ -304,6 +305,7 @@ class MufnetCLI(ParsedCLI):
     def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
         with recorded(self.trainer):
             if part not in self.datamodule.parts:
+                self.datamodule.part_rows(part)  # a test part that is left alone is told of
                 raise InputFault(f"{verb}: fold {self.datamodule.fold} has no validation patients")
             self.check_unseen(part)
             assert self.checkpoint is not None

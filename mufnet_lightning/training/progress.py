@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -26,12 +26,15 @@ class Progress:
         auc: over the validation patients of the last epoch, or over images where that is not logged;
             None before the first, and where there are none.
         scoring: whether the training is over, and the kept weights are scored.
+        scores: what the last epoch gave over the validation patients, as `val/auc`; none before the
+            first.
     """
 
     epochs: int | None
     trained: float
     auc: float | None
     scoring: bool = False
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 Receiver = Callable[[Progress], object]
@@ -63,7 +66,7 @@ class _Report(Callback):
         super().__init__()
         self.receiver = receiver
         self._last = -math.inf
-        self._auc: float | None = None
+        self._scores: dict[str, float] = {}
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """At once: the first batch may take long."""
@@ -79,7 +82,7 @@ class _Report(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """With what validation gave."""
         known = trainer.callback_metrics
-        self._auc = next((float(known[name]) for name in _SCORES if name in known), None)
+        self._scores = {name: float(known[name]) for name in known if name.startswith("val/")}
         self._send(trainer, trainer.current_epoch + 1)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,8 +100,9 @@ class _Report(Callback):
         self._last = time.monotonic()
         most = trainer.max_epochs
         epochs = None if most is None or most < 0 else int(most)
-        auc = None if self._auc is None or math.isnan(self._auc) else self._auc
-        self.receiver(Progress(epochs, float(trained), auc, scoring))
+        auc = next((self._scores[name] for name in _SCORES if name in self._scores), math.nan)
+        told = None if math.isnan(auc) else auc
+        self.receiver(Progress(epochs, float(trained), told, scoring, dict(self._scores)))
 
 
 class _Sender(_Report, ProgressBar):
