@@ -24,7 +24,7 @@ class Cv:
         jobs: folds at once; as many as there are GPUs, or shares of the CPU's cores, unless given
         threads: of the CPU, that each fold computes with; their number decides the last bits there
         engine: local (this machine) or ray; see docs/cluster.md
-        ray_address: of a running Ray cluster, as auto or ray://HOST:10001
+        ray_address: of a running Ray cluster, as auto or HOST:6379
         fit: options of `mufnet fit`
     """
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from mufnet_lightning.commands.options import again, option, rest, word
+from mufnet_lightning.commands.places import check_places
 from mufnet_lightning.commands.quick_check import check_run
-from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.configs import find_config
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Sweep:
         jobs: trials at once; as far as there is room, a quarter of them at most, unless given
         threads: of the CPU, that each trial computes with; their number decides the last bits there
         engine: local (this machine) or ray; see docs/cluster.md
-        ray_address: of a running Ray cluster, as auto or ray://HOST:10001
+        ray_address: of a running Ray cluster, as auto or HOST:6379
         fit: options of `mufnet fit`
     """
 
@@ -44,6 +44,9 @@ class Sweep:
     engine: Literal["local", "ray"] | None = None
     ray_address: Annotated[str | None, option("ADDRESS")] = None
     fit: Annotated[tuple[str, ...], rest()] = ()
+
+    def __post_init__(self) -> None:
+        check_places(self.jobs, self.threads, self.engine, self.ray_address)
 
     def run(self) -> None:
         """Run the trials that are not done yet; print what they chose, then its tables."""
@@ -72,8 +75,6 @@ class Sweep:
         """What is to be done."""
         from mufnet_lightning.study.sweep_file import SweepSpec
 
-        if self.threads is not None and self.threads < 1:
-            raise InputFault(f"--threads: {self.threads} are none, expected 1 or more")
         for name in self.config:
             find_config(name)  # what is not there is not the file's fault
         spec = SweepSpec.read(find_config(self.file), self.config, self.fit)

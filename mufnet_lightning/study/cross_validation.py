@@ -121,7 +121,7 @@ class CrossValidation:
             parent,
             tuple(folds),
             tuple(wanted),
-            (*words, *counted_devices(cli)),
+            tuple(words),
             cli.evaluation.baseline,
             cli.config.tracking.register,
             devices_of(cli),
@@ -195,7 +195,8 @@ class CrossValidation:
         killed = isinstance(error, KeyboardInterrupt) or stopping()
         with self._work:
             try:
-                if not others_at_work(self.parent.id):
+                parent = find_run(self.parent.id)  # stopped behind its end, it stays finished
+                if not parent.is_finished and not others_at_work(parent.id):
                     mlflow_client().set_terminated(self.parent.id, "KILLED" if killed else "FAILED")
             except Exception as unsaid:  # the next call goes on with it, whatever its status
                 log.warning("warning: run %s could not be closed: %s", self.parent.name, unsaid)
@@ -242,14 +243,12 @@ def listed(folds: Iterable[int]) -> str:
     return ", ".join(str(fold) for fold in folds)
 
 
-def counted_devices(cli: MufnetCLI) -> list[str]:
-    """Of GPUs that are listed, how many: which ones a fold has is its engine's to say."""
-    devices = cli.config.trainer.devices
-    return [f"--trainer.devices={len(devices)}"] if isinstance(devices, list | tuple) else []
-
-
 def devices_of(cli: MufnetCLI) -> int:
-    """GPUs that a fit takes where there are any; 0: none whatever there is."""
+    """GPUs that a fit takes where there are any; 0: none whatever there is.
+
+    Raises:
+        InputFault: they are listed by number: which ones a job has is its engine's to say.
+    """
     trainer = cli.config.trainer
     if trainer.accelerator not in ("auto", "gpu", "cuda"):
         return 0
@@ -258,6 +257,9 @@ def devices_of(cli: MufnetCLI) -> int:
         devices = int(devices)
     if isinstance(devices, int) and devices > 0:
         return devices
-    if isinstance(devices, list | tuple):
-        return len(devices)
+    if isinstance(devices, list | tuple) or (isinstance(devices, str) and "," in devices):
+        raise InputFault(
+            f"trainer.devices is {devices}: say how many GPUs a fold takes; which ones there are to "
+            "choose from, CUDA_VISIBLE_DEVICES says"
+        )
     return max(1, int(cli.trainer.num_devices))  # "auto", -1: all that are there

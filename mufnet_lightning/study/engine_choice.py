@@ -18,7 +18,7 @@ def chosen_engine(
     Args:
         name: `local` unless given, or `ray` where it has an address.
         jobs: at once, at most.
-        ray_address: of a running cluster, as `auto` or `ray://HOST:10001`.
+        ray_address: of a running cluster, as `auto` or `HOST:6379`.
 
     Raises:
         InputFault: Ray is not installed, or there is no cluster at the address.

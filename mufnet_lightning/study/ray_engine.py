@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ RETRIES = 3
 _QUEUED = 16
 """Jobs that a cluster is given at least, so that one that grows by itself knows what is wanted."""
 _A_LOOK = 0.5
+_CONNECTED = 10.0  # seconds for a machine to answer
 _PROBE = 60.0  # seconds for a machine to say anything at all
 _PASSED_ON = ("MLFLOW_", "MUFNET_")
 """Environment variables of this process that jobs on other machines get."""
@@ -45,14 +47,14 @@ log = logging.getLogger(__name__)
 class _Queued:
     job: FoldJob
     task: Any
-    left: int = RETRIES
+    left: int
 
 
 class RayEngine:
     """See the top of this module.
 
     Args:
-        address: of a running cluster, as `auto` or `ray://HOST:10001`; None: this machine alone.
+        address: of a running cluster, as `auto` or `HOST:6379`; None: this machine alone.
         jobs: at once, and queued; None: twice as many as there is room for.
 
     Raises:
@@ -68,6 +70,13 @@ class RayEngine:
             import ray
         except ImportError:
             raise InputFault("the engine ray needs Ray: pip install 'mufnet-lightning[ray]'") from None
+        if address is not None and "://" in address:
+            raise InputFault(
+                f"--ray-address {address}: Ray's client cannot tell how far a job is; call this on a "
+                "machine of the cluster, with --ray-address auto or HOST:6379"
+            )
+        if address is not None and (reason := _silence(address)):
+            raise InputFault(f"--ray-address {address}: no cluster answers ({reason})")
         self._ray: Any = ray  # its decorators are typed for functions that are known
         own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
         handler = signal.getsignal(signal.SIGTERM)  # Ray takes it, and ends without closing a run
@@ -88,6 +97,8 @@ class RayEngine:
         self._jobs = jobs
         self._events: SimpleQueue[tuple[_Queued, JobEvent | None]] = SimpleQueue()
         self._queued: dict[str, _Queued] = {}
+        self._left: dict[str, int] = {}
+        """How often each job may still begin again."""
         self._closed = False
 
     def reach(self, folders: Sequence[Path]) -> None:
@@ -130,8 +141,15 @@ class RayEngine:
         return len(self._queued) < max(_QUEUED, 2 * int(there.get(kind, 0)) // needed)
 
     def begin(self, job: FoldJob) -> None:
-        """Queue it."""
-        one = _Queued(job, None)
+        """Queue it.
+
+        Raises:
+            InputFault: it asks for more GPUs than any machine has.
+        """
+        most = self._largest("GPU")
+        if self._on_gpu(job) and job.devices > most:
+            raise InputFault(f"{job.name} asks for {job.devices} GPUs, and no machine has over {most}")
+        one = _Queued(job, None, self._left.setdefault(job.name, RETRIES))
         self._queued[job.name] = one
         self._submit(one)
 
@@ -165,13 +183,19 @@ class RayEngine:
             self._ray.wait(left, num_returns=len(left), timeout=15.0)  # each closes its run
         self._ray.shutdown()
 
+    def _largest(self, kind: str) -> int:
+        """Of what the machines have each."""
+        nodes = [node for node in self._ray.nodes() if node["Alive"]]
+        return max((int(node["Resources"].get(kind, 0)) for node in nodes), default=0)
+
     def _on_gpu(self, job: FoldJob) -> bool:
         return job.devices > 0 and self._ray.cluster_resources().get("GPU", 0) > 0
 
     def _submit(self, one: _Queued) -> None:
         on_gpu = self._on_gpu(one.job)
         options = {
-            "num_cpus": 1 if on_gpu else one.job.threads,
+            # on a machine that has fewer cores it computes with as many threads, and the same bits
+            "num_cpus": 1 if on_gpu else min(one.job.threads, max(1, self._largest("CPU"))),
             "num_gpus": one.job.devices if on_gpu else 0,
             "max_retries": 0,  # a stream would be told from its beginning; see `_again`
             "num_returns": "streaming",
@@ -205,9 +229,9 @@ class RayEngine:
         except RayError as error:
             reason = str(error).strip().splitlines()[0]
             self._events.put((one, JobEnd(one.job, "lost", (f"its worker is lost ({reason})",))))
-        except Exception:  # Ray is shut down
-            if not self._closed:
-                raise
+        except Exception as error:
+            if not self._closed:  # else Ray is shut down
+                self._events.put((one, JobEnd(one.job, "lost", (f"cannot be heard ({error})",))))
 
     def _again(self, one: _Queued, end: JobEnd) -> bool:
         """Begin a job again whose worker is lost; whether it is."""
@@ -216,6 +240,7 @@ class RayEngine:
             return False
         log.warning("warning: %s: %s; it begins again", one.job.name, "; ".join(end.faults))
         one.left -= 1
+        self._left[one.job.name] = one.left
         self._queued[one.job.name] = one
         self._submit(one)
         return True
@@ -240,6 +265,18 @@ class RayEngine:
                 reason = str(error).strip().splitlines()[-1]
                 answers[name] = f"cannot run a job: {reason}"
         return answers
+
+
+def _silence(address: str) -> str:
+    """Why nobody answers at HOST:PORT, which Ray would try for minutes; empty where somebody does."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        return ""  # `auto`: Ray knows at once
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECTED).close()
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return ""
 
 
 @dataclass(frozen=True)

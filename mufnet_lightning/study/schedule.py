@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlflow.exceptions import MlflowException
+
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.cross_validation import CrossValidation, listed
 from mufnet_lightning.study.engines import Engine, JobLines
 from mufnet_lightning.study.job import JobEnd
 from mufnet_lightning.study.live_view import LiveView
 from mufnet_lightning.system.signals import closing, stopping
+from mufnet_lightning.tracking.mlflow_calls import reason_of
 from mufnet_lightning.tracking.opening import absent, await_answer
 from mufnet_lightning.tracking.runs import tracking_uri
 
@@ -122,11 +125,25 @@ class _Schedule:
                     self._look_elsewhere(arm)
                 self._looked = time.monotonic()
             for arm in [arm for arm in self.begun if arm.is_over]:
-                self._end(arm)
+                if self._answers():
+                    self._end(arm)
+
+    def _answers(self) -> bool:
+        """Whether the tracking server does; as long as folds run it is not waited for.
+
+        Raises:
+            InputFault: nothing runs, and it does not come back.
+        """
+        if any(arm.running for arm in self.begun):
+            return absent(tracking_uri()) is None
+        await_answer(tracking_uri())
+        return True
 
     def _begin_jobs(self) -> bool:
-        """Give the engine what it takes; whether any arm has jobs for it still."""
+        """Give the engine what it takes; whether any arm may have jobs for it still."""
         while True:
+            if not self._answers():
+                return True
             arm = next((arm for arm in self.begun if arm.waiting and not arm.is_broken), None)
             if arm is None:
                 if not self._begin_arm():
@@ -135,7 +152,6 @@ class _Schedule:
             job = arm.cv.job(arm.waiting[0])
             if not self.engine.takes(job):
                 return True
-            await_answer(tracking_uri())
             try:
                 self.engine.begin(job)
             except InputFault as fault:
@@ -150,13 +166,22 @@ class _Schedule:
         if finder is None:
             self.left = None
             return False
-        cv = finder()
-        if cv.store not in self._reached:
-            self.engine.reach([cv.store])
-            self._reached.add(cv.store)
+        try:
+            cv = finder()
+            if cv.store not in self._reached:
+                self.engine.reach([cv.store])
+                self._reached.add(cv.store)
+        except InputFault as fault:
+            if not self._reached:
+                raise  # the first arm has the folds of all
+            self.faults += fault.faults
+            return True
         arm = _Arm(cv, [])
         self.begun.append(arm)
-        arm.waiting = cv.begin()
+        try:
+            arm.waiting = cv.begin()
+        except InputFault as fault:
+            arm.faults += fault.faults
         self.view.add(cv.arm, len(cv.wanted), len(cv.wanted) - len(arm.waiting))
         if arm.is_over:
             self._end(arm)
@@ -181,26 +206,30 @@ class _Schedule:
     def _look_elsewhere(self, arm: _Arm) -> None:
         if not arm.elsewhere or absent(tracking_uri()):
             return
-        done = arm.cv.done()
-        for fold in sorted(arm.elsewhere):
-            if fold in done:
-                self.view.ended_elsewhere(arm.cv.arm)
-            elif not arm.cv.is_elsewhere(fold):
-                arm.waiting.append(fold)  # whoever had it is gone
-            else:
-                continue
-            arm.elsewhere.discard(fold)
+        try:
+            done = arm.cv.done()
+            for fold in sorted(arm.elsewhere):
+                if fold in done:
+                    self.view.ended_elsewhere(arm.cv.arm)
+                elif not arm.cv.is_elsewhere(fold):
+                    arm.waiting.append(fold)  # whoever had it is gone
+                else:
+                    continue
+                arm.elsewhere.discard(fold)
+        except (InputFault, MlflowException):  # the next look will tell
+            log.debug("the folds of %s cannot be looked at", arm.cv.arm, exc_info=True)
 
     def _end(self, arm: _Arm) -> None:
         """Finish an arm, or close it."""
         name = arm.cv.arm
         if not arm.is_broken:
-            await_answer(tracking_uri())
             try:
                 with self.view.paused():
                     arm.cv.finish()
             except InputFault as fault:
                 arm.faults += fault.faults
+            except MlflowException as error:
+                arm.faults.append(f"{name}: the tracking store refuses: {reason_of(error)}")
         if arm.is_broken:
             self.faults += arm.faults
             self.failed += [f"{name} fold {fold}" for fold in arm.failed]

@@ -200,7 +200,7 @@ class Search:
         reason = self._pruned.pop(number, None)
         if end.outcome == "done" or (reason and finished_run(end.job, self.parent)):
             return self._score(end.job, trial)
-        if end.outcome == "stopped" and reason is not None:
+        if end.outcome in ("stopped", "lost") and reason is not None:
             self._close_pruned(end.job, trial, reason)
             self.study.tell(trial, state=_state("PRUNED"))
             return reason
@@ -242,7 +242,8 @@ class Search:
         """
         if not self.completed():
             raise InputFault(f"{self.parent.name}: none of {len(self.finished())} trials has a score")
-        return self.study.best_trial
+        trained = [one for one in self.completed() if SAME_AS not in one.user_attrs]
+        return max(trained, key=lambda one: (one.value, -one.number))
 
     def trained(self) -> int:
         """How many trials were trained, wholly or in part."""

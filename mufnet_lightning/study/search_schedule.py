@@ -12,7 +12,7 @@ from mufnet_lightning.study.job import JobEnd, TrialJob
 from mufnet_lightning.study.live_view import LiveView
 from mufnet_lightning.study.search import Search
 from mufnet_lightning.system.signals import closing, stopping
-from mufnet_lightning.tracking.opening import await_answer
+from mufnet_lightning.tracking.opening import absent, await_answer
 from mufnet_lightning.tracking.runs import tracking_uri
 
 _A_LOOK = 0.5  # seconds that are waited for the engine at once
@@ -89,7 +89,8 @@ class _Schedule:
                 else:
                     self._take_progress(event)
             for search in [one for one in self.begun if self._is_over(one)]:
-                self._end(search)
+                if self._answers():
+                    self._end(search)
 
     def _begin_jobs(self) -> bool:
         """Give the engine what it takes; whether it would take more, or there is more to give."""
@@ -101,15 +102,21 @@ class _Schedule:
                     return False
                 self._begin(search)
                 continue
-            if not self.engine.takes(search.like()):
+            if not self.engine.takes(search.like()) or not self._answers():
                 return True
-            await_answer(tracking_uri())
             job = search.next_job()
             if job is None:
                 self.view.ended_elsewhere(search.parent.name)
                 continue
             self.engine.begin(job)
             self.view.begin(job)
+
+    def _answers(self) -> bool:
+        """Whether the tracking server does; as long as trials run it is not waited for."""
+        if any(search.running for search in self.begun):
+            return absent(tracking_uri()) is None
+        await_answer(tracking_uri())
+        return True
 
     def _has_room(self, search: Search) -> bool:
         most = self.at_once or max(1, search.spec.trials // _SHARE)
@@ -146,7 +153,6 @@ class _Schedule:
 
     def _end(self, search: Search) -> None:
         """Finish a search, or close it."""
-        await_answer(tracking_uri())
         faults = search.faults
         if not faults:
             try:

@@ -11,7 +11,7 @@ import pandas as pd
 from mufnet_lightning.data.fold_checks import check_classes
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.arm_checks import check_recorded
-from mufnet_lightning.study.cross_validation import counted_devices, devices_of
+from mufnet_lightning.study.cross_validation import devices_of
 from mufnet_lightning.study.engines import Engine
 from mufnet_lightning.study.local_engine import LocalEngine, default_threads
 from mufnet_lightning.study.pooling import CHOSEN_FROM, CHOSEN_IN
@@ -171,9 +171,7 @@ def _searches(spec: SweepSpec, threads: int | None) -> Iterator[Search]:
             )
         most = max(1, spec.trials // 4)
         yield find_search(
-            replace(
-                spec, arm=replace(spec.arm, arguments=(*spec.arm.arguments, *counted_devices(cli)))
-            ),
+            spec,
             cli,
             folds,
             csv_text(split),

@@ -22,7 +22,8 @@ class Progress:
 
     Attributes:
         epochs: that it is to train; None where something else ends it.
-        trained: epochs so far, the share of the current one among them.
+        trained: epochs so far, the share of the current one among them; a whole number only where the
+            last one has been validated.
         auc: over the validation patients of the last epoch, or over images where that is not logged;
             None before the first, and where there are none.
         scoring: whether the training is over, and the kept weights are scored.
@@ -77,7 +78,8 @@ class _Report(Callback):
         if time.monotonic() - self._last >= _PAUSE:
             batches = max(1.0, float(trainer.num_training_batches))
             done = trainer.fit_loop.epoch_loop.batch_idx + 1
-            self._send(trainer, trainer.current_epoch + min(1.0, done / batches))
+            # less than a whole one: its validation is still to come
+            self._send(trainer, trainer.current_epoch + min(0.999, done / batches))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """With what validation gave."""
