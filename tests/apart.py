@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mufnet_lightning
-from mufnet_lightning.study.engines import PRELOAD
+from mufnet_lightning.study.local_engine import PRELOAD
 from mufnet_lightning.system.processes import warm_context
 
 

@@ -28,6 +28,7 @@ OWN = Path(__file__).parent / "own"
 # The first of those that share `models` trains them, with others in between that do not wait for it
 LONGEST = (
     "study/test_cross_validate.py",
+    "study/test_sweep.py",
     "training/test_run.py",
     "training/test_ddp.py",
     "test_readme.py",

@@ -16,7 +16,12 @@ from mufnet_lightning.cohort.read import read_cohort
 from mufnet_lightning.commands.verbs import VERBS
 from mufnet_lightning.tracking.runs import mlflow_client
 
-ELSEWHERE = {"cv", "study", "ui"}  # on less, or only until interrupted: tests/study and tests/commands
+ELSEWHERE = {
+    "cv",
+    "study",
+    "sweep",
+    "ui",
+}  # on less, or only until interrupted
 
 
 def fits() -> list[str]:

@@ -94,6 +94,8 @@ class _Given:
         content = get_loader("yaml")(read_text(file, LARGEST_SETTINGS))
         if isinstance(content, dict) and "arms" in content:
             raise InputFault(f"{file} is a study: `mufnet study {file}` runs it")
+        if isinstance(content, dict) and "space" in content:
+            raise InputFault(f"{file} is a sweep: `mufnet sweep {file}` runs it")
         if isinstance(content, dict):
             settings = dict(self._settings(content))
             self.files.append((file, settings))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from mufnet_lightning.commands.options import again, option, rest, word, words
+from mufnet_lightning.commands.places import check_places
 from mufnet_lightning.commands.quick_check import check_run
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.configs import find_config
 from mufnet_lightning.vocabulary import ARMS, PREFIXES
 
 if TYPE_CHECKING:
+    from mufnet_lightning.study.engines import Engine
     from mufnet_lightning.study.spec import StudySpec
 
 
@@ -29,6 +31,10 @@ class Study:
         patients: patients.csv in the cohort's folder, for Table 1 by grade and for the report
         out: folder to write; results unless given, here or in the file
         dry_run: tell which folds are left and how long they will take, from one epoch of each arm
+        jobs: folds at once; as many as there are GPUs, or shares of the CPU's cores, unless given
+        threads: of the CPU, that each fold computes with; their number decides the last bits there
+        engine: local (this machine) or ray; see docs/cluster.md
+        ray_address: of a running Ray cluster, as auto or HOST:6379
         fit: options of `mufnet fit`
     """
 
@@ -38,9 +44,14 @@ class Study:
     patients: Annotated[Path | None, option("FILE", there="file")] = None
     out: Annotated[Path | None, option("DIR")] = None
     dry_run: bool = False
+    jobs: int | None = None
+    threads: int | None = None
+    engine: Literal["local", "ray"] | None = None
+    ray_address: Annotated[str | None, option("ADDRESS")] = None
     fit: Annotated[tuple[str, ...], rest()] = ()
 
     def __post_init__(self) -> None:
+        check_places(self.jobs, self.threads, self.engine, self.ray_address)
         if self.file is not None and self.arms != ARMS:
             raise InputFault("a study file has its own arms: --arms is no option beside it")
 
@@ -55,7 +66,10 @@ class Study:
         if self.dry_run:
             print_outlook(spec)
         else:
-            run_study(spec)
+            from mufnet_lightning.study.engine_choice import chosen_engine
+
+            engine = chosen_engine(self.engine, self.jobs, self.ray_address)
+            run_study(spec, engine, self.threads)
 
     def spec(self) -> StudySpec:
         """What is to be done."""
@@ -85,7 +99,7 @@ def print_outlook(spec: StudySpec) -> None:
     print(f"\nTested: {tests}. Hours: folds one after another, their tests and pictures not counted.")
 
 
-def run_study(spec: StudySpec) -> list[str]:
+def run_study(spec: StudySpec, engine: Engine | None = None, threads: int | None = None) -> list[str]:
     """Cross-validate each arm, all on the first one's folds; compare them; describe the patients.
 
     Prints Table 1 and Table 2, over patients and over images, and writes them with their figures and
@@ -93,6 +107,7 @@ def run_study(spec: StudySpec) -> list[str]:
 
     Args:
         spec: arms, planned tests and what is written.
+        engine, threads: see `cross_validate`.
 
     Returns:
         The parent runs' ids.
@@ -104,7 +119,7 @@ def run_study(spec: StudySpec) -> list[str]:
     from mufnet_lightning.report.page import write_report
     from mufnet_lightning.study.arm_checks import check_arms
     from mufnet_lightning.study.compare import compare, record_comparison, write_comparison
-    from mufnet_lightning.study.cross_validate import cross_validate
+    from mufnet_lightning.study.cross_validate import cross_validate_arms
     from mufnet_lightning.study.out_folder import write_files
     from mufnet_lightning.study.recorded_study import record_study
     from mufnet_lightning.study.table_one import table_one
@@ -117,11 +132,7 @@ def run_study(spec: StudySpec) -> list[str]:
     checked = check_arms(spec.arms)
     send_left_over(10)
     record_study(open_study(checked.study), checked.keys, spec.planned)
-    runs: dict[str, str] = {}
-    for arm in spec.arms:
-        print(f"\n== {arm.name}", flush=True)
-        first = next(iter(runs.values()), None)
-        runs[arm.name] = cross_validate(arm.arguments, folds_from=first)
+    runs = cross_validate_arms(spec.arms, engine=engine, threads=threads)
     if table is not None:
         write_files(
             {

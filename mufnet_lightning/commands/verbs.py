@@ -16,6 +16,7 @@ VERBS = {
     "predict": "score every pair of a store, for the next patient",
     "cv": "run all folds of one arm under one parent run",
     "study": "run the paper's whole experiment: all arms on the same folds, compared, with a report",
+    "sweep": "choose settings by the validation patients, then train and test what was chosen",
     "compare": "put arms side by side: Table 2, paired tests, figures",
     "characteristics": "describe the patients of two groups or more: Table 1",
     "explain": "show and measure where a run's network looks: Grad-CAM",

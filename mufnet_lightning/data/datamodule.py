@@ -8,18 +8,23 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import pandas as pd
-import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from mufnet_lightning.data.augmentation import Augmentation
 from mufnet_lightning.data.dataset import RoiPairDataset
 from mufnet_lightning.data.device_augmentation import BatchAugmentation, drawn_tensors
-from mufnet_lightning.data.fold_checks import check_classes, check_folds_fit, check_graded
+from mufnet_lightning.data.fold_checks import (
+    check_classes,
+    check_folds_fit,
+    check_graded,
+    check_scored,
+    usable_modalities,
+)
 from mufnet_lightning.data.folds import FoldTable, folds_file, make_folds
+from mufnet_lightning.data.loaders import make_loader
 from mufnet_lightning.data.resident import ResidentCrops
 from mufnet_lightning.data.sampler import Draw, check_sampler, make_sampler
 from mufnet_lightning.data.transforms import PairTransform, Transform
@@ -64,6 +69,7 @@ class RoiPairDataModule(LightningDataModule):
         seed: of draws and augmentation.
         watch_test: also score the test part after every epoch, under `test_watched/`. Only to select
             a checkpoint the paper's way, or to measure what that gains; such a run is tagged.
+        with_test: with `false` no crop of a test patient is opened, and nothing is tested.
         complete_pairs: use only pairs that have every modality of the store, also for a single arm:
             arms that are to be compared must be scored on the same images.
         group_duplicates: keep patients who look alike (the store's twins.csv) on one side of the split.
@@ -93,6 +99,7 @@ class RoiPairDataModule(LightningDataModule):
         num_workers: int = 4,
         seed: int = 0,
         watch_test: bool = False,
+        with_test: bool = True,
         complete_pairs: bool = False,
         group_duplicates: bool = False,
     ) -> None:
@@ -118,6 +125,7 @@ class RoiPairDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.watch_test = watch_test
+        self.with_test = with_test
         self.complete_pairs = complete_pairs
         self.group_duplicates = group_duplicates
         self.given_folds: FoldTable | None = None
@@ -133,6 +141,8 @@ class RoiPairDataModule(LightningDataModule):
             check_least(f"data.{name}", value, least)
         check_among("data.augment", augment, ("loader", "device"))
         check_sampler(sampler)
+        if watch_test:
+            self._need_test()
         if transform is not None and (augment == "device" or resident):
             raise InputFault("data.transform is of your own: it needs augment loader, resident false")
         if transform is not None:
@@ -142,8 +152,7 @@ class RoiPairDataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Build the caches that are not there yet; Lightning calls this in one process a machine."""
-        for modality in self._checked_modalities():
-            self.store.cache(modality, self.image_size)
+        self._caches()
 
     def setup(self, stage: str) -> None:
         """Check that the split can be trained, validated and tested on.
@@ -156,6 +165,7 @@ class RoiPairDataModule(LightningDataModule):
             if len(self.usable_rows) == 0:
                 raise InputFault(f"{self.store_path}: no pair has {' and '.join(self.modalities)}")
             return
+        check_scored(self.fold, self.parts)
         for part in self.parts:
             where = f"{self.store_path}: the {part} part of fold {self.fold}"
             check_classes(self.labels[self.part_rows(part)], where)
@@ -210,7 +220,8 @@ class RoiPairDataModule(LightningDataModule):
     @property
     def parts(self) -> tuple[Part, ...]:
         """The parts that this fold has."""
-        return tuple(part for part in PARTS if part != "val" or self.has_validation)
+        left_out = {"val": not self.has_validation, "test": not self.with_test}
+        return tuple(part for part in PARTS if not left_out.get(part))
 
     @property
     def watched(self) -> tuple[str, ...]:
@@ -219,7 +230,13 @@ class RoiPairDataModule(LightningDataModule):
         return tuple(name for name, there in asked.items() if there)
 
     def part_rows(self, part: str) -> np.ndarray:
-        """Manifest rows of one part (`train`, `val`, `test`) of this fold, shape (N,)."""
+        """Manifest rows of one part (`train`, `val`, `test`) of this fold, shape (N,).
+
+        Raises:
+            InputFault: there is no such fold; or it is the test part, which is left alone.
+        """
+        if part == "test":
+            self._need_test()
         known = sorted(self.folds["fold"].unique())
         if self.fold not in known:
             raise InputFault(f"data.fold is {self.fold}, but the folds are {known[0]} to {known[-1]}")
@@ -248,7 +265,8 @@ class RoiPairDataModule(LightningDataModule):
         )
         sampler = self._make_sampler(rows)
         # a last batch of one would leave batch normalisation nothing to normalise with
-        return self._loader(dataset, sampler, drop_last=len(sampler) % self.batch_size == 1)  # type: ignore[arg-type]
+        last = len(sampler) % self.batch_size == 1  # type: ignore[arg-type]
+        return make_loader(dataset, self.batch_size, self.num_workers, sampler, drop_last=last)
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         """Validation batches, if there are any; with `watch_test` a last loader has the test part."""
@@ -261,10 +279,13 @@ class RoiPairDataModule(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """Every pair of the store that has the asked modalities, in the manifest's order."""
+        self._need_test()
         return self._part_loader(self.usable_rows)
 
     def rows_dataloader(self, rows: np.ndarray) -> DataLoader[Any]:
         """Some manifest rows (N,), which need the asked modalities, in the order given."""
+        if self._readable is not None and not np.isin(rows, self._readable).all():
+            self._need_test()
         self.prepare_data()
         return self._part_loader(rows, whole=True)
 
@@ -302,44 +323,28 @@ class RoiPairDataModule(LightningDataModule):
         if self.missing_allowed:
             present = {name: there[rows] for name, there in self._present(self.modalities).items()}
         caches = {} if self.resident and not whole else self._caches()
-        labels = self.labels[rows]
-        return self._loader(RoiPairDataset(caches, rows, labels, present=present, rgb=whole))
+        dataset = RoiPairDataset(caches, rows, self.labels[rows], present=present, rgb=whole)
+        return make_loader(dataset, self.batch_size, self.num_workers)
 
     def _present(self, modalities: Sequence[str]) -> dict[str, np.ndarray]:
         """Which pairs of the store have each modality, (pairs,) bool."""
         paths = {name: self.store.manifest[f"{name}_path"] for name in modalities}
         return {name: (path.notna() & (path != "")).to_numpy() for name, path in paths.items()}
 
-    def _loader(
-        self, dataset: RoiPairDataset, sampler: Sampler[Any] | None = None, drop_last: bool = False
-    ) -> DataLoader[Any]:
-        workers = 0 if dataset.is_light else self.num_workers
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_one_thread_a_worker,
-        )
-
     def _caches(self) -> dict[str, CropCache]:
-        return {m: self.store.cache(m, self.image_size) for m in self._checked_modalities()}
+        rows = self._readable
+        return {m: self.store.cache(m, self.image_size, rows) for m in self._checked_modalities()}
+
+    @property
+    def _readable(self) -> np.ndarray | None:
+        """The manifest rows whose crops may be opened; None: all."""
+        if self.with_test:
+            return None
+        return np.sort(np.concatenate([self.part_rows(part) for part in ("train", "val")]))
+
+    def _need_test(self) -> None:
+        if not self.with_test:
+            raise InputFault("data.with_test is false: nobody is tested with it")
 
     def _checked_modalities(self) -> tuple[Modality, ...]:
-        there = tuple(m for m in self.modalities if m in self.store.modalities)
-        if self.missing_allowed and there:
-            return there
-        for modality in self.modalities:
-            if modality not in there:
-                raise InputFault(
-                    f"{self.store_path}: this store has no {modality} crops, only "
-                    f"{', '.join(self.store.modalities)}; set data.modalities to what it has"
-                )
-        return self.modalities
-
-
-def _one_thread_a_worker(worker_id: int) -> None:
-    cv2.setNumThreads(0)
+        return usable_modalities(self.store, self.modalities, self.missing_allowed)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
 from mufnet_lightning.data.folds import FoldTable
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.vocabulary import CLASS_NAMES
+from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.vocabulary import CLASS_NAMES, Modality
 
 
 def check_classes(labels: np.ndarray, where: str) -> None:
@@ -21,6 +24,41 @@ def check_classes(labels: np.ndarray, where: str) -> None:
         raise InputFault(
             f"{where} has no image of {' and '.join(missing)} grade; both classes are needed"
         )
+
+
+def check_scored(fold: int, parts: Sequence[str]) -> None:
+    """Refuse a fold of whose `parts` none is scored.
+
+    Raises:
+        InputFault: the test part is left alone, and there are no validation patients.
+    """
+    if "val" not in parts and "test" not in parts:
+        raise InputFault(
+            f"data.with_test is false, and fold {fold} has no validation patients: nobody is left "
+            "to score"
+        )
+
+
+def usable_modalities(store: CropStore, asked: Sequence[Modality], some: bool) -> tuple[Modality, ...]:
+    """The modalities of a store that a network is given.
+
+    Args:
+        store: of the crops.
+        asked: by the configuration.
+        some: whether those that are there are enough, where any is.
+
+    Raises:
+        InputFault: the store has none of one that is asked for.
+    """
+    there = tuple(modality for modality in asked if modality in store.modalities)
+    if not (some and there):
+        for modality in asked:
+            if modality not in there:
+                raise InputFault(
+                    f"{store.root}: this store has no {modality} crops, only "
+                    f"{', '.join(store.modalities)}; set data.modalities to what it has"
+                )
+    return there
 
 
 def check_graded(patients: pd.DataFrame, store: str) -> None:

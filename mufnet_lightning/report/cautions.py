@@ -8,6 +8,7 @@ from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.text import p_text
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
+from mufnet_lightning.study.pooling import CHOSEN_FROM, chosen_from_note
 from mufnet_lightning.tracking.artifacts import RISK_NOTES
 from mufnet_lightning.vocabulary import START
 
@@ -25,6 +26,7 @@ def read_with_care(facts: StudyFacts, comparison: ArmComparison | None) -> list[
     sentences = [
         *_phantom(facts),
         *_selection(facts),
+        *_sweeps(facts),
         *_size(facts),
         *_protocol(facts),
         *_one_study(facts),
@@ -64,6 +66,14 @@ def _selection(facts: StudyFacts) -> list[str]:
         f"OPTIMISTIC: the checkpoints of {_listed(optimistic)} were selected on the test set, as the "
         "paper's were. Their test numbers flatter, so they carry no interval and no p; `mufnet compare "
         "--selection` tells by how much they flatter."
+    ]
+
+
+def _sweeps(facts: StudyFacts) -> list[str]:
+    return [
+        f"The settings of {arm.name} were {chosen_from_note(arm.run)}."
+        for arm in facts.arms
+        if CHOSEN_FROM in arm.run.tags
     ]
 
 

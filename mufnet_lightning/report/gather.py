@@ -21,6 +21,7 @@ from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.explain.record import ExplainedTables, labels_of, read_panels, read_tables
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.study.job import TRIAL
 from mufnet_lightning.study.recorded_study import latest_arms, recorded_study
 from mufnet_lightning.study.spec import Pairs
 from mufnet_lightning.system.sheets import as_meant
@@ -197,7 +198,8 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     latest = latest_arms(runs, recorded)
     if not latest:
         raise InputFault(f"study {study!r} has no finished cross-validation and no finished fit")
-    finished = [run.arm for run in runs if run.verb == "fit" and run.is_finished]
+    trained = [run for run in runs if TRIAL not in run.tags]  # trials are told of by what they chose
+    finished = [run.arm for run in trained if run.verb == "fit" and run.is_finished]
     arms = [_arm(name, run, finished.count(run.arm)) for name, run in latest.items()]
     store, missing = _store(arms[0])
     known = _cohort(cohort) if cohort else None
@@ -208,7 +210,7 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
                 f"--cohort {cohort} is not what the study's store was made from: its patients.csv has "
                 f"no {min(strangers)}"
             )
-    table_one, broken = _recorded_table_one(runs), _broken(runs)
+    table_one, broken = _recorded_table_one(runs), _broken(trained)
     external = {
         run.id: json.loads(artifact_text(run.id, f"{EXTERNAL}.json"))
         for run in runs

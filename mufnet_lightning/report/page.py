@@ -54,6 +54,7 @@ from mufnet_lightning.report.tables import (
 )
 from mufnet_lightning.report.tripod import checklist
 from mufnet_lightning.study.compare import compare
+from mufnet_lightning.study.pooling import CHOSEN_FROM
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking.runs import find_runs, mlflow_client
@@ -155,6 +156,7 @@ def _methods(facts: StudyFacts, pooled: bool) -> Methods:
         not any(is_own(setting(arm, "model.encoder")) for arm in facts.arms),
         all(map(has_usual_balance, facts.arms)),
         [arm.title for arm in facts.arms if arm.chosen],
+        [arm.title for arm in facts.arms if CHOSEN_FROM in arm.run.tags],
         [arm.title for arm in facts.arms if arm.run.tags.get("selection") in ("last", "average")],
         pooled,
         settings_frame(facts.arms),

@@ -27,6 +27,7 @@ class Methods:
         usual_encoder: whether all arms have an encoder of timm.
         usual_balance: whether sampler and loss of all arms are ours, and even out the classes.
         optimistic: titles of the arms whose checkpoint was selected on the test set.
+        swept: titles of the arms whose settings a sweep chose.
         unselected: of those whose weights nobody selected: of the last epoch, or a mean.
         pooled: whether scores of an arm are pooled out of folds.
         settings, runs, environments: see `report.settings`.
@@ -38,6 +39,7 @@ class Methods:
     usual_encoder: bool
     usual_balance: bool
     optimistic: Sequence[str]
+    swept: Sequence[str]
     unselected: Sequence[str]
     pooled: bool
     settings: pd.DataFrame

@@ -3,6 +3,9 @@
     <modality>_<size>.u8      crops × size × size × channels uint8: RGB, or 1 where every crop is grey
     <modality>_<size>.json    what it was made from, and a CRC-32 of every row
 
+Where some crops are not to be read, as those of test patients in a sweep, a file of its own,
+`<modality>_<size>_some_<sum>`, has zeros in their place.
+
 A cache is built on first use. It knows nothing of tables: loaders' worker processes unpickle a
 `CropCache` from here.
 
@@ -46,7 +49,7 @@ ROWS_AT_OPENING = 16
 
 
 def open_cache(
-    sums: StoreSums, digest: str, modality: str, crops: Sequence[str], size: int
+    sums: StoreSums, digest: str, modality: str, crops: Sequence[str], size: int, of_some: bool = False
 ) -> CropCache:
     """The cache of a store's crops at size × size, built where it is not there yet, or damaged.
 
@@ -56,6 +59,7 @@ def open_cache(
         modality: names the file.
         crops: paths inside the store, in the order of the manifest; "" for a missing crop.
         size: side in pixels.
+        of_some: crops that are there are left out; such a cache has a file of its own.
 
     Raises:
         InputFault: a crop cannot be read or is damaged, or the disk is full.
@@ -63,7 +67,8 @@ def open_cache(
     if size < 1:
         raise ValueError(f"a cache of {size} × {size} pixels")
     store, made_of = sums.root, _Origin(digest, tuple(crops), size, sums)
-    path = store / "cache" / f"{modality}_{size}.u8"
+    some = f"_some_{zlib.crc32(_names(crops)):08x}" if of_some else ""
+    path = store / "cache" / f"{modality}_{size}{some}.u8"
     if cache := _whole(path, made_of):
         return cache
     lock = path.parent / "lock"
@@ -192,7 +197,7 @@ class _Origin:
 
     def as_json(self, channels: int) -> dict[str, Any]:
         shape = [len(self.crops), self.size, self.size, channels]
-        named = zlib.crc32("\n".join(self.crops).encode())
+        named = zlib.crc32(_names(self.crops))
         return {"digest": self.digest, "shape": shape, "crops_crc32": named}
 
     def pixels(self, row: int) -> np.ndarray:
@@ -201,6 +206,10 @@ class _Origin:
         if not name:
             return np.zeros((self.size, self.size, 3), np.uint8)
         return resized(read_crop(self.sums, name), self.size)
+
+
+def _names(crops: Sequence[str]) -> bytes:
+    return "\n".join(crops).encode()
 
 
 def _whole(path: Path, made_of: _Origin, tell: bool = False) -> CropCache | None:

@@ -160,11 +160,16 @@ class CropStore:
             table[name] = "" if kind == "str" else pd.Series([pd.NA] * len(table), dtype=kind)  # type: ignore[call-overload]
         return table
 
-    def cache(self, modality: str, size: int) -> CropCache:
+    def cache(self, modality: str, size: int, rows: np.ndarray | None = None) -> CropCache:
         """All crops of one modality at size × size, built on first use.
 
         Several processes may ask at once: one builds, the others wait. Where the store cannot be
         written to, the cache goes to ~/.cache/mufnet.
+
+        Args:
+            modality: of the crops.
+            size: side in pixels.
+            rows: of the manifest, (N,): no other crop is opened, and its row is zeros; None: all.
 
         Raises:
             InputFault: the store has no crops of that modality, a crop is missing or damaged, or the
@@ -176,4 +181,7 @@ class CropStore:
                 f"only {' and '.join(self.modalities)}"
             )
         crops = self.manifest[f"{modality}_path"].tolist()
-        return open_cache(self.sums, self.digest, modality, crops, size)
+        if rows is not None:
+            kept = set(rows.tolist())
+            crops = [crop if row in kept else "" for row, crop in enumerate(crops)]
+        return open_cache(self.sums, self.digest, modality, crops, size, rows is not None)

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.identity import identity
+from mufnet_lightning.study.identity import identity, with_folds
 from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.artifacts import beside_baseline
@@ -55,6 +55,7 @@ def check_arms(arms: Sequence[StudyArm]) -> CheckedArms:
             pairs[arm.name] = tuple(data.store.manifest.iloc[data.usable_rows]["pair_id"])
             studies[arm.name] = cli.config.tracking.study
             key = identity(cli.composed_config(), data.store.digest, csv_text(data.folds))
+            key = with_folds(key, arm.of_folds)
             for other, known in keys.items():
                 if key == known:
                     raise InputFault(
@@ -116,17 +117,10 @@ def check_every_fold(cli: MufnetCLI) -> list[int]:
     Raises:
         InputFault: with what is wrong.
     """
+    check_recorded(cli)
     data = cli.datamodule
-    trainer = cli.config.trainer
-    for name, refused in (("logger", False), ("fast_dev_run", True), ("enable_checkpointing", False)):
-        if trainer[name] is not None and bool(trainer[name]) is refused:
-            raise InputFault(
-                f"cv cannot take --trainer.{name} {str(trainer[name]).lower()}: "
-                "it pools what each fold leaves in its run"
-            )
-    for name in ("limit_val_batches", "limit_test_batches"):
-        if trainer[name] not in (None, 1.0) or isinstance(trainer[name], int):
-            raise InputFault(f"cv cannot take --trainer.{name}: it pools whole parts")
+    if not data.with_test:
+        raise InputFault("cv cannot take --data.with_test false: it pools the folds' test scores")
     folds = sorted(int(fold) for fold in data.folds["fold"].unique())
     for fold in folds:
         data.fold = fold
@@ -140,3 +134,25 @@ def check_every_fold(cli: MufnetCLI) -> list[int]:
         beside_baseline("this arm", rows.assign(score=0.5), baseline, "test")
     cli.model.initialise_weights()
     return folds
+
+
+def check_recorded(cli: MufnetCLI, verb: str = "cv") -> None:
+    """Find what would keep a fit from leaving a whole run.
+
+    Args:
+        cli: of the fit, parsed and built.
+        verb: that pools, or searches, what the runs hold.
+
+    Raises:
+        InputFault: with what is wrong.
+    """
+    trainer = cli.config.trainer
+    for name, refused in (("logger", False), ("fast_dev_run", True), ("enable_checkpointing", False)):
+        if trainer[name] is not None and bool(trainer[name]) is refused:
+            raise InputFault(
+                f"{verb} cannot take --trainer.{name} {str(trainer[name]).lower()}: "
+                "it pools what each fold leaves in its run"
+            )
+    for name in ("limit_val_batches", "limit_test_batches"):
+        if trainer[name] not in (None, 1.0) or isinstance(trainer[name], int):
+            raise InputFault(f"{verb} cannot take --trainer.{name}: it pools whole parts")

@@ -17,6 +17,7 @@ from mufnet_lightning.evaluation.statistics.auc import delong
 from mufnet_lightning.evaluation.statistics.auc_intervals import auc_limits
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.phantom.truth import read_truth
+from mufnet_lightning.study.job import TRIAL
 from mufnet_lightning.tracking.arms import ScoredArm, read_arm
 from mufnet_lightning.tracking.runs import find_runs, find_study
 from mufnet_lightning.vocabulary import ARMS
@@ -97,7 +98,8 @@ def truth_table(
 
 
 def _latest(study: str, arm: str) -> ScoredArm:
-    runs = find_runs(find_study(study), finished=True, most=1, arm=arm, verb="fit")
+    fits = find_runs(find_study(study), finished=True, arm=arm, verb="fit")
+    runs = [run for run in fits if TRIAL not in run.tags]  # a trial tests nobody
     if not runs:
         raise InputFault(f"study {study!r} has no finished run of arm {arm}")
     return read_arm(runs[0].id)

@@ -1,126 +1,75 @@
-"""Where a fold runs: in a process of its own, started from a warm one, so that it costs its training.
-
-A fold leaves nothing behind for the next one to start from, and one that fails takes nobody with it.
-"""
+"""Where the jobs of a study run: what each engine has to do."""
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
-import os
-import signal
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import mufnet_lightning
-from mufnet_lightning.errors import InputFault
-from mufnet_lightning.system.locks import Lock
-from mufnet_lightning.system.log import start_logging
-from mufnet_lightning.system.processes import warm_context
-from mufnet_lightning.system.signals import INTERRUPTED, closing, terminated_as_interrupted
-
-PRELOAD = (  # the last two a run would import itself, each fold anew: a second
-    "mufnet_lightning.training.run",
-    "mlflow.store.tracking.sqlalchemy_store",
-    "matplotlib.backends.backend_pdf",
-)
-SECONDS_TO_CLOSE = 12.0  # less than `signals` leaves this process
-_A_LOOK = 0.5
-log = logging.getLogger(__name__)
+from mufnet_lightning.study.job import FoldJob, JobEnd
+from mufnet_lightning.training.progress import Progress
 
 
-def run_fold(fold: int, arguments: Sequence[str], lock: Lock) -> None:
-    """Run `mufnet fit` with these arguments; what it prints goes to standard error.
+@dataclass(frozen=True)
+class JobProgress:
+    """How far a job is.
 
-    Args:
-        fold: that it runs, for messages.
-        arguments: of `fit`.
-        lock: of the cross-validation, which the process holds too.
-
-    Raises:
-        InputFault: the fold could not be run as asked, or its process was killed.
-        KeyboardInterrupt: it was stopped.
-        RuntimeError: it failed.
+    Attributes:
+        job: it.
+        progress: of its training.
+        place: where it runs, as `GPU 1`; empty where there is nothing to tell.
     """
-    context = warm_context(PRELOAD)
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_fit, args=(list(arguments), lock, dict(os.environ), there), name=f"fold {fold}"
-    )
-    process.start()
-    there.close()
-    try:
-        try:
-            faults: list[str] | None = here.recv()  # waits for its end
-        except EOFError:  # it ended without a word
-            faults = None
-        process.join()
-    except KeyboardInterrupt:
-        closing()
-        process.terminate()  # a terminal has interrupted it too, a scheduler perhaps this process alone
-        try:
-            process.join(SECONDS_TO_CLOSE)  # it closes its run
-        finally:
-            if process.is_alive():
-                process.kill()  # its run is closed by the next call
-            process.join()
-        raise
-    if faults:
-        raise InputFault([f"fold {fold}: {fault}" for fault in faults])
-    if process.exitcode == INTERRUPTED:
-        raise KeyboardInterrupt
-    if (code := process.exitcode) and code < 0:
-        raise InputFault(
-            f"fold {fold} was ended from outside (signal {-code}): is the memory full? "
-            "the same command goes on with it"
-        )
-    if code:
-        raise RuntimeError(f"fold {fold} failed (exit code {code}); it can be gone on with")
+
+    job: FoldJob
+    progress: Progress
+    place: str = ""
 
 
-def _fit(
-    arguments: list[str], lock: Lock, environment: Mapping[str, str], connection: Connection
-) -> None:
-    """In the new process: its exit code is the command's."""
-    os.environ.clear()
-    os.environ.update(environment)  # the warm process was started in an earlier one
-    sys.stdout.flush()
-    os.dup2(sys.stderr.fileno(), 1)
-    # Lightning starts further processes of a fold with these words
-    sys.argv = [str(Path(mufnet_lightning.__file__).with_name("__main__.py")), "fit", *arguments]
-    start_logging()
-    threading.Thread(target=_stop_with_parent, daemon=True, name="mufnet-parent").start()
-    from mufnet_lightning.training.run import run_lightning
+@dataclass(frozen=True)
+class JobLines:
+    """What a job printed.
 
-    faults: list[str] = []
-    code = 0
-    try:
-        with terminated_as_interrupted(), lock.in_child():
-            run_lightning(["fit", *arguments])
-    except InputFault as fault:
-        faults, code = list(fault.faults), 2
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    with suppress(OSError):  # nobody waits for it any more
-        connection.send(faults)
-    connection.close()
-    sys.exit(code)
+    Attributes:
+        job: it.
+        lines: each with the job's name.
+    """
+
+    job: FoldJob
+    lines: tuple[str, ...]
 
 
-def _stop_with_parent() -> None:
-    """The fold is stopped, and its run closed, where the process that waits for it has ended."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    while parent.is_alive():
-        time.sleep(_A_LOOK)
-    os.kill(os.getpid(), signal.SIGTERM)
+JobEvent = JobProgress | JobLines | JobEnd
+
+
+class Engine(Protocol):
+    """Runs jobs, several at once. Its jobs stop when it is closed, and when its process ends."""
+
+    def reach(self, folders: Sequence[Path]) -> None:
+        """Find out whether jobs can be run wherever they may land.
+
+        Args:
+            folders: that they read.
+
+        Raises:
+            InputFault: they cannot.
+        """
+
+    def takes(self, job: FoldJob) -> bool:
+        """Whether a job can be begun, or queued, now."""
+
+    def begin(self, job: FoldJob) -> None:
+        """Begin a job, or queue it.
+
+        Raises:
+            InputFault: it asks for more than there is.
+        """
+
+    def events(self, seconds: float) -> list[JobEvent]:
+        """What there is to tell since the last call; waits for it so long at most."""
+
+    def stop(self, job: FoldJob) -> None:
+        """Ask a job to stop: it closes its run, and ends as "stopped"; nothing if it has just ended."""
+
+    def close(self) -> None:
+        """Stop what runs: each job closes its run, within seconds."""

@@ -10,7 +10,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ _DATA = (
     "datamodule",
     "dataset",
     "device_augmentation",
+    "loaders",
     "resident",
     "sampler",
     "transforms",
@@ -41,7 +42,8 @@ TRAINS = (
 TRAINS_NOT = ("models/ensemble.py",)
 """What of it has to do with weights that are kept already."""
 _ELSEWHERE = {
-    "data": ("fold", "folds_from", "store", "num_workers"),  # folds and digest are compared themselves
+    # folds and digest are compared themselves; what is cross-validated is always tested
+    "data": ("fold", "folds_from", "store", "num_workers", "with_test"),
     "trainer": ("logger", "enable_progress_bar", "profiler", "log_every_n_steps", "default_root_dir"),
 }
 _KNOWN = ("torch", "lightning", "mufnet_lightning", "timm")
@@ -58,6 +60,19 @@ def identity(config: Mapping[str, Any], digest: str, folds: str) -> str:
     settings = _what_trains(config)
     what = [settings, digest, folds, _code_digest(_own_files()), _code_digest(_named_files(settings))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def with_folds(key: str, of_folds: Mapping[int, Sequence[str]]) -> str:
+    """What names a cross-validation whose folds have settings of their own.
+
+    Args:
+        key: of what all folds share, see `identity`.
+        of_folds: options of `mufnet fit`, by fold; where there are none the key stays.
+    """
+    if not of_folds:
+        return key
+    text = json.dumps([key, {str(fold): [*words] for fold, words in of_folds.items()}], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _what_trains(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,6 +128,11 @@ def _defaults(part: type) -> dict[str, Any]:
         for name, parameter in inspect.signature(part).parameters.items()
         if parameter.default is not parameter.empty
     }
+
+
+def code_digest() -> str:
+    """Of the code of this package that a kept weight depends on, in hexadecimal digits."""
+    return _code_digest(_own_files())
 
 
 def _own_files() -> Iterator[Path]:

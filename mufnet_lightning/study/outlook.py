@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mufnet_lightning.study.arm_checks import built_arm
-from mufnet_lightning.study.cross_validate import known_parent
 from mufnet_lightning.study.identity import identity
+from mufnet_lightning.study.parent_run import known_parent
 from mufnet_lightning.study.spec import StudyArm
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.runs import finished_folds

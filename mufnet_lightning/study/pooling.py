@@ -30,6 +30,10 @@ from mufnet_lightning.vocabulary import CHOSEN_HERE, FOLD_METRICS, PREDICTIONS, 
 PRINTED = tuple(
     f"test/{name}" for name in ("auc", "patient_auc", "accuracy", "sensitivity", "specificity")
 )
+CHOSEN_FROM = "chosen_from_trials"
+"""Tag of a cross-validation: by how many trials of a sweep its settings were chosen."""
+CHOSEN_IN = "chosen_in"
+"""Tag beside it: `folds` where each fold has settings of its own."""
 FOLDS_RESULTS = "folds_results.csv"
 SUMMARY = {"mean": "fold_mean", "sd": "fold_sd", "min": "fold_min", "max": "fold_max"}
 """The rows below the folds, and how their numbers are called as metrics."""
@@ -135,6 +139,16 @@ def begun_note(arm: str, folds: int, protocol: str) -> str:
     )
 
 
+def chosen_from_note(parent: TrackedRun) -> str:
+    """By how many trials a sweep chose what a cross-validation trained with, without its arm."""
+    where = "in each fold " if parent.tags.get(CHOSEN_IN) == "folds" else ""
+    trials = parent.tags[CHOSEN_FROM]
+    return (
+        f"chosen {where}from {trials} trials by the validation patients (`mufnet sweep`), whose "
+        "own scores therefore flatter; no test patient was looked at"
+    )
+
+
 def _note(
     parent: TrackedRun,
     table: pd.DataFrame,
@@ -175,6 +189,8 @@ def _note(
             f"- `val/...` is pooled out of fold, over {parts['val']} patients: AUC over patients "
             f"{with_interval('val/patient_auc')}{selection}"
         )
+    if CHOSEN_FROM in parent.tags:
+        lines.append(f"- Settings: {chosen_from_note(parent)}")
     lines += [f"- Risks: {note}" for note in risk_notes]
     shown = table[list(PRINTED)].rename(columns=lambda name: name.removeprefix("test/"))
     texts = shown.map("{:.3f}".format).reset_index()

@@ -23,7 +23,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +52,14 @@ class StudyArm:
     Attributes:
         name: of it.
         arguments: of `mufnet fit`.
+        of_folds: what folds have beside it, each its own.
+        tags: of the cross-validation's run.
     """
 
     name: str
     arguments: tuple[str, ...]
+    of_folds: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def parsed_study(content: Any) -> StudyFile:
 
     if not isinstance(content, dict):
         raise InputFault("expected a study: `study`, `arms` and what else docs/study.md has")
-    content = _given(content)
+    content = not_given(content)
     names = list(StudyFile.__dataclass_fields__)
     strange = [str(name) for name in content if name not in names]
     if strange:
@@ -98,7 +98,7 @@ def parsed_study(content: Any) -> StudyFile:
         raise InputFault(one_sentence(str(error)).replace("study_file.", "")) from None
     # the values as they stand there: the parser would make a number of the text "1e3"
     arms = {
-        name: arm if isinstance(arm, str) else ArmEntry(**_given(arm or {}))
+        name: arm if isinstance(arm, str) else ArmEntry(**not_given(arm or {}))
         for name, arm in content["arms"].items()
     }
     said = StudyFile(**{**content, "arms": arms, "seeds": list(parsed.study_file.seeds)})
@@ -106,8 +106,8 @@ def parsed_study(content: Any) -> StudyFile:
     return said
 
 
-def _given(content: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Without the keys that are left blank."""
+def not_given(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What a file says, without the keys that are left blank."""
     return {name: value for name, value in content.items() if value is not None}
 
 

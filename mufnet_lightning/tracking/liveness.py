@@ -86,7 +86,7 @@ def await_sender(run_id: str) -> None:
 
 def is_sent(run_id: str) -> bool:
     """Whether a process just sends what an earlier one left of a run."""
-    return bool(_look(_lock(run_id, "sender")))
+    return bool(is_held(_lock(run_id, "sender")))
 
 
 def tell_sent(run_id: str) -> None:
@@ -177,12 +177,22 @@ def await_silence(run_id: str) -> None:
 
 def locked(run_id: str) -> bool:
     """Whether a process works on a run in this working folder; no server is asked."""
-    return bool(_look(_lock(run_id)))
+    return bool(is_held(_lock(run_id)))
 
 
 def heartbeat() -> str:
     """The tag's value, now."""
     return f"{_here()} {os.getpid()} {time.time():.0f}"
+
+
+def of_this_process(beat: str) -> bool:
+    """Whether a heartbeat is this very process's."""
+    return beat.rpartition(" ")[0] == heartbeat().rpartition(" ")[0]
+
+
+def is_recent(beat: str) -> bool:
+    """Whether a heartbeat is believed: no three of them were missed, by the clocks of both machines."""
+    return abs(time.time() - _time_of(beat)) < _MISSED * PERIOD
 
 
 def believed_until(run_id: str) -> str:
@@ -213,7 +223,7 @@ def _taken(path: Path, run_id: str) -> Iterator[None]:
         lock.release()
 
 
-def _look(path: Path) -> bool | None:
+def is_held(path: Path) -> bool | None:
     """Whether a lock is held; None on a drive without locks, where nobody can tell."""
     if path.absolute() in _without_lock:
         return True
@@ -268,8 +278,7 @@ def _last_beat(run_id: str) -> str | None:
     if run.info.status != "RUNNING":
         return None
     beat = str(run.data.tags.get(HEARTBEAT, ""))
-    young = abs(time.time() - _time_of(beat)) < _MISSED * PERIOD
-    return beat if young and _is_unseen(beat, _lock(run_id)) else None
+    return beat if is_recent(beat) and _is_unseen(beat, _lock(run_id)) else None
 
 
 def _is_unseen(beat: str, lock: Path) -> bool:
@@ -278,7 +287,7 @@ def _is_unseen(beat: str, lock: Path) -> bool:
     if place != _here():
         return True
     # a lock that this process itself holds says nothing of others where there are none
-    without = lock.absolute() in _without_lock or _look(lock) is None
+    without = lock.absolute() in _without_lock or is_held(lock) is None
     return without and process != str(os.getpid())
 
 
@@ -290,6 +299,14 @@ def _time_of(beat: str) -> float:
         return 0.0
 
 
+def machine() -> str:
+    """This machine, since it was started; all its containers are the same one."""
+    try:
+        return _BOOT.read_text(encoding="utf-8").strip()
+    except OSError:
+        return platform.node()
+
+
 def _here() -> str:
     """This working folder, and the system whose locks are seen in it.
 
@@ -297,7 +314,7 @@ def _here() -> str:
     """
     try:
         there = STORE_FOLDER.stat()
-        names = f"{_BOOT.read_text().strip()} {there.st_dev} {there.st_ino}"
+        names = f"{machine()} {there.st_dev} {there.st_ino}"
     except OSError:
         names = f"{platform.node()} {STORE_FOLDER.resolve()}"
     return hashlib.sha256(names.encode()).hexdigest()[:12]

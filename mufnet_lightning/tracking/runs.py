@@ -41,6 +41,7 @@ class Tracking:
         register: name in MLflow's model registry: the trained model becomes a new version of it; of a
             cross-validation, the folds together.
         figures: draw the curves of each part, which the report shows; `false` saves short fits seconds.
+        trial: number of it in the sweep that `parent_run` is.
         user: name to show in the UI; a run does not say who made it unless given.
     """
 
@@ -52,6 +53,7 @@ class Tracking:
     register: str | None = None
     figures: bool = True
     user: str | None = None
+    trial: int | None = None
 
     def __post_init__(self) -> None:
         if self.arm is not None and not re.fullmatch(ARM_SIGNS, self.arm):

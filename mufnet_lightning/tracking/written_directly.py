@@ -1,19 +1,29 @@
 """Runs without a journal: those of a cross-validation as a whole, of comparisons, reports, validations.
 
 They are written to the store as they are made. A note, `mlruns/direct/ID`, says that one is being made
-here; where its process is gone, the next call closes the run.
+here; where its process is gone, the next call closes the run. Several processes may be at work on a
+cross-validation: each has a note of its own, `ID~TOKEN`, and the last one that goes closes the run.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.tracking.liveness import HEARTBEAT, alive, beating, heartbeat, held, locked
+from mufnet_lightning.tracking.liveness import (
+    HEARTBEAT,
+    alive,
+    beating,
+    heartbeat,
+    held,
+    is_sent,
+    locked,
+)
 from mufnet_lightning.tracking.mlflow_calls import GONE, delete_tag, reason_of, store_uri
 from mufnet_lightning.tracking.opening import without_password
 from mufnet_lightning.tracking.runs import (
@@ -28,25 +38,28 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _NOTES = "direct"
+_OF_SEVERAL = "~"
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def at_work(run_id: str) -> Iterator[None]:
+def at_work(run_id: str, *, shared: bool = False) -> Iterator[None]:
     """Work on a run without a journal: it has a heartbeat, and is closed by the next call after a kill.
 
     Where nothing can be written here, it has the heartbeat alone.
 
     Args:
         run_id: of the run, which is closed by the caller.
+        shared: whether other processes may be at work on it too.
     """
     from mlflow.exceptions import MlflowException
 
-    note = STORE_FOLDER / _NOTES / run_id
+    name = f"{run_id}{_OF_SEVERAL}{uuid.uuid4().hex[:8]}" if shared else run_id
+    note = STORE_FOLDER / _NOTES / name
     uri = tracking_uri()
     with ExitStack() as work:
         try:
-            work.enter_context(held(run_id))
+            work.enter_context(held(name))
             note.parent.mkdir(parents=True, exist_ok=True)
             note.write_text("" if uri == default_uri() else without_password(uri), encoding="utf-8")
         except OSError:
@@ -63,9 +76,23 @@ def at_work(run_id: str) -> Iterator[None]:
                 yield
         finally:
             with suppress(Exception):  # the store is away: the note stays, and the next call closes it
-                delete_tag(client, run_id, HEARTBEAT)
-                if client.get_run(run_id).info.status != "RUNNING":
+                others = others_at_work(run_id, but=name)
+                if not others:
+                    delete_tag(client, run_id, HEARTBEAT)
+                if others or client.get_run(run_id).info.status != "RUNNING":
                     note.unlink()
+
+
+def others_at_work(run_id: str, but: str | None = None) -> bool:
+    """Whether several processes are at work on a run that they share.
+
+    Args:
+        run_id: of the run.
+        but: the note of one that does not count; without, one of them is this process's own.
+    """
+    notes = [note.name for note in (STORE_FOLDER / _NOTES).glob(f"{run_id}{_OF_SEVERAL}*")]
+    working = [name for name in notes if name != but and locked(name)]
+    return len(working) > (but is None) or alive(run_id, elsewhere=True)
 
 
 @contextmanager
@@ -121,10 +148,11 @@ def close_killed() -> list[str]:
             if store_uri(note.read_text(encoding="utf-8")) != tracking_uri():
                 continue
             client = mlflow_client()
-            if _is_gone(client, note.name):
+            run_id = note.name.partition(_OF_SEVERAL)[0]
+            if _is_gone(client, run_id) or _is_worked_on(run_id):
                 note.unlink()
                 continue
-            run = TrackedRun.of(client.get_run(note.name))
+            run = TrackedRun.of(client.get_run(run_id))
             if alive(run.id, elsewhere=True):
                 continue
             if run.status == "RUNNING":
@@ -134,6 +162,12 @@ def close_killed() -> list[str]:
             delete_tag(client, run.id, HEARTBEAT)
             note.unlink()
     return closed
+
+
+def _is_worked_on(run_id: str) -> bool:
+    """Whether another process of this folder is at work on a run: it will close it."""
+    notes = (STORE_FOLDER / _NOTES).glob(f"{run_id}{_OF_SEVERAL}*")
+    return any(locked(note.name) and not is_sent(note.name) for note in notes)
 
 
 def _is_gone(client: MlflowClient, run_id: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -58,6 +57,7 @@ from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import fault_of, one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
 from mufnet_lightning.training.printed import print_numbers, print_run
+from mufnet_lightning.training.progress import progress_callbacks
 from mufnet_lightning.training.ranks import watch_ranks
 from mufnet_lightning.vocabulary import Part
 
@@ -120,8 +120,7 @@ class MufnetCLI(ParsedCLI):
         }
         self.predictions = PredictionWriter()
         callbacks: list[Callback] = [self.predictions, self.evaluation, self.explanation]
-        if config.get("enable_progress_bar") is not False:
-            callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+        callbacks += progress_callbacks(config.get("enable_progress_bar") is not False)
         plugins = config.get("plugins") or []
         plugins = list(plugins) if isinstance(plugins, list | tuple) else [plugins]
         if not any(isinstance(one, CheckpointIO) for one in plugins):
@@ -271,7 +270,8 @@ class MufnetCLI(ParsedCLI):
         selected = self.selection.kept(self.trainer)
         if "val" in scored:
             self._score("validate", str(selected))
-        self._score("test", str(selected))
+        if "test" in scored:
+            self._score("test", str(selected))
         keep_selected(self.trainer, selected)
         if self._keeps_model and self.trainer.is_global_zero:
             register = self._get(self.config_init, "tracking").register
@@ -305,6 +305,7 @@ class MufnetCLI(ParsedCLI):
     def _score_again(self, verb: str, part: Part, ckpt_path: str) -> None:
         with recorded(self.trainer):
             if part not in self.datamodule.parts:
+                self.datamodule.part_rows(part)  # a test part that is left alone is told of
                 raise InputFault(f"{verb}: fold {self.datamodule.fold} has no validation patients")
             self.check_unseen(part)
             assert self.checkpoint is not None

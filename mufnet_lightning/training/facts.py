@@ -57,7 +57,8 @@ def record_parameters(
             `data.fold`, and whose tested patients are those of all its folds.
     """
     settings = dict(_flatten(Configuration.of(config).settings))
-    counts = {part: data.part_rows(part) for part in PARTS}
+    left_alone = () if data.with_test else ("test",)
+    counts = {part: data.part_rows(part) for part in PARTS if part not in left_alone}
     if of_all_folds:
         settings.pop("data.fold", None)
         settings["folds"] = data.folds["fold"].nunique()

@@ -66,6 +66,7 @@ class RunLogger(MLFlowLogger):
         where = where or Tracking()
         client_of(tracking_uri())  # a database is made by one process at a time
         by = {"mlflow.user": where.user} if where.user else {}
+        by |= {} if where.trial is None else {"trial": str(where.trial)}
         super().__init__(
             experiment_name=where.study,
             run_name=where.run_name or run_name,

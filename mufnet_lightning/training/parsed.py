@@ -200,7 +200,8 @@ def _to_score_with(configuration: Configuration) -> dict[str, Any]:
         if key in composed
     }
     # the checkpoint has the table itself
-    arguments = {k: v for k, v in composed["data"]["init_args"].items() if k != "folds_from"}
+    left_out = ("folds_from", "with_test")  # who asks for a test of it now gets one
+    arguments = {k: v for k, v in composed["data"]["init_args"].items() if k not in left_out}
     kept["data"] = {**composed["data"], "init_args": arguments}
     if "tracking" in composed:  # a notebook's training has none
         filed = composed["tracking"]

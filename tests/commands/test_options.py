@@ -94,7 +94,7 @@ def test_an_option_is_never_shortened() -> None:
 
 def test_what_is_not_ours_is_fits() -> None:
     words = ["--fold", "0,3", "--config", "fused", "--folds_from=x", "--data.store", "y", "--restart"]
-    expected = Cv((0, 3), "x", True, ("--config", "fused", "--data.store", "y"))
+    expected = Cv((0, 3), "x", True, fit=("--config", "fused", "--data.store", "y"))
     assert parse(Cv, "cv", words) == expected
     words = ["--arms", "a", "b", "--config", "my.yaml", "--out=r", "--config=x", "--model.beta", "0"]
     study = parse(Study, "study", words)

@@ -393,15 +393,33 @@ def test_arms_that_cannot_use_the_same_images_are_told_before_training(
 
 
 @pytest.mark.slow
-def test_two_at_once_are_refused_and_a_terminated_one_says_so(
-    work: Path, tiny: list[str], capfd: pytest.CaptureFixture[str]
+def test_two_calls_share_the_folds_and_a_terminated_one_leaves_the_rest_to_the_other(
+    work: Path, tiny: list[str]
 ) -> None:
-    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=500"]
-    with Apart(*words) as command:
+    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=8", "--jobs=1"]
+    with Apart(*words) as first, Apart(*words) as second:
+        first.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
+        second.wait_for(lambda: len(of_verb("fit")) > 1)
+        first.send(signal.SIGTERM)
+        assert first.wait(120) == 130
+        assert second.wait(240) == 0, second.printed()
+    (parent,) = of_verb("cv")
+    assert parent.info.status == "FINISHED"
+    fits = of_verb("fit")
+    assert sorted(run.data.tags["fold"] for run in fits) == ["0", "1"]
+    assert {run.info.status for run in fits} == {"FINISHED"}
+    for run in fits:
+        steps = [p.step for p in mlflow_client().get_metric_history(run.info.run_id, "train/loss")]
+        assert steps == list(range(8))
+    assert "from its last epoch" in second.printed()
+    assert not list(Path("mlruns").glob("direct/*"))
+    assert not list(Path("mlruns").glob("checkpoints/*"))
+
+
+@pytest.mark.slow
+def test_a_terminated_call_says_so(work: Path, tiny: list[str]) -> None:
+    with Apart("cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=500") as command:
         command.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
-        assert main(words) == 2
-        assert "this cross-validation is running already" in capfd.readouterr().err
         command.send(signal.SIGTERM)
         assert command.wait(120) == 130
     assert {run.info.status for run in runs().values()} == {"KILLED"}
-    assert len(runs()) == 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.system.locks import Lock, alone, waiting
+from mufnet_lightning.system.locks import alone, waiting
 from mufnet_lightning.system.signals import terminated_as_interrupted
 
 HOLDER = """
@@ -27,23 +26,6 @@ from mufnet_lightning.system.locks import alone
 with alone(Path(sys.argv[1]), "busy"):
     print("held", flush=True)
     time.sleep(60)
-"""
-
-# A parent that holds a lock, and starts a child that holds it too.
-PARENT = """
-import pickle, subprocess, sys, time
-from pathlib import Path
-from mufnet_lightning.system.locks import alone
-child = '''
-import pickle, sys, time
-with pickle.loads(bytes.fromhex(sys.argv[1])).in_child():
-    print("child", flush=True)
-    sys.stdin.read()
-'''
-with alone(Path(sys.argv[1]), "busy") as lock:
-    process = subprocess.Popen([sys.executable, "-c", child, pickle.dumps(lock).hex()])
-    print("parent", flush=True)
-    process.wait()
 """
 
 
@@ -92,47 +74,6 @@ def test_the_same_process_is_no_exception(tmp_path: Path) -> None:
             pass
         with pytest.raises(InputFault), alone(tmp_path / "lock", "busy"):
             pass  # the refusal did not free it
-
-
-def test_a_child_that_outlives_its_killed_parent_keeps_others_out(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with started(PARENT, path, 2) as parent:
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait()
-        with pytest.raises(InputFault, match="busy"), alone(path, "busy"):
-            pass
-        with pytest.raises(InputFault, match="busy"), Lock(path, "busy").in_child():
-            pass
-        assert parent.stdin is not None
-        parent.stdin.close()  # the child reads it, and ends
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                with alone(path, "busy"):
-                    break
-            except InputFault:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        parent.stdin = None
-
-
-def test_a_child_of_a_former_parent_takes_nothing_from_the_next_one(tmp_path: Path) -> None:
-    """It was started, its parent was killed, and it begins only now: one of the two works."""
-    path = tmp_path / "lock"
-    with alone(path, "busy") as former:
-        late = pickle.loads(pickle.dumps(former))
-    with alone(path, "busy") as lock:
-        with lock.in_child(), pytest.raises(InputFault), late.in_child():
-            pass
-        with late.in_child(), pytest.raises(InputFault), lock.in_child():
-            pass
-
-
-def test_children_follow_each_other(tmp_path: Path) -> None:
-    with alone(tmp_path / "lock", "busy") as lock:
-        for _ in range(3):
-            with lock.in_child():
-                pass
 
 
 def test_a_lock_can_leave_no_file(tmp_path: Path) -> None:

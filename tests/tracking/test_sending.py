@@ -21,7 +21,8 @@ from mlflow import MlflowClient
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.cross_validate import _sent_folds, _state
+from mufnet_lightning.study.cross_validation import state_of
+from mufnet_lightning.study.job import sent_folds
 from mufnet_lightning.system import write_points
 from mufnet_lightning.tracking import liveness, outbox, uploads
 from mufnet_lightning.tracking.journal import Journal, journals
@@ -135,12 +136,12 @@ def test_a_fold_whose_end_was_not_sent_yet_is_done(
         requests_end()
     assert "`mufnet sync` sends them" in caplog.text
     assert find_run(fold.run).status == "RUNNING"
-    assert list(_sent_folds(parent)) == [1]
-    assert _state(parent) == "folds 1 are done"
+    assert list(sent_folds(parent)) == [1]
+    assert state_of(parent) == "folds 1 are done"
     # where nobody answers, nobody is waited for
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     begin = time.monotonic()
-    assert _state(parent) == "the tracking server does not answer, and knows which folds are done"
+    assert state_of(parent) == "the tracking server does not answer, and knows which folds are done"
     assert time.monotonic() - begin < 5
 
 

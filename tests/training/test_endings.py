@@ -16,7 +16,7 @@ from lightning.pytorch import Trainer
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.cross_validate import _broken_folds
+from mufnet_lightning.study.job import _begun
 from mufnet_lightning.system.sealed import read_sealed
 from mufnet_lightning.tracking.checkpoints import (
     checkpoint_folder,
@@ -26,6 +26,7 @@ from mufnet_lightning.tracking.checkpoints import (
 from mufnet_lightning.tracking.liveness import held
 from mufnet_lightning.tracking.runs import (
     TrackedRun,
+    children_of,
     find_run,
     find_runs,
     finished_folds,
@@ -261,17 +262,17 @@ def test_a_fold_that_was_killed_in_its_first_epoch_goes_on_in_its_run(fitted: st
     tags = {"mlflow.parentRunId": parent.id, "verb": "fit", "fold": "1"}
     begun = client.create_run(fit.experiment_id, tags=tags).info.run_id
     client.log_metric(begun, "system/cpu", 1.0)
-    assert _broken_folds(parent) == {1: begun}
+    assert _begun(children_of(parent)) == begun
     found = _begun_without_checkpoint(begun)
     assert found is not None
     assert found.id == begun
     folder = checkpoint_folder(begun)
     folder.mkdir(parents=True)
     (folder / "last.ckpt").write_bytes(b"half")
-    assert _broken_folds(parent) == {}  # a new run
+    assert _begun(children_of(parent)) is None  # a new run
     shutil.rmtree(folder)
     client.log_metric(begun, "train/loss", 1.0)  # of an epoch whose checkpoint is elsewhere
-    assert _broken_folds(parent) == {}
+    assert _begun(children_of(parent)) is None
     assert _begun_without_checkpoint(begun) is None
 
 

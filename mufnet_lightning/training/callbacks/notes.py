@@ -37,12 +37,13 @@ def run_note(data: RoiPairDataModule, protocol: str, arm: str, part: Part | None
     if part is not None:
         scored = f"The {PART_NAMES[part]} part of {fold}"
         return f"{scored}, scored by a network of arm {arm} that was trained before."
-    counts = {part: _count(data, part) for part in PART_NAMES}
+    counts = {part: _count(data, part) for part in PART_NAMES if part != "test" or data.with_test}
     patients = {part: number for part, (number, _) in counts.items()}
+    tested = f"{patients['test']} to test on" if data.with_test else "no test patient was looked at"
     return (
         f"A training of arm {arm} on {fold}, with {patients['train']} patients "
-        f"({counts['train'][1]} images) to train on, {patients['val'] or 'none'} to validate and "
-        f"{patients['test']} to test on."
+        f"({counts['train'][1]} images) to train on, {patients['val'] or 'none'} to validate"
+        f"{' and ' if data.with_test else '; '}{tested}."
     )
 
 

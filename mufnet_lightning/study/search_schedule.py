@@ -1,0 +1,166 @@
+"""The trials of one or more searches, given to an engine as it takes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.study.engines import Engine, JobLines, JobProgress
+from mufnet_lightning.study.job import JobEnd, TrialJob
+from mufnet_lightning.study.live_view import LiveView
+from mufnet_lightning.study.search import Search
+from mufnet_lightning.system.signals import closing, stopping
+from mufnet_lightning.tracking.opening import absent, await_answer
+from mufnet_lightning.tracking.runs import tracking_uri
+
+_A_LOOK = 0.5  # seconds that are waited for the engine at once
+_SHARE = 4
+"""Of the trials one in so many runs at once, unless somebody says how many: later ones learn."""
+log = logging.getLogger(__name__)
+
+
+def run_searches(
+    searches: Iterable[Search],
+    total: int,
+    engine: Engine,
+    finish: Callable[[Search], None],
+    at_once: int | None = None,
+) -> None:
+    """Run the trials of all searches that are not done yet, and finish each search with its last one.
+
+    Args:
+        searches: each is begun when the ones before leave room.
+        total: how many there are.
+        engine: is closed here.
+        finish: is called with each search whose trials have all ended, before its run is closed.
+        at_once: trials of a search that run together, at most.
+
+    Raises:
+        InputFault: some trials could not be run, or none has a score; what else there was is done.
+        KeyboardInterrupt: stopped; the next call goes on.
+    """
+    schedule = _Schedule(iter(searches), total, engine, finish, at_once)
+    try:
+        with schedule.view:
+            schedule.run()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or stopping():
+            closing()
+        try:
+            engine.close()
+        finally:
+            for search in schedule.begun:
+                search.break_off(error)
+        raise
+    engine.close()
+    if schedule.faults:
+        raise InputFault(schedule.faults)
+
+
+class _Schedule:
+    def __init__(
+        self,
+        searches: Iterator[Search],
+        total: int,
+        engine: Engine,
+        finish: Callable[[Search], None],
+        at_once: int | None,
+    ) -> None:
+        self.left = searches
+        self.engine = engine
+        self.finish = finish
+        self.at_once = at_once
+        self.begun: list[Search] = []
+        self.faults: list[str] = []
+        self.view = LiveView(total, "trial")
+        self._reached: set[Path] = set()
+
+    def run(self) -> None:
+        """Until no trial is left."""
+        while self._begin_jobs() or self.begun:
+            for event in self.engine.events(_A_LOOK):
+                if isinstance(event, JobEnd):
+                    self._take_end(event)
+                elif isinstance(event, JobLines):
+                    for line in event.lines:
+                        log.info("%s", line)
+                else:
+                    self._take_progress(event)
+            for search in [one for one in self.begun if self._is_over(one)]:
+                if self._answers():
+                    self._end(search)
+
+    def _begin_jobs(self) -> bool:
+        """Give the engine what it takes; whether it would take more, or there is more to give."""
+        while True:
+            search = next((one for one in self.begun if self._has_room(one)), None)
+            if search is None:
+                search = next(self.left, None)
+                if search is None:
+                    return False
+                self._begin(search)
+                continue
+            if not self.engine.takes(search.like()) or not self._answers():
+                return True
+            job = search.next_job()
+            if job is None:
+                self.view.ended_elsewhere(search.parent.name)
+                continue
+            self.engine.begin(job)
+            self.view.begin(job)
+
+    def _answers(self) -> bool:
+        """Whether the tracking server does; as long as trials run it is not waited for."""
+        if any(search.running for search in self.begun):
+            return absent(tracking_uri()) is None
+        await_answer(tracking_uri())
+        return True
+
+    def _has_room(self, search: Search) -> bool:
+        most = self.at_once or max(1, search.spec.trials // _SHARE)
+        may = bool(search.waiting) and not search.is_broken and not search.rests
+        return may and len(search.running) < most
+
+    def _is_over(self, search: Search) -> bool:
+        return not search.running and (search.is_broken or not search.waiting)
+
+    def _begin(self, search: Search) -> None:
+        if search.store not in self._reached:
+            self.engine.reach([search.store])
+            self._reached.add(search.store)
+        search.begin()
+        self.begun.append(search)
+        self.view.add(search.parent.name, search.spec.trials, len(search.finished()))
+
+    def _of(self, job: object) -> tuple[Search, TrialJob]:
+        assert isinstance(job, TrialJob)
+        return next(one for one in self.begun if one.parent.id == job.parent_id), job
+
+    def _take_progress(self, event: JobProgress) -> None:
+        self.view.show(event)
+        search, job = self._of(event.job)
+        if search.report(job.trial, event.progress):
+            self.engine.stop(job)
+
+    def _take_end(self, end: JobEnd) -> None:
+        search, job = self._of(end.job)
+        self.view.end(end)
+        log.info("%s: %s", job.name, search.end(end))
+        if end.outcome != "done":
+            self.view.ended_elsewhere(search.parent.name)
+
+    def _end(self, search: Search) -> None:
+        """Finish a search, or close it."""
+        faults = search.faults
+        if not faults:
+            try:
+                self.finish(search)
+                search.close()
+            except InputFault as fault:
+                faults = list(fault.faults)
+        if faults:
+            self.faults += faults
+            search.break_off(InputFault(faults))
+        self.begun.remove(search)
