@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import signal
-import socket
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from mufnet_lightning.study.engines import JobEvent, JobLines
 from mufnet_lightning.study.identity import code_digest
 from mufnet_lightning.study.job import FoldJob, JobEnd
 from mufnet_lightning.study.local_engine import LocalEngine
+from mufnet_lightning.system.network import silence_of
 from mufnet_lightning.system.processes import cores
 from mufnet_lightning.tracking.liveness import machine
 from mufnet_lightning.tracking.opening import database_of
@@ -36,7 +36,6 @@ RETRIES = 3
 _QUEUED = 16
 """Jobs that a cluster is given at least, so that one that grows by itself knows what is wanted."""
 _A_LOOK = 0.5
-_CONNECTED = 10.0  # seconds for a machine to answer
 _PROBE = 60.0  # seconds for a machine to say anything at all
 _PASSED_ON = ("MLFLOW_", "MUFNET_")
 """Environment variables of this process that jobs on other machines get."""
@@ -75,7 +74,7 @@ class RayEngine:
                 f"--ray-address {address}: Ray's client cannot tell how far a job is; call this on a "
                 "machine of the cluster, with --ray-address auto or HOST:6379"
             )
-        if address is not None and (reason := _silence(address)):
+        if address is not None and (reason := silence_of(address)):
             raise InputFault(f"--ray-address {address}: no cluster answers ({reason})")
         self._ray: Any = ray  # its decorators are typed for functions that are known
         own: dict[str, Any] = {"num_cpus": cores(), "include_dashboard": False}
@@ -265,18 +264,6 @@ class RayEngine:
                 reason = str(error).strip().splitlines()[-1]
                 answers[name] = f"cannot run a job: {reason}"
         return answers
-
-
-def _silence(address: str) -> str:
-    """Why nobody answers at HOST:PORT, which Ray would try for minutes; empty where somebody does."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        return ""  # `auto`: Ray knows at once
-    try:
-        socket.create_connection((host, int(port)), timeout=_CONNECTED).close()
-    except (OSError, OverflowError) as error:
-        return str(error)
-    return ""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ _PLAIN = (str, int, float, bool, type(None))
 _HAIR = 1e-9  # of a step, by which sums of decimal fractions miss
 
 
+Values = dict[str, object]
+"""Of a combination, by setting."""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A setting with values.
@@ -132,11 +136,11 @@ class Space:
         sizes = [setting.size for setting in self.settings]
         return None if None in sizes else math.prod(size or 1 for size in sizes)
 
-    def draw(self, trial: Trial) -> dict[str, Any]:
+    def draw(self, trial: Trial) -> Values:
         """The values of a trial, by setting; those that it has already are kept."""
         return {setting.name: setting.draw(trial) for setting in self.settings}
 
-    def corners(self) -> Iterator[dict[str, Any]]:
+    def corners(self) -> Iterator[Values]:
         """Each value, and each bound, once, with the first of all other settings."""
         base = {setting.name: setting.corners[0] for setting in self.settings}
         yield base
@@ -145,7 +149,7 @@ class Space:
                 yield {**base, setting.name: value}
 
 
-def words_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+def words_of(values: Mapping[str, object]) -> tuple[str, ...]:
     """Settings as options of `mufnet fit`.
 
     >>> words_of({"model.fusion": "sigmoid", "data.batch_size": 8})

@@ -13,6 +13,7 @@ import yaml
 from matplotlib import pyplot
 
 from mufnet_lightning.study.search import RUN_ID, SAME_AS, Search
+from mufnet_lightning.study.space import Values
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.tracking.artifacts import artifact_text
 from mufnet_lightning.tracking.notes import NOTE
@@ -58,7 +59,7 @@ def trial_table(search: Search) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"epochs": "Int64", "same_as": "Int64"})
 
 
-def chosen_settings(search: Search) -> dict[str, Any]:
+def chosen_settings(search: Search) -> Values:
     """The values of the trial with the largest score, by setting.
 
     Raises:

@@ -103,8 +103,8 @@ class _Report(Callback):
         most = trainer.max_epochs
         epochs = None if most is None or most < 0 else int(most)
         auc = next((self._scores[name] for name in _SCORES if name in self._scores), math.nan)
-        told = None if math.isnan(auc) else auc
-        self.receiver(Progress(epochs, float(trained), told, scoring, dict(self._scores)))
+        known = None if math.isnan(auc) else auc
+        self.receiver(Progress(epochs, float(trained), known, scoring, dict(self._scores)))
 
 
 class _Sender(_Report, ProgressBar):

@@ -396,7 +396,7 @@ def test_arms_that_cannot_use_the_same_images_are_told_before_training(
 def test_two_calls_share_the_folds_and_a_terminated_one_leaves_the_rest_to_the_other(
     work: Path, tiny: list[str]
 ) -> None:
-    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=8", "--jobs=1"]
+    words = ["cv", *tiny, "--data.n_folds=2", "--trainer.max_epochs=40", "--jobs=1"]
     with Apart(*words) as first, Apart(*words) as second:
         first.wait_for(lambda: list(Path("mlruns").glob("checkpoints/*/last.ckpt")))
         second.wait_for(lambda: len(of_verb("fit")) > 1)
@@ -410,7 +410,7 @@ def test_two_calls_share_the_folds_and_a_terminated_one_leaves_the_rest_to_the_o
     assert {run.info.status for run in fits} == {"FINISHED"}
     for run in fits:
         steps = [p.step for p in mlflow_client().get_metric_history(run.info.run_id, "train/loss")]
-        assert steps == list(range(8))
+        assert steps == list(range(40))
     assert "from its last epoch" in second.printed()
     assert not list(Path("mlruns").glob("direct/*"))
     assert not list(Path("mlruns").glob("checkpoints/*"))
