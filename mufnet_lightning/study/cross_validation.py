@@ -17,7 +17,7 @@ from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.inference.logged_model import keep_model
 from mufnet_lightning.study.arm_checks import check_every_fold
 from mufnet_lightning.study.identity import identity, with_folds
-from mufnet_lightning.study.job import FoldJob, is_done_elsewhere, sent_folds
+from mufnet_lightning.study.job import FoldJob, is_worked_on, sent_folds
 from mufnet_lightning.study.local_engine import default_threads
 from mufnet_lightning.study.parent_run import parent_run, threads_of
 from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, record_pooled
@@ -164,7 +164,7 @@ class CrossValidation:
 
     def is_elsewhere(self, fold: int) -> bool:
         """Whether another process is at work on a fold."""
-        return is_done_elsewhere(self.parent, fold)
+        return is_worked_on(self.parent, fold)
 
     def done(self) -> set[int]:
         """The folds that came to their end."""

@@ -165,7 +165,7 @@ def do_job(job: FoldJob) -> JobEnd:
     return JobEnd(job, "done")
 
 
-def is_done_elsewhere(parent: TrackedRun, fold: int) -> bool:
+def is_worked_on(parent: TrackedRun, fold: int) -> bool:
     """Whether another process is at work on a fold.
 
     Raises:

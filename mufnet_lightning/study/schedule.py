@@ -6,22 +6,20 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.cross_validation import CrossValidation, listed
-from mufnet_lightning.study.engines import Engine, JobLines
+from mufnet_lightning.study.engines import Engine, JobProgress
 from mufnet_lightning.study.job import JobEnd
+from mufnet_lightning.study.job_loop import JobLoop
 from mufnet_lightning.study.live_view import LiveView
-from mufnet_lightning.system.signals import closing, stopping
 from mufnet_lightning.tracking.mlflow_calls import reason_of
-from mufnet_lightning.tracking.opening import absent, await_answer
+from mufnet_lightning.tracking.opening import absent
 from mufnet_lightning.tracking.runs import tracking_uri
 
 Finder = Callable[[], CrossValidation]
-_A_LOOK = 0.5  # seconds that are waited for the engine at once
 _ELSEWHERE = 2.0  # seconds from one look at what other processes do to the next
 log = logging.getLogger(__name__)
 
@@ -78,19 +76,7 @@ def run_jobs(arms: Iterable[Finder], total: int, engine: Engine) -> None:
         KeyboardInterrupt: stopped; the next call goes on.
     """
     schedule = _Schedule(iter(arms), total, engine)
-    try:
-        with schedule.view:
-            schedule.run()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or stopping():
-            closing()
-        try:
-            engine.close()
-        finally:
-            for arm in schedule.begun:
-                arm.cv.break_off(error)
-        raise
-    engine.close()
+    schedule.run()
     failed = [f"{name} failed, and can be gone on with" for name in schedule.failed]
     if schedule.faults:
         raise InputFault([*schedule.faults, *failed])
@@ -98,53 +84,50 @@ def run_jobs(arms: Iterable[Finder], total: int, engine: Engine) -> None:
         raise RuntimeError("; ".join(failed))
 
 
-class _Schedule:
+class _Schedule(JobLoop):
     def __init__(self, arms: Iterator[Finder], total: int, engine: Engine) -> None:
+        super().__init__(engine, LiveView(total))
         self.left: Iterator[Finder] | None = arms
-        self.engine = engine
         self.begun: list[_Arm] = []
         self.faults: list[str] = []
         self.failed: list[str] = []
-        self.view = LiveView(total)
         self._looked = 0.0
-        self._reached: set[Path] = set()
 
-    def run(self) -> None:
-        """Until no job is left."""
-        while self._begin_jobs() or self.begun:
-            for event in self.engine.events(_A_LOOK):
-                if isinstance(event, JobEnd):
-                    self._take_end(event)
-                elif isinstance(event, JobLines):
-                    for line in event.lines:
-                        log.info("%s", line)
-                else:
-                    self.view.show(event)
-            if time.monotonic() - self._looked > _ELSEWHERE:
-                for arm in self.begun:
-                    self._look_elsewhere(arm)
-                self._looked = time.monotonic()
-            for arm in [arm for arm in self.begun if arm.is_over]:
-                if self._answers():
-                    self._end(arm)
+    def has_open(self) -> bool:
+        """Whether an arm has not ended."""
+        return bool(self.begun)
 
-    def _answers(self) -> bool:
-        """Whether the tracking server does; as long as folds run it is not waited for.
+    def is_running(self) -> bool:
+        """Whether a fold runs here."""
+        return any(arm.running for arm in self.begun)
 
-        Raises:
-            InputFault: nothing runs, and it does not come back.
-        """
-        if any(arm.running for arm in self.begun):
-            return absent(tracking_uri()) is None
-        await_answer(tracking_uri())
-        return True
+    def take_progress(self, event: JobProgress) -> None:
+        """It is shown."""
+        self.view.show(event)
 
-    def _begin_jobs(self) -> bool:
+    def end_what_is_over(self) -> None:
+        """And look at what other processes do."""
+        if time.monotonic() - self._looked > _ELSEWHERE:
+            for arm in self.begun:
+                self._look_elsewhere(arm)
+            self._looked = time.monotonic()
+        for arm in [arm for arm in self.begun if arm.is_over]:
+            if self.answers():
+                self._end(arm)
+
+    def break_off(self, error: BaseException) -> None:
+        """Close every arm that was begun."""
+        for arm in self.begun:
+            arm.cv.break_off(error)
+
+    def begin_jobs(self) -> bool:
         """Give the engine what it takes; whether any arm may have jobs for it still."""
         while True:
-            if not self._answers():
-                return True
             arm = next((arm for arm in self.begun if arm.waiting and not arm.is_broken), None)
+            if arm is None and self.left is None:
+                return False
+            if not self.answers():
+                return True
             if arm is None:
                 if not self._begin_arm():
                     return False
@@ -168,9 +151,7 @@ class _Schedule:
             return False
         try:
             cv = finder()
-            if cv.store not in self._reached:
-                self.engine.reach([cv.store])
-                self._reached.add(cv.store)
+            self.reach([cv.store])
         except InputFault as fault:
             if not self._reached:
                 raise  # the first arm has the folds of all
@@ -187,7 +168,8 @@ class _Schedule:
             self._end(arm)
         return True
 
-    def _take_end(self, end: JobEnd) -> None:
+    def take_end(self, end: JobEnd) -> None:
+        """Note what follows from it for its arm."""
         arm = next(arm for arm in self.begun if arm.cv.parent.id == end.job.parent_id)
         fold = end.job.fold
         arm.running.discard(fold)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.engines import Engine, JobLines, JobProgress
+from mufnet_lightning.study.engines import Engine, JobProgress
 from mufnet_lightning.study.job import JobEnd, TrialJob
+from mufnet_lightning.study.job_loop import JobLoop
 from mufnet_lightning.study.live_view import LiveView
 from mufnet_lightning.study.search import Search
-from mufnet_lightning.system.signals import closing, stopping
-from mufnet_lightning.tracking.opening import absent, await_answer
-from mufnet_lightning.tracking.runs import tracking_uri
 
-_A_LOOK = 0.5  # seconds that are waited for the engine at once
 _SHARE = 4
 """Of the trials one in so many runs at once, unless somebody says how many: later ones learn."""
 log = logging.getLogger(__name__)
@@ -42,24 +38,12 @@ def run_searches(
         KeyboardInterrupt: stopped; the next call goes on.
     """
     schedule = _Schedule(iter(searches), total, engine, finish, at_once)
-    try:
-        with schedule.view:
-            schedule.run()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt) or stopping():
-            closing()
-        try:
-            engine.close()
-        finally:
-            for search in schedule.begun:
-                search.break_off(error)
-        raise
-    engine.close()
+    schedule.run()
     if schedule.faults:
         raise InputFault(schedule.faults)
 
 
-class _Schedule:
+class _Schedule(JobLoop):
     def __init__(
         self,
         searches: Iterator[Search],
@@ -68,31 +52,33 @@ class _Schedule:
         finish: Callable[[Search], None],
         at_once: int | None,
     ) -> None:
+        super().__init__(engine, LiveView(total, "trial"))
         self.left = searches
-        self.engine = engine
         self.finish = finish
         self.at_once = at_once
         self.begun: list[Search] = []
         self.faults: list[str] = []
-        self.view = LiveView(total, "trial")
-        self._reached: set[Path] = set()
 
-    def run(self) -> None:
-        """Until no trial is left."""
-        while self._begin_jobs() or self.begun:
-            for event in self.engine.events(_A_LOOK):
-                if isinstance(event, JobEnd):
-                    self._take_end(event)
-                elif isinstance(event, JobLines):
-                    for line in event.lines:
-                        log.info("%s", line)
-                else:
-                    self._take_progress(event)
-            for search in [one for one in self.begun if self._is_over(one)]:
-                if self._answers():
-                    self._end(search)
+    def has_open(self) -> bool:
+        """Whether a search has not ended."""
+        return bool(self.begun)
 
-    def _begin_jobs(self) -> bool:
+    def is_running(self) -> bool:
+        """Whether a trial runs here."""
+        return any(search.running for search in self.begun)
+
+    def end_what_is_over(self) -> None:
+        """Each search whose trials have all ended."""
+        for search in [one for one in self.begun if self._is_over(one)]:
+            if self.answers():
+                self._end(search)
+
+    def break_off(self, error: BaseException) -> None:
+        """Close every search that was begun."""
+        for search in self.begun:
+            search.break_off(error)
+
+    def begin_jobs(self) -> bool:
         """Give the engine what it takes; whether it would take more, or there is more to give."""
         while True:
             search = next((one for one in self.begun if self._has_room(one)), None)
@@ -102,7 +88,7 @@ class _Schedule:
                     return False
                 self._begin(search)
                 continue
-            if not self.engine.takes(search.like()) or not self._answers():
+            if not self.engine.takes(search.like()) or not self.answers():
                 return True
             job = search.next_job()
             if job is None:
@@ -110,13 +96,6 @@ class _Schedule:
                 continue
             self.engine.begin(job)
             self.view.begin(job)
-
-    def _answers(self) -> bool:
-        """Whether the tracking server does; as long as trials run it is not waited for."""
-        if any(search.running for search in self.begun):
-            return absent(tracking_uri()) is None
-        await_answer(tracking_uri())
-        return True
 
     def _has_room(self, search: Search) -> bool:
         most = self.at_once or max(1, search.spec.trials // _SHARE)
@@ -127,9 +106,7 @@ class _Schedule:
         return not search.running and (search.is_broken or not search.waiting)
 
     def _begin(self, search: Search) -> None:
-        if search.store not in self._reached:
-            self.engine.reach([search.store])
-            self._reached.add(search.store)
+        self.reach([search.store])
         search.begin()
         self.begun.append(search)
         self.view.add(search.parent.name, search.spec.trials, len(search.finished()))
@@ -138,13 +115,15 @@ class _Schedule:
         assert isinstance(job, TrialJob)
         return next(one for one in self.begun if one.parent.id == job.parent_id), job
 
-    def _take_progress(self, event: JobProgress) -> None:
+    def take_progress(self, event: JobProgress) -> None:
+        """It is shown, and may end its trial."""
         self.view.show(event)
         search, job = self._of(event.job)
         if search.report(job.trial, event.progress):
             self.engine.stop(job)
 
-    def _take_end(self, end: JobEnd) -> None:
+    def take_end(self, end: JobEnd) -> None:
+        """Note what it gave."""
         search, job = self._of(end.job)
         self.view.end(end)
         log.info("%s: %s", job.name, search.end(end))

@@ -6,7 +6,7 @@ import json
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from mufnet_lightning.errors import InputFault, check_finite
@@ -75,14 +75,7 @@ def parsed_study(content: Any) -> StudyFile:
     """
     from jsonargparse import ArgumentParser
 
-    if not isinstance(content, dict):
-        raise InputFault("expected a study: `study`, `arms` and what else docs/study.md has")
-    content = not_given(content)
-    names = list(StudyFile.__dataclass_fields__)
-    strange = [str(name) for name in content if name not in names]
-    if strange:
-        raise InputFault([f"there is no {one} in a study{suggestion(one, names)}" for one in strange])
-    guard_settings()
+    content = keys_of(content, StudyFile, "study", "`study`, `arms`")
     strange = (
         [str(name) for name in content["arms"] if not isinstance(name, str)]
         if isinstance(content.get("arms"), dict)
@@ -144,6 +137,29 @@ def check_study(said: StudyFile) -> None:
             faults += fault.faults
     if faults:
         raise InputFault(faults)
+
+
+def keys_of(content: Any, form: type, what: str, some: str) -> dict[Any, Any]:
+    """What a YAML file says, by its first names, without what is null.
+
+    Args:
+        content: of the file.
+        form: the dataclass whose fields it may have.
+        what: it is called, as "study", which docs/WHAT.md tells of.
+        some: of its names.
+
+    Raises:
+        InputFault: it is something else, or has a name that there is not.
+    """
+    if not isinstance(content, dict):
+        raise InputFault(f"expected a {what}: {some} and what else docs/{what}.md has")
+    given = not_given(content)
+    names = [field.name for field in fields(form)]
+    strange = [str(name) for name in given if name not in names]
+    if strange:
+        raise InputFault([f"there is no {one} in a {what}{suggestion(one, names)}" for one in strange])
+    guard_settings()
+    return given
 
 
 def entry_of(entry: ArmEntry | str) -> ArmEntry:

@@ -29,9 +29,17 @@ from typing import Any, Literal
 from mufnet_lightning.errors import InputFault, check_finite
 from mufnet_lightning.study.space import Space
 from mufnet_lightning.study.spec import StudyArm, StudySpec
-from mufnet_lightning.study.study_file import ArmEntry, StudyFile, entry_of, flat, names_in, not_given
-from mufnet_lightning.system.configs import guard_settings, read_config
-from mufnet_lightning.training.messages import one_sentence, suggestion
+from mufnet_lightning.study.study_file import (
+    ArmEntry,
+    StudyFile,
+    entry_of,
+    flat,
+    keys_of,
+    names_in,
+    not_given,
+)
+from mufnet_lightning.system.configs import read_config
+from mufnet_lightning.training.messages import one_sentence
 from mufnet_lightning.vocabulary import METRIC_NAMES
 
 _SCORED = "it decides who is scored, and on which pictures"
@@ -182,17 +190,10 @@ def parsed_sweep(content: Any) -> SweepFile:
     """
     from jsonargparse import ArgumentParser
 
-    if not isinstance(content, dict):
-        raise InputFault("expected a sweep: `arm`, `space` and what else docs/sweep.md has")
-    content = not_given(content)
-    names = list(SweepFile.__dataclass_fields__)
-    strange = [str(name) for name in content if name not in names]
-    if strange:
-        raise InputFault([f"there is no {one} in a sweep{suggestion(one, names)}" for one in strange])
+    content = keys_of(content, SweepFile, "sweep", "`arm`, `space`")
     lacking = [name for name in ("arm", "space") if name not in content]
     if lacking:
         raise InputFault(f"a sweep needs {' and '.join(lacking)}; docs/sweep.md tells more")
-    guard_settings()
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(SweepFile, "sweep_file")
     try:

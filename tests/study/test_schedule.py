@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study import schedule
+from mufnet_lightning.study import job_loop, schedule
+from mufnet_lightning.study.cross_validation import devices_of
 from mufnet_lightning.study.job import FoldJob, JobEnd, Outcome
 from mufnet_lightning.study.schedule import run_jobs
 
@@ -107,7 +108,7 @@ class Places:
 @pytest.fixture(autouse=True)
 def quick(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schedule, "_ELSEWHERE", -1.0)
-    monkeypatch.setattr(schedule, "await_answer", lambda uri: None)
+    monkeypatch.setattr(job_loop, "await_answer", lambda uri: None)
 
 
 COUNTS = st.integers(1, 4)
@@ -157,3 +158,67 @@ def test_a_stop_closes_every_arm_that_was_begun() -> None:
         run_jobs([lambda arm=arm: arm for arm in arms.values()], 3, engine)  # type: ignore
     assert [arm.closed for arm in arms.values()] == [["KeyboardInterrupt"]] * 2 + [[]]
     assert engine.closed == 1
+
+
+def test_a_server_that_is_away_stops_no_fold_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {name: Arm(name, (0, 1, 2)) for name in ("bmode", "fused")}
+    engine = Places(2, arms, {})
+    looks = 0
+
+    def absent(uri: str) -> str | None:
+        nonlocal looks
+        assert engine.running, "where nothing runs it is waited for"
+        looks += 1
+        return "no answer" if looks % 3 else None
+
+    begin = engine.begin
+
+    def begun(job: FoldJob) -> None:
+        assert looks % 3 == 0 or not engine.running, "a fold was begun while nobody could record it"
+        begin(job)
+
+    monkeypatch.setattr(job_loop, "absent", absent)
+    monkeypatch.setattr(engine, "begin", begun)
+    run_jobs([lambda arm=arm: arm for arm in arms.values()], 2, engine)  # type: ignore
+    assert looks > 3
+    assert [arm.closed for arm in arms.values()] == [["finished"]] * 2
+
+
+def test_an_arm_that_cannot_be_opened_costs_itself_unless_it_has_the_folds_of_all() -> None:
+    def refused() -> Any:
+        raise InputFault("the store is another one")
+
+    arm = Arm("fused", (0, 1))
+    engine = Places(2, {"fused": arm}, {})
+    with pytest.raises(InputFault, match="another one"):
+        run_jobs([lambda: arm, refused], 2, engine)  # type: ignore
+    assert arm.closed == ["finished"]
+    other = Arm("fused", (0, 1))
+    engine = Places(2, {"fused": other}, {})
+    with pytest.raises(InputFault, match="another one"):
+        run_jobs([refused, lambda: other], 2, engine)  # type: ignore
+    assert other.closed == []
+    assert not engine.begun
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "expected"),
+    [("cpu", 4, 0), ("auto", 2, 2), ("gpu", "3", 3), ("cuda", "auto", 5), ("gpu", -1, 5)],
+)
+def test_a_job_takes_as_many_gpus_as_its_trainer_says(
+    accelerator: str, devices: int | str, expected: int
+) -> None:
+    assert devices_of(built(accelerator, devices)) == expected
+
+
+@pytest.mark.parametrize("devices", [[1], "1,", "2,3"])
+def test_gpus_by_their_numbers_are_refused(devices: list[int] | str) -> None:
+    with pytest.raises(InputFault, match="which ones there are to choose from, CUDA_VISIBLE_DEVICES"):
+        devices_of(built("auto", devices))
+
+
+def built(accelerator: str, devices: Any) -> Any:
+    """What is asked of a command line that was built; its trainer has found five devices."""
+    trainer = SimpleNamespace(accelerator=accelerator, devices=devices)
+    config = SimpleNamespace(trainer=trainer)
+    return SimpleNamespace(config=config, trainer=SimpleNamespace(num_devices=5))
