@@ -17,6 +17,7 @@ Prints Markdown.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import heapq
 import json
 import os
@@ -254,7 +255,8 @@ def costs(asked: argparse.Namespace) -> tuple[float, float, float]:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TREE), str(HERE.parent)])
     given = [word for word in words(asked) if "figures" not in word]
     noted = ["--trainer.callbacks+=scaling.FirstStep", "--tracking.study=costs"]
-    cross_validate([*given, *noted], engine=LocalEngine(1), threads=1)
+    with contextlib.redirect_stdout(None):
+        cross_validate([*given, *noted], engine=LocalEngine(1), threads=1)
     started = [json.loads(file.read_text()) for file in starts.glob("*.json")]
     return seconds["find"], seconds["finish"], statistics.median(started)
 
