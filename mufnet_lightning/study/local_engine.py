@@ -60,13 +60,20 @@ class LocalEngine:
     Args:
         jobs: at once; None: as many as the GPUs, or cores and memory, are enough for.
         say: takes what jobs print, a line at a time; to the log unless given.
+        work: what is done of a job, in its process: a function of a module.
     """
 
-    def __init__(self, jobs: int | None = None, say: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self,
+        jobs: int | None = None,
+        say: Callable[[str], object] | None = None,
+        work: Callable[[FoldJob], JobEnd] = do_job,
+    ) -> None:
         self._free_gpus = visible_gpus()
         self._gpus = len(self._free_gpus)
         self._jobs = jobs
         self._say = say or (lambda line: log.info("%s", line))
+        self._work = work
         self._in_memory = _jobs_in_memory()
         self._running: list[_Running] = []
 
@@ -104,7 +111,9 @@ class LocalEngine:
         here, there = context.Pipe(duplex=False)
         reader, writer = context.Pipe(duplex=False)
         process = context.Process(
-            target=_in_process, args=(job, threads, environment, there, writer), name=job.name
+            target=_in_process,
+            args=(self._work, job, threads, environment, there, writer),
+            name=job.name,
         )
         process.start()
         there.close()
@@ -203,6 +212,7 @@ def _forward(job: FoldJob, output: Connection, say: Callable[[str], object]) -> 
 
 
 def _in_process(
+    work: Callable[[FoldJob], JobEnd],
     job: FoldJob,
     threads: int,
     environment: Mapping[str, str],
@@ -226,7 +236,7 @@ def _in_process(
             events.send(event)
 
     with progress_sent_to(send):
-        end = do_job(job)
+        end = work(job)
     sys.stdout.flush()
     sys.stderr.flush()
     send(end)

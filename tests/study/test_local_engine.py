@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -29,18 +30,29 @@ def ends(engine: LocalEngine, count: int) -> list[JobEnd]:
     return made
 
 
-@pytest.fixture
-def no_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs are started by forks of this process, so that what is patched here counts there."""
-    monkeypatch.setattr(local_engine, "warm_context", lambda _: multiprocessing.get_context("fork"))
+def nothing(job: FoldJob) -> JobEnd:
+    """Instead of a fold."""
+    return JobEnd(job, "done")
+
+
+def look(job: FoldJob) -> JobEnd:
+    """Write down what this process may use."""
+    text = f"{os.environ['CUDA_VISIBLE_DEVICES']} {torch.get_num_threads()}"
+    Path("seen", str(job.fold)).write_text(text)
+    return JobEnd(job, "done")
+
+
+def die(_: FoldJob) -> JobEnd:
+    """As a job does when memory is full."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
 
 
 def test_the_cores_are_shared_out_and_a_number_that_is_asked_for_counts(
-    monkeypatch: pytest.MonkeyPatch, work: Path, no_job: None
+    monkeypatch: pytest.MonkeyPatch, work: Path
 ) -> None:
     monkeypatch.setattr(local_engine, "cores", lambda: 8)
     monkeypatch.setattr(local_engine, "visible_gpus", list)
-    monkeypatch.setattr(local_engine, "do_job", lambda job: JobEnd(job, "done"))
     monkeypatch.setattr(local_engine, "_jobs_in_memory", lambda: 4)
     assert [default_threads(jobs, {}) for jobs in (1, 3, 8, 15)] == [8, 2, 1, 1]
     assert default_threads(15, {"OMP_NUM_THREADS": "3"}) == 3
@@ -56,30 +68,19 @@ def test_the_cores_are_shared_out_and_a_number_that_is_asked_for_counts(
         engine.close()
         return count
 
-    assert begun(LocalEngine(), 3) == 2
-    assert begun(LocalEngine(), 16) == 1  # one runs in any case
-    assert begun(LocalEngine(), 1) == 4  # no more than memory is enough for
-    assert begun(LocalEngine(6), 3) == 6
+    assert begun(LocalEngine(work=nothing), 3) == 2
+    assert begun(LocalEngine(work=nothing), 16) == 1  # one runs in any case
+    assert begun(LocalEngine(work=nothing), 1) == 4  # no more than memory is enough for
+    assert begun(LocalEngine(6, work=nothing), 3) == 6
 
 
-def test_each_job_has_gpus_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, work: Path, capfd: pytest.CaptureFixture[str], no_job: None
-) -> None:
+def test_each_job_has_gpus_of_its_own(monkeypatch: pytest.MonkeyPatch, work: Path) -> None:
     """What a job sees is asked of the job."""
     seen = Path("seen")
     seen.mkdir()
-
-    def look(job: FoldJob) -> JobEnd:
-        import os
-
-        text = f"{os.environ['CUDA_VISIBLE_DEVICES']} {torch.get_num_threads()}"
-        (seen / str(job.fold)).write_text(text)
-        return JobEnd(job, "done")
-
-    monkeypatch.setattr(local_engine, "do_job", look)
     monkeypatch.setattr(local_engine, "cores", lambda: 9)
     monkeypatch.setattr(local_engine, "visible_gpus", lambda: ["4", "GPU-a", "7"])
-    engine = LocalEngine()
+    engine = LocalEngine(work=look)
     with pytest.raises(InputFault, match="fused fold 0 asks for 4 GPUs, and there are 3"):
         engine.begin(job(0, 4))
     engine.begin(job(0, 2))
@@ -106,18 +107,8 @@ def test_the_gpus_are_those_that_the_environment_names(monkeypatch: pytest.Monke
     assert visible_gpus() == []
 
 
-def test_a_job_that_is_killed_is_lost_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, work: Path, no_job: None
-) -> None:
-    def die(job: FoldJob) -> JobEnd:
-        import os
-        import signal
-
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
-
-    monkeypatch.setattr(local_engine, "do_job", die)
-    engine = LocalEngine(1)
+def test_a_job_that_is_killed_is_lost_and_says_so(work: Path) -> None:
+    engine = LocalEngine(1, work=die)
     engine.begin(job(0))
     (end,) = ends(engine, 1)
     assert end.outcome == "lost"

@@ -77,7 +77,7 @@ def test_a_fit_that_diverges_stops_says_where_and_keeps_its_last_good_epoch(
 def test_a_fold_that_diverges_is_counted_by_no_cross_validation(
     work: Path, tiny: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--data.n_folds=2", "--trainer.max_epochs=4"]
+    words = ["--data.n_folds=2", "--trainer.max_epochs=4", "--jobs=1"]
     words += ["--lr_scheduler=StepLR", "--lr_scheduler.step_size=1", "--lr_scheduler.gamma=1e30"]
     assert main(["cv", *tiny, *words]) == 2
     assert "fold 0: the training diverged" in capsys.readouterr().err
