@@ -26,8 +26,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from mufnet_lightning.data.datamodule import RoiPairDataModule
     from mufnet_lightning.evaluation.comparison import compare_arms
-    from mufnet_lightning.evaluation.figures import roc_figure
     from mufnet_lightning.evaluation.predictions import match_predictions, read_predictions
+    from mufnet_lightning.evaluation.roc_figures import roc_figure
     from mufnet_lightning.inference.trained import load_trained
     from mufnet_lightning.models.module import MufNetModule
     from mufnet_lightning.store.prepare import prepare_store
@@ -63,7 +63,7 @@ _HOMES = {
     "match_predictions": "evaluation.predictions",
     "prepare_store": "store.prepare",
     "read_predictions": "evaluation.predictions",
-    "roc_figure": "evaluation.figures",
+    "roc_figure": "evaluation.roc_figures",
     "run_callbacks": "training.callbacks.recorded",
 }
 

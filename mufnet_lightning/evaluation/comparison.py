@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -16,10 +16,11 @@ from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Float
 from mufnet_lightning.evaluation.statistics.differences import auc_difference
 from mufnet_lightning.evaluation.statistics.intervals import Estimate
 from mufnet_lightning.evaluation.statistics.multiplicity import holm
-from mufnet_lightning.evaluation.statistics.paired_rates import rate_differences
+from mufnet_lightning.evaluation.statistics.paired_rates import RateDifference, rate_differences
 from mufnet_lightning.evaluation.statistics.power import power_of
 from mufnet_lightning.evaluation.statistics.rates import rates_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
+from mufnet_lightning.system.processes import progress_bar
 from mufnet_lightning.vocabulary import (
     CHOSEN_HERE,
     EFFECT,
@@ -192,15 +193,20 @@ def _tests(
         for pair, chosen in zip(pairs, here, strict=True)
     ]
     adjusted = _holm([test.p for test in tests])
-    rates = [
-        {}
-        if scores.is_out_of_fold(a) or scores.is_out_of_fold(b)
-        else {
-            name: replace(rate, p=np.nan) if chosen else rate
-            for name, rate in rate_differences(scores, (a, b), (cuts[a], cuts[b])).items()
-        }
-        for (a, b), chosen in zip(pairs, here, strict=True)
-    ]
+    rates: list[Mapping[str, RateDifference]] = []
+    with progress_bar("paired tests", len(pairs)) as advance:
+        for (a, b), chosen in zip(pairs, here, strict=True):
+            advance()
+            if scores.is_out_of_fold(a) or scores.is_out_of_fold(b):
+                rates.append({})
+                continue
+            differences = rate_differences(scores, (a, b), (cuts[a], cuts[b]))
+            rates.append(
+                {
+                    name: replace(rate, p=np.nan) if chosen else rate
+                    for name, rate in differences.items()
+                }
+            )
     adjusted_rates = {
         name: _holm([rate[name].p if rate else np.nan for rate in rates]) for name in PAIRED_RATES
     }

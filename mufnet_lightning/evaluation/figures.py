@@ -8,8 +8,8 @@ well as by shade.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
 
 import matplotlib as mpl
 import numpy as np
@@ -19,13 +19,12 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from mufnet_lightning.evaluation.statistics.calibration import brier_score
-from mufnet_lightning.evaluation.statistics.checks import Floats, as_labels
+from mufnet_lightning.evaluation.statistics.checks import as_labels
 from mufnet_lightning.evaluation.statistics.decision_curve import decision_curve
-from mufnet_lightning.evaluation.statistics.intervals import fold_spread
-from mufnet_lightning.evaluation.statistics.rates import Confusion, roc_curve
+from mufnet_lightning.evaluation.statistics.rates import Confusion
 from mufnet_lightning.evaluation.statistics.risk_calibration import risk_curve
-from mufnet_lightning.evaluation.text import interval_text, limits_text, number_text
-from mufnet_lightning.vocabulary import CHOSEN_HERE, THRESHOLD
+from mufnet_lightning.evaluation.text import number_text
+from mufnet_lightning.vocabulary import THRESHOLD
 
 DPI = 300  # what journals ask of a picture
 COLUMN = 3.4  # inches, the width of a column of a two-column page
@@ -54,50 +53,12 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def roc_figure(
-    labels: ArrayLike,
-    scores: Mapping[str, ArrayLike],
-    intervals: Mapping[str, tuple[float, float, float]] | None = None,
-) -> Figure:
-    """ROC curves of several arms on the same images.
+class LineLook(TypedDict):
+    """Of a line, as Matplotlib takes it."""
 
-    Args:
-        labels: (N,).
-        scores: (N,) of each arm, by its name.
-        intervals: AUC with its lower and upper limit, for the legend; without, the AUC is left out.
-            Limits that are NaN are of scores that chose the epoch, and the legend says so.
-    """
-    with mpl.rc_context(STYLE):
-        figure, axes = _square()
-        for number, (name, values) in enumerate(scores.items()):
-            low, high = roc_curve(labels, values)
-            axes.plot(low, high, label=_with_auc(name, (intervals or {}).get(name)), **_line(number))
-        _finish_roc(figure, axes)
-        return figure
-
-
-def roc_folds_figure(folds: Sequence[tuple[ArrayLike, ArrayLike]]) -> Figure:
-    """ROC curve of each fold, and their mean at each false positive rate.
-
-    How much the folds' curves differ is seen, and is no interval. The mean is taken vertically:
-    Fawcett T. An introduction to ROC analysis. Pattern Recognition Letters 2006;27:861-874.
-
-    Args:
-        folds: labels and scores of each fold, two folds at least.
-    """
-    with mpl.rc_context(STYLE):
-        figure, axes = _square()
-        grid = np.linspace(0, 1, 201)
-        curves = [roc_curve(labels, scores) for labels, scores in folds]
-        spread = fold_spread([float(np.trapezoid(high, low)) for low, high in curves])
-        heights = np.stack([_height(grid, *curve) for curve in curves])
-        for number, (low, high) in enumerate(curves):
-            label = f"folds: {limits_text((spread.low, spread.high), ' to ')}" if number == 0 else None
-            axes.plot(low, high, color="0.55", linewidth=0.6, label=label)
-        label = f"mean AUC {number_text(spread.mean)}, SD {number_text(spread.sd)}"
-        axes.plot(grid, heights.mean(axis=0), color="#0072B2", linewidth=1.6, label=label)
-        _finish_roc(figure, axes)
-        return figure
+    color: str
+    linestyle: Any
+    clip_on: bool
 
 
 def confusion_figure(counts: Mapping[str, Confusion]) -> Figure:
@@ -136,11 +97,11 @@ def reliability_figure(
     """
     markers = "osD^vP"
     with mpl.rc_context(STYLE):
-        figure, axes = _square()
+        figure, axes = square()
         axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
         for number, (name, values) in enumerate(risks.items()):
             curve = risk_curve(labels, values, bins)
-            look = _line(number)
+            look = line_look(number)
             marker = markers[number % len(markers)]
             axes.plot(curve.risk, curve.share, **look)
             axes.vlines(curve.risk, curve.low, curve.high, color=look["color"], linewidth=0.7)
@@ -176,7 +137,7 @@ def decision_figure(labels: ArrayLike, risks: Mapping[str, ArrayLike]) -> Figure
             if number == 0:
                 axes.plot(curve.thresholds, curve.treat_all, color="0.55", label="treat all")
                 axes.axhline(0, color="0.55", linestyle=":", linewidth=0.8, label="treat none")
-            look = {**_line(number), "clip_on": True}
+            look = line_look(number) | {"clip_on": True}
             axes.plot(curve.thresholds, curve.model, label=name, **look)
         axes.set(
             xlabel="Threshold of the risk",
@@ -291,7 +252,8 @@ def new_figure(width: float, height: float) -> Figure:
     return FigureCanvasAgg(Figure(figsize=(width, height), layout="constrained")).figure
 
 
-def _square() -> tuple[Figure, Axes]:
+def square() -> tuple[Figure, Axes]:
+    """A figure of a column's width with axes from 0 to 1 both ways."""
     figure = new_figure(COLUMN, COLUMN)
     figure.set_layout_engine("compressed")  # for axes that keep their aspect
     axes = figure.add_subplot()
@@ -300,35 +262,12 @@ def _square() -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _line(number: int) -> dict[str, Any]:
+def line_look(number: int) -> LineLook:
+    """How Matplotlib draws an arm's line, by the arm's place."""
     turn, colour = divmod(number, len(COLOURS))
-    look = {"color": COLOURS[colour], "linestyle": LINES[(colour + turn) % len(LINES)]}
-    return {**look, "clip_on": False}  # along the frame a line keeps its whole width
-
-
-def _with_auc(name: str, auc: tuple[float, float, float] | None) -> str:
-    if auc is None:
-        return name
-    text = f"{number_text(auc[0])}, {CHOSEN_HERE}" if np.isnan(auc[1:]).all() else None
-    return f"{name}: AUC {text or interval_text(auc[0], auc[1:])}"
-
-
-def _finish_roc(figure: Figure, axes: Axes) -> None:
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.6)
-    axes.set(xlabel="1 − specificity", ylabel="Sensitivity")
-    if len(labels := axes.get_legend_handles_labels()[1]) > 3:  # below, where it hides no curve
-        width = max(COLUMN, 0.6 + 0.05 * max(map(len, labels)))
-        figure.set_size_inches(width, COLUMN + 0.13 * len(labels))
-        figure.legend(loc="outside lower center")
-    else:
-        axes.legend(loc="lower right")
-
-
-def _height(grid: Floats, low: Floats, high: Floats) -> Floats:
-    """Sensitivity at each false positive rate of `grid`: the top of a step, but 0 at 0."""
-    last = np.append(np.diff(low) > 0, True)
-    height = np.interp(grid, low[last], high[last])
-    return np.where(grid == 0, 0.0, height)
+    style = LINES[(colour + turn) % len(LINES)]
+    # along the frame a line keeps its whole width
+    return {"color": COLOURS[colour], "linestyle": style, "clip_on": False}
 
 
 def _confusion(axes: Axes, name: str, counts: Confusion, first: bool) -> None:

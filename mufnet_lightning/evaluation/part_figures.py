@@ -11,13 +11,13 @@ from mufnet_lightning.evaluation.figures import (
     confusion_figure,
     decision_figure,
     reliability_figure,
-    roc_figure,
     score_figure,
     weight_figure,
 )
 from mufnet_lightning.evaluation.part import PartReport
 from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.risks import RiskReport
+from mufnet_lightning.evaluation.roc_figures import roc_figure
 from mufnet_lightning.evaluation.statistics.rates import confusion_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.vocabulary import WEIGHT_NAMES

@@ -6,8 +6,6 @@ from mufnet_lightning.evaluation.figures import (
     decision_figure,
     figure_files,
     reliability_figure,
-    roc_figure,
-    roc_folds_figure,
     score_figure,
     weight_figure,
 )
@@ -15,6 +13,7 @@ from mufnet_lightning.evaluation.part import part_numbers
 from mufnet_lightning.evaluation.pooling import pool_predictions
 from mufnet_lightning.evaluation.predictions import match_predictions, read_predictions
 from mufnet_lightning.evaluation.results import ArmComparison, ArmResult, PairResult
+from mufnet_lightning.evaluation.roc_figures import roc_figure, roc_folds_figure
 from mufnet_lightning.evaluation.statistics.auc import compare_aucs, delong, obuchowski
 from mufnet_lightning.evaluation.statistics.auc_intervals import auc_interval
 from mufnet_lightning.evaluation.statistics.bootstrap import bootstrap_aucs, bootstrap_rates

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mufnet_lightning.evaluation.statistics.intervals import FoldSpread, fold_sp
 from mufnet_lightning.evaluation.statistics.rates import confusion_of, youden_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.store.store import CropStore
+from mufnet_lightning.study.comparison_note import FEW, comparison_note
 from mufnet_lightning.study.out_folder import write_files
 from mufnet_lightning.study.pooling import read_results
 from mufnet_lightning.study.selection import selection_optimism
@@ -48,6 +50,10 @@ from mufnet_lightning.vocabulary import (
     Method,
     ThresholdRule,
 )
+
+MANY_TESTS = 100
+NAME_LENGTH = 250
+"""Characters of a run's name, in MLflow's databases."""
 
 
 def compare(
@@ -127,11 +133,17 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
 def record_comparison(comparison: Comparison, study: str | None = None) -> str:
     """Record it as an MLflow run of its own that names the runs it compares; returns the run's id.
 
+    Of more than a hundred tests the differences and their p are in its files alone: the UI draws a
+    chart of every metric.
+
     Args:
         comparison: what to record.
         study: MLflow experiment; that of the first run compared unless given, else `mufnet`. Where
             it has the very same result already, nothing is added.
     """
+    from mlflow.entities import Metric
+    from mlflow.utils.validation import MAX_METRICS_PER_BATCH
+
     store = mlflow_client()
     runs = {arm.name: arm.run for arm in comparison.arms if arm.run}
     first = next(iter(runs.values()), None)
@@ -155,22 +167,37 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         method=result.method,
         compares=",".join(run.id for run in runs.values()),
     )
-    name = "-".join([f"compare-{result.level}s", *(arm.name for arm in comparison.arms)])
-    with new_run(experiment_id, name, tags) as run_id:
-        names = _metric_names([arm.name for arm in result.arms])
-        for arm in result.arms:
-            store.log_metric(run_id, f"auc/{names[arm.name]}", arm.auc)
-        for test in result.tests:
-            pair = f"{names[test.a]}-{names[test.b]}"
-            store.log_metric(run_id, f"auc_difference/{pair}", test.auc_difference)
-            if np.isfinite(test.p):
-                store.log_metric(run_id, f"p/{pair}", test.p)
+    with new_run(experiment_id, _run_name(comparison), tags) as run_id:
+        now = int(1000 * time.time())
+        metrics = [Metric(name, value, now, 0) for name, value in _metrics(result)]
+        for start in range(0, len(metrics), MAX_METRICS_PER_BATCH):
+            store.log_batch(run_id, metrics[start : start + MAX_METRICS_PER_BATCH])
         for file, table in comparison.tables().items():
             store.log_text(run_id, table, file)
         log_json(store, run_id, content, "compare.json")
         log_figures(store, run_id, comparison.figures)
-        store.set_tag(run_id, NOTE, comparison.note())
+        store.set_tag(run_id, NOTE, comparison_note(comparison))
     return run_id
+
+
+def _run_name(comparison: Comparison) -> str:
+    """With the names of the arms, where they are few."""
+    names = [arm.name for arm in comparison.arms]
+    level = f"compare-{comparison.result.level}s"
+    name = "-".join([level, *names])
+    fits = len(names) <= FEW and len(name) <= NAME_LENGTH
+    return name if fits else f"{level}-{len(names)}-arms"
+
+
+def _metrics(result: ArmComparison) -> Iterator[tuple[str, float]]:
+    """Names and values, as they are recorded."""
+    names = _metric_names([arm.name for arm in result.arms])
+    yield from ((f"auc/{names[arm.name]}", arm.auc) for arm in result.arms)
+    for test in result.tests if len(result.tests) <= MANY_TESTS else ():
+        pair = f"{names[test.a]}-{names[test.b]}"
+        yield f"auc_difference/{pair}", test.auc_difference
+        if np.isfinite(test.p):
+            yield f"p/{pair}", test.p
 
 
 def _manifest(arms: Sequence[ScoredArm]) -> pd.DataFrame | None:

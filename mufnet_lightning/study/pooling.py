@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from mufnet_lightning.evaluation.figures import roc_folds_figure
 from mufnet_lightning.evaluation.pooling import PooledPredictions, pool_predictions
 from mufnet_lightning.evaluation.risks import with_risks
+from mufnet_lightning.evaluation.roc_figures import roc_folds_figure
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
 from mufnet_lightning.evaluation.statistics.intervals import fold_spread
 from mufnet_lightning.evaluation.text import interval_text, markdown_table, number_text

@@ -20,7 +20,6 @@ from mufnet_lightning.evaluation.text import (
     interval_text,
     json_text,
     limits_text,
-    markdown_table,
     number_text,
     p_text,
 )
@@ -302,43 +301,6 @@ class Comparison:
 
     def _fold_metric(self) -> str:
         return "test/patient_auc" if self.result.level == "patient" else "test/auc"
-
-    def note(self) -> str:
-        """As the MLflow UI shows it: Markdown, with links to the runs that are compared."""
-        arms = ", ".join(f"**{arm.name}**" for arm in self.arms)
-        opening = (
-            f"{arms} on the same test patients and images: each arm's AUC and rates, and below them "
-            f"{'the planned paired tests' if self.result.planned else 'the paired test of each two'}. "
-            if self.result.tests
-            else f"{arms} on its test patients: AUC and rates. "
-        )
-        flattered = [arm.name for arm in self.result.arms if arm.chosen]
-        if flattered:
-            names = ", ".join(flattered)
-            opening = f"**{names}: selected on test patients, so the numbers flatter.** {opening}"
-        lines = [opening + self.caption(), "", markdown_table(self.table())]
-        if self.result.tests:
-            lines += ["", self.tests_caption(), "", markdown_table(self.tests())]
-        if not self.rate_tests().empty:
-            lines += ["", RATE_TESTS, "", markdown_table(self.rate_tests())]
-        selection = self.selection()
-        if selection is not None:
-            lines += [
-                "",
-                "Optimism of selecting the epoch on the test set:",
-                "",
-                markdown_table(selection),
-            ]
-        for one in self.subgroups:
-            lines += ["", one.caption(), "", markdown_table(one.frame())]
-        lines += ["", *(f"- {note}" for note in self.notes())]
-        for arm in self.arms:
-            where = arm.reference
-            if arm.run:
-                link = f"#/experiments/{arm.run.experiment_id}/runs/{arm.run.id}"
-                where = f"[{arm.run.name}]({link})"
-            lines.append(f"- {arm.name}: {where}")
-        return "\n".join(lines)
 
 
 def _share_text(share: float) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 NOTE = "mlflow.note.content"
 """MLflow's own tag for it, of runs and of experiments."""
+NOTE_LENGTH = 8000
+"""Characters that MLflow keeps of a run's; it cuts off what is beyond (`MAX_TAG_VAL_LENGTH`)."""
 
 
 def study_note(study: str) -> str:

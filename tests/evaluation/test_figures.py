@@ -13,16 +13,15 @@ from PIL import Image
 from mufnet_lightning.evaluation.figures import (
     COLUMN,
     STYLE,
-    _line,
     confusion_figure,
     figure_files,
     figure_png,
+    line_look,
     reliability_figure,
-    roc_figure,
-    roc_folds_figure,
     score_figure,
     weight_figure,
 )
+from mufnet_lightning.evaluation.roc_figures import DISTINCT, roc_figure, roc_folds_figure
 from mufnet_lightning.evaluation.statistics.rates import Confusion
 
 
@@ -123,7 +122,7 @@ def test_many_curves_are_told_apart_and_hidden_by_no_legend() -> None:
     arms = {f"fused an_encoder_with_a_long_name {n}": rng.random(40) + 0.3 * labels for n in range(20)}
     figure = roc_figure(labels, arms, dict.fromkeys(arms, (0.7, 0.6, 0.8)))
     (axes,) = figure.axes
-    assert len({str(_line(number)) for number in range(36)}) == 36
+    assert len({str(line_look(number)) for number in range(DISTINCT)}) == DISTINCT == 36
     assert len(axes.lines) == 20 + 1  # and the diagonal
     figure_png(figure, 100)
     (legend,) = figure.legends
@@ -133,3 +132,19 @@ def test_many_curves_are_told_apart_and_hidden_by_no_legend() -> None:
     assert inside.y0 <= box.y0
     assert inside.x0 <= box.x0
     assert box.x1 <= inside.x1
+
+
+def test_of_a_crowd_the_first_is_seen_and_the_others_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    arms = {f"arm {n}": rng.random(40) + 0.3 * labels for n in range(100)}
+    aucs = {name: (0.7 + number / 1000, 0.6, 0.8) for number, name in enumerate(arms)}
+    for intervals, others in ((aucs, "99 others: AUC 0.701 to 0.799"), (None, "99 others")):
+        (axes,) = roc_figure(labels, arms, intervals).axes
+        legend = axes.get_legend()
+        assert legend is not None
+        shown = [text.get_text() for text in legend.get_texts()]
+        assert shown == ["arm 0: AUC 0.700 (0.600, 0.800)" if intervals else "arm 0", others]
+        assert len(axes.lines) == 100 + 1
+        first, *rest = axes.lines[:100]
+        assert all(first.get_zorder() > line.get_zorder() for line in rest)
