@@ -40,19 +40,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--arms", type=int, nargs="+", default=[3, 10, 100])
     parser.add_argument("--patients", type=int, default=161)
-    parser.add_argument("--work", type=Path, help="keep everything here")
+    parser.add_argument("--work", type=Path, help="keep everything here, and go on with it")
     asked = parser.parse_args()
     print("| arms | | s | s a further arm | MB of memory | MB written |", flush=True)
     print("|---|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as scratch:
         work = (asked.work or Path(scratch)).resolve()
         work.mkdir(exist_ok=True)
-        size = (
-            f"--patients {asked.patients} --high-share 0.4 --frames 2 --clip-length 4 --pane-size 128"
-        )
-        timed(f"phantom cohort {size}".split(), work)
-        timed(["prepare", "cohort", "store"], work)
-        timed(["cv", *FIT.split(), "--tracking.arm=arm-000", "--tracking.study=many"], work)
+        if not (work / "mlruns").is_dir():
+            size = f"--patients {asked.patients} --high-share 0.4 --pane-size 128"
+            timed(f"phantom cohort {size} --frames 2 --clip-length 4".split(), work)
+            timed(["prepare", "cohort", "store"], work)
+            timed(["cv", *FIT.split(), "--tracking.arm=arm-000", "--tracking.study=many"], work)
         first: dict[str, tuple[int, float]] = {}
         for arms in sorted(asked.arms):
             ids = with_arms(work, arms)
