@@ -43,6 +43,9 @@ from mufnet_lightning.tracking.runs import (
 from mufnet_lightning.tracking.stores import noted_store
 from mufnet_lightning.vocabulary import ARM_NAMES, EXTERNAL, MODALITIES, Modality
 
+MOST_ARMS_IN_PAIRS = 14
+"""Of more, each two are over a hundred tests."""
+
 
 @dataclass(frozen=True)
 class ArmFacts:
@@ -159,7 +162,8 @@ class StudyFacts:
         table_one: Table 1 as an earlier step recorded it; None where it did not.
         broken: runs that broke off.
         fits: how many fits of the study came to their end, those of the report and others.
-        planned: pairs of arms that the study tests; None: each two.
+        planned: pairs of arms that the study tests; None: each two. Where it planned none and has more
+            than `MOST_ARMS_IN_PAIRS` arms, nobody could read each two, and none is tested.
         external: what external validations of the study say (see `ExternalValidation.as_json`), by
             their run, the latest first.
     """
@@ -220,6 +224,8 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     planned = recorded.planned if recorded else None
     if planned is not None:  # of those that have come to their end
         planned = tuple((a, b) for a, b in planned if {a, b} <= names)
+    elif len(names) > MOST_ARMS_IN_PAIRS:
+        planned = ()
     fits = len(finished)
     return StudyFacts(
         study, experiment_id, arms, store, missing, known, table_one, broken, fits, planned, external

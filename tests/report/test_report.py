@@ -18,6 +18,7 @@ from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.evaluation.risks import RecordedRecalibration
+from mufnet_lightning.report import gather
 from mufnet_lightning.report.cautions import read_with_care
 from mufnet_lightning.report.gather import StudyFacts, _scanners, study_facts
 from mufnet_lightning.report.page import render
@@ -338,6 +339,18 @@ def test_it_goes_on_without_the_store(
     assert "The crop store store is no longer where it was" in text
     assert str(phantom_store.parent) not in text
     assert "30 patients, 90 pairs" in text
+
+
+def test_of_more_arms_than_pairs_could_be_read_of_none_is_tested_unless_planned(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "MOST_ARMS_IN_PAIRS", 1)
+    facts = study_facts(STUDY)
+    assert facts.planned == ()
+    text = Page(render(facts)).text
+    assert "No two arms are tested: the study planned no pairs, and each two of 2 arms" in text
+    assert "Paired differences" not in text
+    assert "Table 2a" in text
 
 
 def test_arms_that_cannot_be_compared_are_told_and_not_compared(facts: StudyFacts) -> None:
