@@ -162,8 +162,8 @@ class StudyFacts:
         table_one: Table 1 as an earlier step recorded it; None where it did not.
         broken: runs that broke off.
         fits: how many fits of the study came to their end, those of the report and others.
-        planned: pairs of arms that the study tests; None: each two. Where it planned none and has more
-            than `MOST_ARMS_IN_PAIRS` arms, nobody could read each two, and none is tested.
+        planned: pairs of arms that the study tests; None: each two. Of more than `MOST_ARMS_IN_PAIRS`
+            arms that no study file laid down nobody could read each two, and none is tested.
         external: what external validations of the study say (see `ExternalValidation.as_json`), by
             their run, the latest first.
     """
@@ -224,7 +224,7 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     planned = recorded.planned if recorded else None
     if planned is not None:  # of those that have come to their end
         planned = tuple((a, b) for a, b in planned if {a, b} <= names)
-    elif len(names) > MOST_ARMS_IN_PAIRS:
+    elif recorded is None and len(names) > MOST_ARMS_IN_PAIRS:
         planned = ()
     fits = len(finished)
     return StudyFacts(
