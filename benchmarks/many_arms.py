@@ -1,13 +1,13 @@
-"""How long do a comparison, the report and MLflow's table take with many arms, and how large are they?
+"""How long do a comparison and the report take with many arms, and how large are they?
 
     python benchmarks/many_arms.py [--arms 3 10 100] [--patients 161] [--work FOLDER]
 
 Cross-validates one arm on a phantom by the real command (two folds, one epoch of the tiny encoder), and
 writes copies of its runs as further arms: own names, scores that differ by chance, and the rest as it
 is. Of each number of arms, each command in a process of its own: `mufnet compare` of the first arm
-with every other (`--planned`), and of each two where that is at most a thousand tests; `mufnet report`;
-the address of the runs that `mufnet ui` opens. Prints seconds, seconds beyond the smallest study for
-each further arm, the peak of memory, and the size of what is written.
+with every other (`--planned`), and of each two where that is at most a thousand tests; `mufnet report`,
+which tests each two of up to 14 arms and none of more, as no study file planned any. Prints seconds,
+the peak of memory, and the size of what is written.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=161)
     parser.add_argument("--work", type=Path, help="keep everything here, and go on with it")
     asked = parser.parse_args()
-    print("| arms | | s | s a further arm | MB of memory | MB written |", flush=True)
-    print("|---|---|---|---|---|---|", flush=True)
+    print("| arms | | s | MB of memory | MB written |", flush=True)
+    print("|---|---|---|---|---|", flush=True)
     with TemporaryDirectory() as scratch:
         work = (asked.work or Path(scratch)).resolve()
         work.mkdir(exist_ok=True)
@@ -52,18 +52,15 @@ def main() -> None:
             timed(f"phantom cohort {size} --frames 2 --clip-length 4".split(), work)
             timed(["prepare", "cohort", "store"], work)
             timed(["cv", *FIT.split(), "--tracking.arm=arm-000", "--tracking.study=many"], work)
-        first: dict[str, tuple[int, float]] = {}
         for arms in sorted(asked.arms):
             ids = with_arms(work, arms)
             for name, (words, written) in commands(ids).items():
                 seconds, memory = timed(words, work)
-                least, begun = first.setdefault(name, (arms, seconds))
-                more = f"{(seconds - begun) / (arms - least):.2f}" if arms > least else ""
                 size_mb = (
                     sum(path.stat().st_size for path in work.glob(written) if path.is_file()) / 1e6
                 )
                 print(
-                    f"| {arms} | {name} | {seconds:.1f} | {more} | {memory:.0f} | {size_mb:.1f} |",
+                    f"| {arms} | {name} | {seconds:.1f} | {memory:.0f} | {size_mb:.1f} |",
                     flush=True,
                 )
 
@@ -84,16 +81,19 @@ def with_arms(work: Path, count: int) -> list[str]:
     client = MlflowClient(f"sqlite:///{work}/mlruns/mlflow.db")
     experiment = client.get_experiment_by_name("many")
     assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    runs = client.search_runs([experiment.experiment_id], "status = 'FINISHED'", max_results=50_000)
     known = {run.data.tags["arm"]: run for run in runs if run.data.tags["verb"] == "cv"}
     first = known["arm-000"]
     folds = [run for run in runs if run.data.tags.get(PARENT) == first.info.run_id]
     rng = np.random.default_rng(count)
     for number in range(len(known), count):
         arm = f"arm-{number:03d}"
-        known[arm] = copied(client, work, first, arm, None, rng)
+        parent = copied(client, work, first, arm, None, rng)
         for fold in folds:
-            copied(client, work, fold, arm, known[arm].info.run_id, rng)
+            copy = copied(client, work, fold, arm, parent.info.run_id, rng)
+            client.set_terminated(copy.info.run_id)
+        client.set_terminated(parent.info.run_id)  # the last of all: an arm that was begun is not one
+        known[arm] = parent
     return [known[f"arm-{number:03d}"].info.run_id for number in range(count)]
 
 
@@ -105,7 +105,7 @@ def copied(
     parent: str | None,
     rng: np.random.Generator,
 ) -> Run:
-    """A run like another one, of another arm, whose scores differ by chance."""
+    """A run like another one, of another arm, whose scores differ by chance; still to be ended."""
     tags = {**run.data.tags, "arm": arm, **({PARENT: parent} if parent else {})}
     name = str(run.info.run_name).replace("arm-000", arm)
     tags["mlflow.runName"] = name
@@ -122,8 +122,7 @@ def copied(
     shift = dict(zip(table["patient_id"].unique(), rng.normal(0, 0.3, len(table)), strict=False))
     logit = np.log(table["score"] / (1 - table["score"])) + table["patient_id"].map(shift)
     table.assign(score=1 / (1 + np.exp(-logit))).to_csv(file, index=False)
-    client.set_terminated(made.info.run_id)
-    return client.get_run(made.info.run_id)
+    return made
 
 
 def timed(words: Sequence[str], folder: Path) -> tuple[float, float]:

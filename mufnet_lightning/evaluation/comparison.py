@@ -194,19 +194,19 @@ def _tests(
     ]
     adjusted = _holm([test.p for test in tests])
     rates: list[Mapping[str, RateDifference]] = []
+    powers: list[float] = []
     with progress_bar("paired tests", len(pairs)) as advance:
-        for (a, b), chosen in zip(pairs, here, strict=True):
-            advance()
-            if scores.is_out_of_fold(a) or scores.is_out_of_fold(b):
-                rates.append({})
-                continue
-            differences = rate_differences(scores, (a, b), (cuts[a], cuts[b]))
+        for (a, b), test, chosen in zip(pairs, tests, here, strict=True):
+            pooled = scores.is_out_of_fold(a) or scores.is_out_of_fold(b)
+            differences = {} if pooled else rate_differences(scores, (a, b), (cuts[a], cuts[b]))
             rates.append(
                 {
                     name: replace(rate, p=np.nan) if chosen else rate
                     for name, rate in differences.items()
                 }
             )
+            powers.append(np.nan if chosen else power_of(scores, (a, b), test, effect))
+            advance()
     adjusted_rates = {
         name: _holm([rate[name].p if rate else np.nan for rate in rates]) for name in PAIRED_RATES
     }
@@ -222,7 +222,7 @@ def _tests(
             float(adjusted[number]),
             (test.note,) if test.note else (),
             test.freedom,
-            np.nan if chosen else power_of(scores, (a, b), test, effect),
+            powers[number],
             effect,
             rates[number],
             {name: float(adjusted_rates[name][number]) for name in rates[number]},

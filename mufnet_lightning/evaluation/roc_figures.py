@@ -84,9 +84,12 @@ def _with_auc(name: str, auc: tuple[float, float, float] | None) -> str:
 
 def _crowd(names: Sequence[str], aucs: Mapping[str, tuple[float, float, float]] | None) -> str:
     """Of curves that are not told apart."""
-    known = [aucs[name][0] for name in names if name in aucs] if aucs else []
-    span = f": AUC {number_text(min(known))} to {number_text(max(known))}" if known else ""
-    return f"{len(names)} others{span}"
+    known = [aucs[name] for name in names if name in aucs] if aucs else []
+    tested = [auc for auc, *limits in known if not np.isnan(limits).all()]
+    texts = [f"AUC {limits_text((min(tested), max(tested)), ' to ')}"] if tested else []
+    if len(tested) < len(known):
+        texts.append(f"{len(known) - len(tested)} {CHOSEN_HERE}")
+    return ": ".join([f"{len(names)} others", *filter(None, [", ".join(texts)])])
 
 
 def _finish_roc(figure: Figure, axes: Axes) -> None:

@@ -31,6 +31,15 @@ def number_text(value: float | None, undefined: str = "") -> str:
     return undefined if value is None or not math.isfinite(value) else f"{value:.3f}"
 
 
+def names_text(names: Sequence[str], most: int = 12) -> str:
+    """Names as a sentence has them; of more than can be read the first one, and how many others.
+
+    >>> names_text(["bmode", "ceus", "fused"]), names_text(["bmode", "ceus", "fused"], most=2)
+    ('bmode, ceus, fused', 'bmode and 2 others')
+    """
+    return ", ".join(names) if len(names) <= most else f"{names[0]} and {len(names) - 1} others"
+
+
 def limits_text(limits: Sequence[float], between: str = ", ") -> str:
     """Both limits of an interval.
 

@@ -13,7 +13,7 @@ from mufnet_lightning import __version__
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.evaluation.results import PairResult
 from mufnet_lightning.evaluation.statistics.power import SIGNIFICANT
-from mufnet_lightning.evaluation.text import limits_text, number_text, p_text
+from mufnet_lightning.evaluation.text import limits_text, names_text, number_text, p_text
 from mufnet_lightning.explain.embedding import embedded, embedded_figure
 from mufnet_lightning.explain.summarise import SEEN_TO_CHANGE
 from mufnet_lightning.report.cautions import read_with_care
@@ -247,7 +247,7 @@ def _record(facts: StudyFacts, html: str) -> str:
     for run in find_runs(facts.experiment_id, finished=True, most=1, reports=reported):
         client.log_text(run.id, html, PAGE)
         return run.id
-    arms = ", ".join(f"**{arm.name}**" for arm in facts.arms)
+    arms = names_text([f"**{arm.name}**" for arm in facts.arms])
     note = (
         f"The report of study **{facts.name}** on its arms {arms}, one page to be read without MLflow: "
         f"artifact `{PAGE}`. It holds the tables, figures and what must be read with care; a later "

@@ -23,7 +23,7 @@ from mufnet_lightning.evaluation.statistics.intervals import FoldSpread, fold_sp
 from mufnet_lightning.evaluation.statistics.rates import confusion_of, youden_of
 from mufnet_lightning.evaluation.statistics.scores import Scores
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.study.comparison_note import FEW, comparison_note
+from mufnet_lightning.study.comparison_note import ARMS_FILE, comparison_note
 from mufnet_lightning.study.out_folder import write_files
 from mufnet_lightning.study.pooling import read_results
 from mufnet_lightning.study.selection import selection_optimism
@@ -52,6 +52,7 @@ from mufnet_lightning.vocabulary import (
 )
 
 MANY_TESTS = 100
+"""Of more, no metric is recorded."""
 NAME_LENGTH = 250
 """Characters of a run's name, in MLflow's databases."""
 
@@ -175,6 +176,8 @@ def record_comparison(comparison: Comparison, study: str | None = None) -> str:
         for file, table in comparison.tables().items():
             store.log_text(run_id, table, file)
         log_json(store, run_id, content, "compare.json")
+        sources = {arm.name: arm.run.id if arm.run else arm.reference for arm in comparison.arms}
+        log_json(store, run_id, sources, ARMS_FILE)
         log_figures(store, run_id, comparison.figures)
         store.set_tag(run_id, NOTE, comparison_note(comparison))
     return run_id
@@ -185,8 +188,7 @@ def _run_name(comparison: Comparison) -> str:
     names = [arm.name for arm in comparison.arms]
     level = f"compare-{comparison.result.level}s"
     name = "-".join([level, *names])
-    fits = len(names) <= FEW and len(name) <= NAME_LENGTH
-    return name if fits else f"{level}-{len(names)}-arms"
+    return name if len(name) <= NAME_LENGTH else f"{level}-{len(names)}-arms"
 
 
 def _metrics(result: ArmComparison) -> Iterator[tuple[str, float]]:

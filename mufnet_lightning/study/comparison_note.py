@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mufnet_lightning.evaluation.text import markdown_table
+from mufnet_lightning.evaluation.text import markdown_table, names_text
 from mufnet_lightning.study.table_two import OPTIMISM, RATE_TESTS, Comparison
 from mufnet_lightning.tracking.notes import NOTE_LENGTH
 
-FEW = 12
-"""Arms whose names are read in a sentence."""
+ARMS_FILE = "arms.json"
+"""Of each arm its run's id, or what else it was read from."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,7 @@ def comparison_note(comparison: Comparison) -> str:
         if not longest.instead:
             break
         blocks[blocks.index(longest)] = _Block(longest.instead)
-    return _joined(blocks)[:NOTE_LENGTH]
-
-
-def arm_list(comparison: Comparison) -> str:
-    """The arms' names, or the first one and how many others."""
-    names = [f"**{arm.name}**" for arm in comparison.arms]
-    return ", ".join(names) if len(names) <= FEW else f"{names[0]} and {len(names) - 1} others"
+    return _joined(blocks)
 
 
 def _joined(blocks: list[_Block]) -> str:
@@ -48,16 +42,18 @@ def _joined(blocks: list[_Block]) -> str:
 def _blocks(comparison: Comparison) -> list[_Block]:
     result = comparison.result
     tests = "the planned paired tests" if result.planned else "the paired test of each two"
+    arms = names_text([f"**{arm.name}**" for arm in comparison.arms])
     opening = (
-        f"{arm_list(comparison)} on the same test patients and images: each arm's AUC and rates, and "
+        f"{arms} on the same test patients and images: each arm's AUC and rates, and "
         f"below them {tests}. "
         if result.tests
-        else f"{arm_list(comparison)} on its test patients: AUC and rates. "
+        else f"{arms} on its test patients: AUC and rates. "
     )
     flattered = [arm.name for arm in result.arms if arm.chosen]
     if flattered:
-        names = ", ".join(flattered) if len(flattered) <= FEW else f"{len(flattered)} arms"
-        opening = f"**{names}: selected on test patients, so the numbers flatter.** {opening}"
+        opening = (
+            f"**{names_text(flattered)}: selected on test patients, so the numbers flatter.** {opening}"
+        )
     blocks = [
         _Block(opening + comparison.caption()),
         _table(markdown_table(comparison.table()), "compare.csv"),
@@ -79,7 +75,8 @@ def _blocks(comparison: Comparison) -> list[_Block]:
     if notes:
         instead = f"*{len(notes)} notes are in this run's `compare.json`.*"
         blocks.append(_Block("\n".join(notes), instead))
-    return [*blocks, _Block(_links(comparison), "*The runs are those that the tag `compares` names.*")]
+    instead = f"*What each arm was read from is in this run's `{ARMS_FILE}`.*"
+    return [*blocks, _Block(_links(comparison), instead)]
 
 
 def _table(text: str, file: str) -> _Block:

@@ -20,6 +20,7 @@ from mufnet_lightning.evaluation.text import (
     interval_text,
     json_text,
     limits_text,
+    names_text,
     number_text,
     p_text,
 )
@@ -155,7 +156,7 @@ class Comparison:
         held = [arm.name for arm in result.arms if not arm.chosen]
         pooled = [name for name in held if self._is_out_of_fold(name)]
         if pooled:
-            which = "" if pooled == held else f"{', '.join(pooled)}: "
+            which = "" if pooled == held else f"{names_text(pooled)}: "
             auc += f" ({which}{OUT_OF_FOLDS[result.intervals]})"
         test = self._test_name()
         auc += f"; paired test: {test}" if test else ""

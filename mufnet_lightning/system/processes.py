@@ -156,11 +156,12 @@ def cores() -> int:
 
 @contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[], object]]:
-    """A bar on standard error, silent where that is no terminal; yields what advances it by 1."""
+    """A bar on standard error; yields what advances it by 1. Silent where that is no terminal, or
+    where there is nothing to do."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = not console().is_terminal
+    hidden = not console().is_terminal or not total
     with Progress(*columns, console=console(), transient=True, disable=hidden) as bar:
         task = bar.add_task(title, total=total)
         yield lambda: bar.advance(task)

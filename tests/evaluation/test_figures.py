@@ -139,7 +139,14 @@ def test_of_a_crowd_the_first_is_seen_and_the_others_are_counted() -> None:
     labels = np.arange(40) % 2
     arms = {f"arm {n}": rng.random(40) + 0.3 * labels for n in range(100)}
     aucs = {name: (0.7 + number / 1000, 0.6, 0.8) for number, name in enumerate(arms)}
-    for intervals, others in ((aucs, "99 others: AUC 0.701 to 0.799"), (None, "99 others")):
+    some = {**aucs, "arm 99": (0.9, np.nan, np.nan)}
+    all_chosen = dict.fromkeys(arms, (0.9, np.nan, np.nan)) | {"arm 0": aucs["arm 0"]}
+    for intervals, others in (
+        (aucs, "99 others: AUC 0.701 to 0.799"),
+        (some, "99 others: AUC 0.701 to 0.798, 1 chosen here"),
+        (all_chosen, "99 others: 99 chosen here"),
+        (None, "99 others"),
+    ):
         (axes,) = roc_figure(labels, arms, intervals).axes
         legend = axes.get_legend()
         assert legend is not None

@@ -30,6 +30,8 @@ from mufnet_lightning.report.tables import (
 )
 from mufnet_lightning.report.tripod import ITEMS, checklist
 from mufnet_lightning.study.compare import compare
+from mufnet_lightning.study.recorded_study import RecordedStudy
+from mufnet_lightning.study.spec import Pairs
 from mufnet_lightning.tracking.artifacts import RISK_NOTES
 from mufnet_lightning.tracking.runs import find_runs, find_study, mlflow_client, resolve_artifact
 
@@ -350,7 +352,27 @@ def test_of_more_arms_than_pairs_could_be_read_none_is_tested(
     text = Page(render(facts)).text
     assert "No two arms are tested: no pair that the study planned has both its arms here" in text
     assert "Paired differences" not in text
+    assert "Paired tests of arms on the same patients" not in text
     assert "Table 2a" in text
+
+
+@pytest.mark.parametrize(
+    ("planned", "tests"),
+    [
+        (None, "Paired differences of AUC"),  # each two, as the study's file has it
+        ((("fused", "bmode"),), "Planned paired differences of AUC"),
+        ((("fused", "gone"),), None),  # an arm that did not come to its end
+    ],
+)
+def test_of_any_number_of_arms_what_was_laid_down_is_tested(
+    here: Path, monkeypatch: pytest.MonkeyPatch, planned: Pairs | None, tests: str | None
+) -> None:
+    monkeypatch.setattr(gather, "MOST_ARMS_IN_PAIRS", 1)
+    monkeypatch.setattr(gather, "recorded_study", lambda _: RecordedStudy({}, planned))
+    text = Page(render(study_facts(STUDY))).text
+    assert ("No two arms are tested" in text) == (tests is None)
+    assert ("Paired tests of arms on the same patients" in text) == (tests is not None)
+    assert tests is None or tests in text
 
 
 def test_arms_that_cannot_be_compared_are_told_and_not_compared(facts: StudyFacts) -> None:
