@@ -56,7 +56,7 @@ from mufnet_lightning.training.checks import (
 from mufnet_lightning.training.logger import RunLogger, recorded
 from mufnet_lightning.training.messages import fault_of, one_sentence
 from mufnet_lightning.training.parsed import ParsedCLI
-from mufnet_lightning.training.printed import print_numbers, print_run
+from mufnet_lightning.training.printed import print_link, print_numbers, print_run
 from mufnet_lightning.training.progress import progress_callbacks
 from mufnet_lightning.training.ranks import watch_ranks
 from mufnet_lightning.vocabulary import Part
@@ -191,8 +191,10 @@ class MufnetCLI(ParsedCLI):
         with recorded(self.trainer):
             self._fit(**options)
             kept = self.selection.own_folder() if self._went_through else None
-        if kept is not None and self.trainer.is_global_zero:
-            remove_left_checkpoints(kept)  # behind FINISHED: a kill leaves too much
+        if self._went_through and self.trainer.is_global_zero:
+            if kept is not None:
+                remove_left_checkpoints(kept)  # behind FINISHED: a kill leaves too much
+            self._print_link()
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
@@ -336,10 +338,16 @@ class MufnetCLI(ParsedCLI):
         print_numbers(self.model.numbers, parts, self.evaluation.chosen)
         logger = self.trainer.logger
         if isinstance(logger, RunLogger):
-            where: Tracking = self._get(self.config_init, "tracking")
-            # where a fit is looked at; a fold's is the cross-validation's to tell
-            is_fit = (self.subcommand or "fit") == "fit" and where.parent_run is None
-            print_run(logger, is_fit)
+            print_run(logger)
+
+    def _print_link(self) -> None:
+        """Where a fit is looked at; of a fold the cross-validation tells it.
+
+        Behind the run's end: a server that was away may have been waited for.
+        """
+        logger, where = self.trainer.logger, self._get(self.config_init, "tracking")
+        if isinstance(logger, RunLogger) and where.parent_run is None:
+            print_link(logger)
 
 
 def _protocol_of(reference: str) -> str:

@@ -31,8 +31,12 @@ def print_numbers(
     print(table.to_string(float_format="{:.3f}".format))
 
 
-def print_run(logger: RunLogger, is_fit: bool) -> None:
-    """Where it is recorded; of a fit also how it is looked at."""
+def print_run(logger: RunLogger) -> None:
+    """Where it is recorded."""
     print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
-    if is_fit and (line := run_link_line(logger.run, "fits")):
+
+
+def print_link(logger: RunLogger) -> None:
+    """How a fit is looked at, when it has come to its end."""
+    if line := run_link_line(logger.run, "fits"):
         print(line)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,9 @@ from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import journals
 from mufnet_lightning.tracking.left_over import run_behind
 from mufnet_lightning.tracking.opening import absent
-from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client
+from mufnet_lightning.tracking.runs import Tracking, find_run, find_runs, find_study, mlflow_client
+from mufnet_lightning.tracking.views import COLOURS
+from mufnet_lightning.training import cli as training_cli
 from mufnet_lightning.training.logger import RunLogger
 
 
@@ -152,3 +155,27 @@ def test_a_server_that_is_away_loses_nothing_and_holds_nobody_up(
         assert longest < 0.5
         assert said(second) == said(whole)
         assert not journals(Path("mlruns"))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_back_before_a_fit_has_ended_shows_its_page(
+    work: Path,
+    tiny: list[str],
+    free_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port}")
+    with serving(work / "server", free_port) as server:
+
+        def gone_for_a_while(*_: object) -> None:
+            os.killpg(server.pid, signal.SIGSTOP)
+            threading.Timer(8.0, os.killpg, (server.pid, signal.SIGCONT)).start()
+
+        monkeypatch.setattr(training_cli, "print_numbers", gone_for_a_while)  # a fit's last words
+        assert main(["fit", *tiny]) == 0
+        *_, link = capfd.readouterr().out.splitlines()
+        (run,) = find_runs(find_study("demo"))
+        assert link.startswith(f"http://127.0.0.1:{free_port}/#/experiments/{run.experiment_id}/runs")
+        assert "viewStateShareKey=mufnet-arms" in link
+        assert run.tags["mlflow.runColor"] == COLOURS["fused"]
