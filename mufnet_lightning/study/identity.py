@@ -5,42 +5,21 @@ Of somebody's own classes their files count, not what those import.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib.util
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mufnet_lightning
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.models.components import component_class
 from mufnet_lightning.models.module import MufNetModule
+from mufnet_lightning.study.trained_code import code_digest, own_code_digest
 from mufnet_lightning.tracking.configuration import Configuration
 from mufnet_lightning.training.callbacks.checkpoint import MONITOR, SelectedCheckpoint
 
-_DATA = (
-    "augmentation",
-    "datamodule",
-    "dataset",
-    "device_augmentation",
-    "loaders",
-    "resident",
-    "sampler",
-    "transforms",
-)
-TRAINS = (
-    "models",
-    *(f"data/{name}.py" for name in _DATA),
-    "store/cache.py",
-    "training/callbacks/averaging.py",
-    "training/callbacks/checkpoint.py",
-)
-"""Code of this package that a kept weight depends on; the folds are compared as a table."""
-TRAINS_NOT = ("models/ensemble.py",)
-"""What of it has to do with weights that are kept already."""
 _ELSEWHERE = {
     # folds and digest are compared themselves; what is cross-validated is always tested
     "data": ("fold", "folds_from", "store", "num_workers", "with_test"),
@@ -58,7 +37,7 @@ def identity(config: Mapping[str, Any], digest: str, folds: str) -> str:
         folds: fold table, CSV.
     """
     settings = _what_trains(config)
-    what = [settings, digest, folds, _code_digest(_own_files()), _code_digest(_named_files(settings))]
+    what = [settings, digest, folds, own_code_digest(), code_digest(_named_files(settings))]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -130,20 +109,6 @@ def _defaults(part: type) -> dict[str, Any]:
     }
 
 
-def code_digest() -> str:
-    """Of the code of this package that a kept weight depends on, in hexadecimal digits."""
-    return _code_digest(_own_files())
-
-
-def _own_files() -> Iterator[Path]:
-    package = Path(mufnet_lightning.__file__).parent
-    left_out = [package / name for name in TRAINS_NOT]
-    for name in TRAINS:
-        place = package / name
-        files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-        yield from (file for file in files if file not in left_out)
-
-
 def _named_files(settings: Any) -> Iterator[Path]:
     """The modules of somebody's own classes that a configuration names, by the order of their names."""
     for name in sorted(set(_class_paths(settings))):
@@ -168,22 +133,3 @@ def _class_paths(settings: Any) -> Iterator[str]:
         names = settings.split(".")
         if rest and package not in _KNOWN and all(name.isidentifier() for name in names):
             yield settings
-
-
-def _code_digest(files: Iterable[Path]) -> str:
-    """Of what the code does: a comment or a docstring may change while a study runs."""
-    digest = hashlib.sha256()
-    for file in files:
-        tree = ast.parse(file.read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                node.body = [part for part in node.body if not _is_text(part)]
-        digest.update(file.name.encode())
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and (
-        isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-    )

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
 import signal
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,12 +19,11 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import mufnet_lightning
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.engines import JobEvent, JobLines
-from mufnet_lightning.study.identity import code_digest
 from mufnet_lightning.study.job import FoldJob, JobEnd
 from mufnet_lightning.study.local_engine import LocalEngine
+from mufnet_lightning.study.ray_machines import Seen, differences, look
 from mufnet_lightning.system.network import silence_of
 from mufnet_lightning.system.processes import cores
 from mufnet_lightning.tracking.liveness import machine
@@ -36,7 +35,8 @@ RETRIES = 3
 _QUEUED = 16
 """Jobs that a cluster is given at least, so that one that grows by itself knows what is wanted."""
 _A_LOOK = 0.5
-_PROBE = 60.0  # seconds for a machine to say anything at all
+_PROBE = 600.0  # seconds for a machine to answer: its first worker reads all libraries, maybe by NFS
+_PATIENCE = 20.0  # seconds before a line says what is waited for
 _PASSED_ON = ("MLFLOW_", "MUFNET_")
 """Environment variables of this process that jobs on other machines get."""
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class RayEngine:
             if isinstance(answer, str):
                 faults.append(f"machine {node}: {answer}")
             else:
-                faults += _differences(node, answer, wanted, folders)
+                faults += differences(node, answer, wanted, folders)
         others = [node for node, one in seen.items() if not isinstance(one, str) and not one.is_here]
         if others and not faults and database_of(tracking_uri()) is not None:
             faults.append(
@@ -244,75 +244,43 @@ class RayEngine:
         self._submit(one)
         return True
 
-    def _look_from_each(self, paths: Sequence[Path]) -> Mapping[str, _Seen | str]:
+    def _look_from_each(self, paths: Sequence[Path]) -> Mapping[str, Seen | str]:
         """What each machine of the cluster says, by its name."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        look = self._ray.remote(num_cpus=0, max_retries=0)(_look)
+        task = self._ray.remote(num_cpus=0, max_retries=0)(look)
         nodes = [node for node in self._ray.nodes() if node["Alive"]]
         asked = {
-            f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})": look.options(
+            f"{node['NodeManagerHostname']} ({node['NodeID'][:8]})": task.options(
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             ).remote(str(Path.cwd()), [str(path) for path in paths], machine())
             for node in nodes
         }
-        answers: dict[str, _Seen | str] = {}
-        for name, answer in asked.items():
-            try:
-                answers[name] = self._ray.get(answer, timeout=_PROBE)
-            except Exception as error:
-                reason = str(error).strip().splitlines()[-1]
-                answers[name] = f"cannot run a job: {reason}"
+        answers: dict[str, Seen | str] = {}
+        names = {answer: name for name, answer in asked.items()}
+        until, is_told = time.monotonic() + _PROBE, False
+        while names and (left := until - time.monotonic()) > 0:
+            there, _ = self._ray.wait(list(names), timeout=left if is_told else min(left, _PATIENCE))
+            for answer in there:
+                answers[names.pop(answer)] = self._answer(answer)
+            if not there and not is_told:
+                is_told = True
+                log.info(
+                    "waiting for the first answer of machine %s (up to %.0f s)",
+                    ", ".join(names.values()),
+                    _PROBE,
+                )
+        for answer, name in names.items():
+            self._ray.cancel(answer)
+            answers[name] = f"no worker of it answered within {_PROBE:.0f} s"
         return answers
 
-
-@dataclass(frozen=True)
-class _Seen:
-    """What a machine of the cluster sees.
-
-    Attributes:
-        is_here: whether it is the one that asks.
-        missing: paths that are not there.
-        versions: of what decides a result.
-    """
-
-    is_here: bool
-    missing: tuple[str, ...]
-    versions: Mapping[str, str]
-
-
-def _look(folder: str, paths: Sequence[str], asker: str) -> _Seen:
-    """On a machine of the cluster."""
-    missing = tuple(path for path in (folder, *paths) if not Path(path).exists())
-    return _Seen(machine() == asker, missing, _versions())
-
-
-def _versions() -> Mapping[str, str]:
-    import torch
-
-    return {
-        "Python": ".".join(platform.python_version_tuple()[:2]),
-        "torch": torch.__version__,
-        "mufnet-lightning": f"{mufnet_lightning.__version__} {code_digest()[:8]}",
-    }
-
-
-def _differences(
-    node: str, seen: _Seen, wanted: Sequence[Path], folders: Sequence[Path]
-) -> Iterator[str]:
-    """What keeps a machine from running jobs of this study."""
-    if str(Path.cwd()) in seen.missing or str(wanted[0]) in seen.missing:
-        yield (
-            f"machine {node} does not see the working folder {Path.cwd()}: share it (as by NFS) under "
-            "the same path, since checkpoints lie in its mlruns/"
-        )
-    for folder in folders:
-        if str(folder.resolve()) in seen.missing:
-            yield f"machine {node} does not see {folder.resolve()}: share it under the same path"
-    for name, version in _versions().items():
-        there = seen.versions.get(name, "none")
-        if there != version:
-            yield f"machine {node} has {name} {there}, and this one {version}: install the same"
+    def _answer(self, answer: Any) -> Seen | str:
+        try:
+            seen: Seen = self._ray.get(answer)
+        except Exception as error:
+            return f"cannot run a job: {str(error).strip().splitlines()[-1]}"
+        return seen
 
 
 def _run_job(job: FoldJob, folder: str, environment: Mapping[str, str]) -> Iterator[list[JobEvent]]:

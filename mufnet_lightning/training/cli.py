@@ -194,7 +194,7 @@ class MufnetCLI(ParsedCLI):
         if self._went_through and self.trainer.is_global_zero:
             if kept is not None:
                 remove_left_checkpoints(kept)  # behind FINISHED: a kill leaves too much
-            self._print_link()
+            print_link(self.trainer.logger, self._get(self.config_init, "tracking"))
 
     def validate(self, **options: Any) -> None:
         """Score the validation part."""
@@ -336,18 +336,7 @@ class MufnetCLI(ParsedCLI):
         if not self.trainer.is_global_zero:
             return
         print_numbers(self.model.numbers, parts, self.evaluation.chosen)
-        logger = self.trainer.logger
-        if isinstance(logger, RunLogger):
-            print_run(logger)
-
-    def _print_link(self) -> None:
-        """Where a fit is looked at; of a fold the cross-validation tells it.
-
-        Behind the run's end: a server that was away may have been waited for.
-        """
-        logger, where = self.trainer.logger, self._get(self.config_init, "tracking")
-        if isinstance(logger, RunLogger) and where.parent_run is None:
-            print_link(logger)
+        print_run(self.trainer.logger)
 
 
 def _protocol_of(reference: str) -> str:

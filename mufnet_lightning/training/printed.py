@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
+from lightning.pytorch.loggers import Logger
 
-from mufnet_lightning.tracking.runs import tracking_uri
+from mufnet_lightning.tracking.runs import Tracking, tracking_uri
 from mufnet_lightning.tracking.views import run_link_line
 from mufnet_lightning.training.logger import RunLogger
 from mufnet_lightning.vocabulary import CHOSEN_HERE
@@ -31,12 +32,18 @@ def print_numbers(
     print(table.to_string(float_format="{:.3f}".format))
 
 
-def print_run(logger: RunLogger) -> None:
+def print_run(logger: Logger | None) -> None:
     """Where it is recorded."""
-    print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
+    if isinstance(logger, RunLogger):
+        print(f"run {logger.title} {logger.run_id} in {tracking_uri()}")
 
 
-def print_link(logger: RunLogger) -> None:
-    """How a fit is looked at, when it has come to its end."""
+def print_link(logger: Logger | None, filed: Tracking) -> None:
+    """How a fit is looked at; of a fold the cross-validation tells it.
+
+    Behind the run's end: a server that was away may have been waited for.
+    """
+    if not isinstance(logger, RunLogger) or filed.parent_run is not None:
+        return
     if line := run_link_line(logger.run, "fits"):
         print(line)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mufnet_lightning.study import identity as identities
+from mufnet_lightning.study import trained_code
 from mufnet_lightning.study.identity import identity, trains_the_same
 
 CONFIG: dict[str, Any] = {
@@ -94,18 +94,18 @@ def test_code_counts_and_words_in_it_do_not(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_every_file_that_is_said_to_train_is_there() -> None:
-    files = list(identities._own_files())
+    files = list(trained_code._own_files())
     assert len(files) > 5
     assert all(file.is_file() for file in files)
     assert not any("report" in file.parts for file in files)
 
 
 def test_what_brings_trained_networks_together_trains_nothing() -> None:
-    package = Path(identities.__file__).parents[1]
-    together = [package / name for name in identities.TRAINS_NOT]
+    package = Path(trained_code.__file__).parents[1]
+    together = [package / name for name in trained_code.TRAINS_NOT]
     assert package / "models" / "ensemble.py" in together
     assert all(file.is_file() for file in together)
-    files = set(identities._own_files())
+    files = set(trained_code._own_files())
     assert package / "models" / "mufnet.py" in files
     assert not files & set(together)
 

@@ -15,7 +15,7 @@ from apart import Apart
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study import ray_engine
+from mufnet_lightning.study import ray_engine, ray_machines
 from mufnet_lightning.study.ray_engine import RayEngine
 from mufnet_lightning.tracking.runs import mlflow_client, resolve_artifact
 
@@ -73,8 +73,12 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayEngine]:
 
 @pytest.mark.slow
 def test_what_other_machines_do_not_share_is_told_before_anything_begins(
-    engine: RayEngine, work: Path, monkeypatch: pytest.MonkeyPatch
+    engine: RayEngine,
+    work: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level("INFO")
     Path("store").mkdir()
     engine.reach([Path("store")])
     with pytest.raises(InputFault, match=r"does not see .*/elsewhere: share it under the same path"):
@@ -86,9 +90,14 @@ def test_what_other_machines_do_not_share_is_told_before_anything_begins(
         engine.reach([Path("store")])
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     engine.reach([Path("store")])
-    monkeypatch.setattr(ray_engine, "_versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr(ray_machines, "versions", lambda: {"torch": "1.0"})
     with pytest.raises(InputFault, match=r"has torch .*, and this one 1\.0: install the same"):
         engine.reach([Path("store")])
+    monkeypatch.setattr(ray_engine, "_PATIENCE", 0.0)
+    monkeypatch.setattr(ray_engine, "_PROBE", 0.001)
+    with pytest.raises(InputFault, match=r"machine .* no worker of it answered within 0 s"):
+        engine.reach([Path("store")])
+    assert "waiting for the first answer of machine " in caplog.text
     assert not list(Path("mlruns/locks").glob("ray-*"))
 
 
