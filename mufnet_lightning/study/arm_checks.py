@@ -146,6 +146,7 @@ def check_recorded(cli: MufnetCLI, verb: str = "cv") -> None:
     Raises:
         InputFault: with what is wrong.
     """
+    devices_of(cli)
     trainer = cli.config.trainer
     for name, refused in (("logger", False), ("fast_dev_run", True), ("enable_checkpointing", False)):
         if trainer[name] is not None and bool(trainer[name]) is refused:
@@ -156,3 +157,25 @@ def check_recorded(cli: MufnetCLI, verb: str = "cv") -> None:
     for name in ("limit_val_batches", "limit_test_batches"):
         if trainer[name] not in (None, 1.0) or isinstance(trainer[name], int):
             raise InputFault(f"{verb} cannot take --trainer.{name}: it pools whole parts")
+
+
+def devices_of(cli: MufnetCLI) -> int:
+    """GPUs that a fit takes where there are any; 0: none whatever there is.
+
+    Raises:
+        InputFault: they are listed by number: which ones a job has is its engine's to say.
+    """
+    trainer = cli.config.trainer
+    if trainer.accelerator not in ("auto", "gpu", "cuda"):
+        return 0
+    devices = trainer.devices
+    if isinstance(devices, str) and devices.strip().isdecimal():
+        devices = int(devices)
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    if isinstance(devices, list | tuple) or (isinstance(devices, str) and "," in devices):
+        raise InputFault(
+            f"trainer.devices is {devices}: say how many GPUs a fold takes; which ones there are to "
+            "choose from, CUDA_VISIBLE_DEVICES says"
+        )
+    return max(1, int(cli.trainer.num_devices))  # "auto", -1: all that are there

@@ -15,7 +15,7 @@ import pandas as pd
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.inference.logged_model import keep_model
-from mufnet_lightning.study.arm_checks import check_every_fold
+from mufnet_lightning.study.arm_checks import check_every_fold, devices_of
 from mufnet_lightning.study.identity import identity, with_folds
 from mufnet_lightning.study.job import FoldJob, is_worked_on, sent_folds
 from mufnet_lightning.study.local_engine import default_threads
@@ -31,7 +31,7 @@ from mufnet_lightning.tracking.runs import TrackedRun, find_run, mlflow_client, 
 from mufnet_lightning.tracking.written_directly import at_work, others_at_work
 
 if TYPE_CHECKING:
-    from mufnet_lightning.training.cli import MufnetCLI
+    pass
 
 _POOL = "pool"
 _A_LOOK = 1.0
@@ -241,25 +241,3 @@ def state_of(parent: TrackedRun) -> str:
 def listed(folds: Iterable[int]) -> str:
     """By commas."""
     return ", ".join(str(fold) for fold in folds)
-
-
-def devices_of(cli: MufnetCLI) -> int:
-    """GPUs that a fit takes where there are any; 0: none whatever there is.
-
-    Raises:
-        InputFault: they are listed by number: which ones a job has is its engine's to say.
-    """
-    trainer = cli.config.trainer
-    if trainer.accelerator not in ("auto", "gpu", "cuda"):
-        return 0
-    devices = trainer.devices
-    if isinstance(devices, str) and devices.strip().isdecimal():
-        devices = int(devices)
-    if isinstance(devices, int) and devices > 0:
-        return devices
-    if isinstance(devices, list | tuple) or (isinstance(devices, str) and "," in devices):
-        raise InputFault(
-            f"trainer.devices is {devices}: say how many GPUs a fold takes; which ones there are to "
-            "choose from, CUDA_VISIBLE_DEVICES says"
-        )
-    return max(1, int(cli.trainer.num_devices))  # "auto", -1: all that are there

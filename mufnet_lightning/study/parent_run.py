@@ -117,6 +117,7 @@ def _new_parent(cli: MufnetCLI, key: str, threads: int) -> TrackedRun:
     )
     client = mlflow_client()
     created = TrackedRun.of(client.create_run(experiment_id, tags=tags, run_name=f"{arm}-cv"))
+    client.update_run(created.id, status="SCHEDULED")  # nobody is at work on it yet
     record_files(client, created.id, config, data)
     record_parameters(client, created.id, config, data, of_all_folds=True)
     return created

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
+from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.data.fold_checks import check_classes
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study.arm_checks import check_recorded
-from mufnet_lightning.study.cross_validation import devices_of
+from mufnet_lightning.study.arm_checks import check_recorded, devices_of
 from mufnet_lightning.study.engines import Engine
 from mufnet_lightning.study.local_engine import LocalEngine, default_threads
 from mufnet_lightning.study.pooling import CHOSEN_FROM, CHOSEN_IN
@@ -140,6 +140,7 @@ def _searches(spec: SweepSpec, threads: int | None) -> Iterator[Search]:
     own = ("--data.with_test=false",)
     words = [*spec.arm.arguments, *own]
     folds: tuple[int, ...] = ()
+    scored = ""
     faults: dict[str, None] = {}
     with progress_bar("space", len(corners)) as advance:
         for number, corner in enumerate(corners):
@@ -148,6 +149,9 @@ def _searches(spec: SweepSpec, threads: int | None) -> Iterator[Search]:
                 check_recorded(cli, "sweep")
                 if not number:
                     folds = _folds(spec, cli.datamodule.folds)
+                    scored = _who_is_scored(cli.datamodule)
+                elif _who_is_scored(cli.datamodule) != scored:
+                    raise InputFault("it decides who is scored, and cannot be chosen")
                 for fold in folds:
                     cli.datamodule.fold = fold
                     cli.check_before_training()
@@ -178,6 +182,12 @@ def _searches(spec: SweepSpec, threads: int | None) -> Iterator[Search]:
             devices_of(cli),
             threads or default_threads(most),
         )
+
+
+def _who_is_scored(data: RoiPairDataModule) -> str:
+    """Store, split and pairs, as a text: the same for all that are compared."""
+    pairs = data.store.manifest["pair_id"].iloc[data.usable_rows]
+    return "\n".join([data.store.digest, csv_text(data.folds), *map(str, pairs)])
 
 
 def _folds(spec: SweepSpec, split: pd.DataFrame) -> tuple[int, ...]:

@@ -224,14 +224,21 @@ def _faults(said: SweepFile, fit: Sequence[str]) -> list[str]:
         if name in own:
             faults.append(f"{name} has no place here; the sweep gives it to each of its trials")
     for name in said.space:
-        reason = _NOT_CHOSEN.get(_short(name))
-        if reason is None and name.startswith(_NO_WEIGHT):
-            reason = "it changes no weight"
+        reason = _why_not_chosen(_short(name))
         if reason is not None:
             faults.append(f"space: {name} cannot be chosen; {reason}")
         if _short(name) in own:
             faults.append(f"space: {name} is given as a setting too")
     return faults
+
+
+def _why_not_chosen(name: str) -> str | None:
+    if name in _NOT_CHOSEN:
+        return _NOT_CHOSEN[name]
+    held = [one for one in (*_NOT_CHOSEN, *_NO_WEIGHT) if one.startswith(f"{name}.")]
+    if name == "config" or held or name.endswith(".init_args"):
+        return "a space is of single settings, as model.dropout"
+    return "it changes no weight" if name.startswith(_NO_WEIGHT) else None
 
 
 def _short(name: str) -> str:

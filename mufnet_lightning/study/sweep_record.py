@@ -79,7 +79,7 @@ def chosen_configuration(search: Search) -> str:
     best = search.best()
     config: dict[str, Any] = yaml.safe_load(artifact_text(str(best.user_attrs[RUN_ID]), "config.yaml"))
     for settings in (config["data"], config["data"].get("init_args") or {}):
-        for name in ("with_test", "fold", "folds_from"):
+        for name in ("with_test", "fold"):  # an own split stays: else who chose might be tested
             settings.pop(name, None)
     for name in ("parent_run", "run_name", "trial", "baseline", "register"):
         config["tracking"].pop(name, None)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study import job_loop, schedule
-from mufnet_lightning.study.cross_validation import devices_of
+from mufnet_lightning.study.arm_checks import devices_of
 from mufnet_lightning.study.job import FoldJob, JobEnd, Outcome
 from mufnet_lightning.study.schedule import run_jobs
 

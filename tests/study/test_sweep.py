@@ -19,12 +19,13 @@ from mlflow.entities import Run
 from mufnet_lightning.cli import main
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.study import sweep_file
 from mufnet_lightning.study.engines import JobEvent, JobProgress
 from mufnet_lightning.study.job import FoldJob, JobEnd, TrialJob
 from mufnet_lightning.study.search import Search
 from mufnet_lightning.study.search_schedule import run_searches
 from mufnet_lightning.study.space import Space, words_of
-from mufnet_lightning.study.sweep import _folds
+from mufnet_lightning.study.sweep import _folds, _searches
 from mufnet_lightning.study.sweep_file import SweepSpec, parsed_sweep
 from mufnet_lightning.study.sweep_record import record_search, trial_table
 from mufnet_lightning.tracking.runs import (
@@ -132,6 +133,10 @@ GOOD: dict[str, Any] = {"arm": "fused", "space": {"model.dropout": {"low": 0.0, 
         ({"settings": {"data": {"with_test": True}}}, "data.with_test has no place here"),
         ({"settings": {"model.dropout": 0.1}}, "space: model.dropout is given as a setting too"),
         ({"space": {"data.init_args.split_seed": [0, 1]}}, "it decides who is scored"),
+        ({"space": {"config": ["bmode", "fused"]}}, "a space is of single settings"),
+        ({"space": {"data": [{"split_seed": 0}, {"split_seed": 1}]}}, "a space is of single settings"),
+        ({"space": {"data.init_args": [{"split_seed": 1}, {}]}}, "a space is of single settings"),
+        ({"space": {"tracking": [{"arm": "a"}, {"arm": "b"}]}}, "a space is of single settings"),
         ({"space": {"seed_everything": [0, 1]}}, "a seed is no setting to choose by its score"),
         ({"space": {"tracking.study": ["a", "b"]}}, "it changes no weight"),
         ({"space": {"model.fusion": ["softmax", "sigmoid"]}}, "30 are more than the space has"),
@@ -169,6 +174,17 @@ def test_nobody_chooses_who_is_tested_in_another_fold() -> None:
     assert _folds(nested, split("a", "b")) == (0, 1)
     with pytest.raises(InputFault, match="nested: true"):
         _folds(flat, split("a", "b"))
+
+
+def test_settings_that_decide_who_is_scored_are_found_by_what_they_do(
+    work: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_file, "_NOT_CHOSEN", {})  # another name for it, of a class of one's own
+    space = {"data.init_args.split_seed": [0, 1]}
+    spec = SweepSpec.of(parsed_sweep({"arm": "fused", "space": space, "trials": 2}), tiny)
+    with pytest.raises(InputFault, match=r"decides who is scored.* \(with data.*split_seed 1\)"):
+        next(_searches(spec, None))
+    assert not runs()
 
 
 @pytest.fixture
@@ -264,7 +280,7 @@ class Told:
         tags = {"verb": "fit", "fold": "0", "trial": str(job.trial), PARENT_RUN: job.parent_id}
         parent = client.get_run(job.parent_id)
         run = client.create_run(parent.info.experiment_id, tags=tags, run_name=job.name)
-        client.log_text(run.info.run_id, "data: {with_test: false}\ntracking: {}\n", "config.yaml")
+        client.log_text(run.info.run_id, CONFIG, "config.yaml")
         curve = self.curves[job.trial]
         for epoch, value in enumerate(curve, 1):
             yield JobProgress(job, Progress(len(curve), float(epoch), value, scores={"val/auc": value}))
@@ -274,6 +290,9 @@ class Told:
         client.log_metric(run.info.run_id, "val_selected/auc", max(curve))
         client.set_terminated(run.info.run_id, "FINISHED")
         yield JobEnd(job, "done")
+
+
+CONFIG = "data: {with_test: false, folds_from: own.csv}\ntracking: {}\n"
 
 
 def search_of(trials: int, **more: Any) -> Search:
@@ -299,6 +318,8 @@ def test_a_hopeless_trial_is_stopped_and_the_rest_goes_on_later(work: Path) -> N
     assert pruned.info.status == "KILLED"
     assert pruned.data.tags["reason"].startswith("pruned after epoch 2")
     folder = resolve_artifact(parent.info.run_id, "trials.csv")
+    chosen = yaml.safe_load(resolve_artifact(parent.info.run_id, "chosen.yaml").read_text())
+    assert chosen["data"] == {"folds_from": "own.csv"}  # who chose is not tested by it
     table = pd.read_csv(folder)
     assert list(table["state"]) == ["complete"] * 3 + ["pruned"]
     assert list(table["val/auc"]) == [0.8, 0.9, 0.85, 0.1]
