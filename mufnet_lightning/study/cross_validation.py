@@ -17,6 +17,7 @@ from mufnet_lightning.explain.record import record_pooled_explanations
 from mufnet_lightning.inference.logged_model import keep_model
 from mufnet_lightning.study.arm_checks import check_every_fold, devices_of
 from mufnet_lightning.study.identity import identity, with_folds
+from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.study.job import FoldJob, is_worked_on, sent_folds
 from mufnet_lightning.study.local_engine import default_threads
 from mufnet_lightning.study.parent_run import parent_run, threads_of
@@ -54,6 +55,7 @@ class CrossValidation:
         threads: see `threads_of`.
         store: folder of the crops.
         of_folds: further arguments, of some folds.
+        inputs: what its folds read.
     """
 
     arm: str
@@ -67,6 +69,7 @@ class CrossValidation:
     threads: int
     store: Path
     of_folds: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    inputs: JobInputs = field(default_factory=JobInputs)
     _work: ExitStack = field(default_factory=ExitStack)
 
     @classmethod
@@ -128,6 +131,7 @@ class CrossValidation:
             threads or threads_of(parent) or share,
             cli.datamodule.store.root,
             dict(of_folds or {}),
+            JobInputs.of(cli),
         )
 
     def begin(self) -> list[int]:
@@ -160,6 +164,7 @@ class CrossValidation:
             (*self.arguments, *self.of_folds.get(fold, ())),
             self.devices,
             self.threads,
+            self.inputs,
         )
 
     def is_elsewhere(self, fold: int) -> bool:

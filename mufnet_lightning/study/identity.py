@@ -109,6 +109,11 @@ def _defaults(part: type) -> dict[str, Any]:
     }
 
 
+def named_files(config: Mapping[str, Any]) -> list[Path]:
+    """The modules of somebody's own classes that a composed configuration names."""
+    return list(_named_files(_what_trains(config)))
+
+
 def _named_files(settings: Any) -> Iterator[Path]:
     """The modules of somebody's own classes that a configuration names, by the order of their names."""
     for name in sorted(set(_class_paths(settings))):

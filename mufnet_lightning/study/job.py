@@ -6,12 +6,13 @@ import logging
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import mufnet_lightning
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.system.signals import terminated_as_interrupted
 from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoint
 from mufnet_lightning.tracking.claims import claimed, is_claimed
@@ -44,6 +45,7 @@ class FoldJob:
         arguments: of `mufnet fit`, without the fold's own.
         devices: GPUs that it takes where there are any; 0: it trains on the CPU.
         threads: of the CPU, that it computes with where it trains on that.
+        inputs: what it reads, as it was when the call began.
     """
 
     arm: str
@@ -53,6 +55,7 @@ class FoldJob:
     arguments: tuple[str, ...]
     devices: int = 0
     threads: int = 1
+    inputs: JobInputs = field(default_factory=JobInputs)
 
     @property
     def name(self) -> str:
@@ -151,6 +154,7 @@ def do_job(job: FoldJob) -> JobEnd:
                 return JobEnd(job, "elsewhere")
             if finished_run(job, parent):
                 return JobEnd(job, "done")
+            job.inputs.check()
             words = ["fit", *_words(job, parent)]
             # Lightning starts further processes of a fold with these words
             sys.argv = [str(Path(mufnet_lightning.__file__).with_name("__main__.py")), *words]

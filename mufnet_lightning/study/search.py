@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mufnet_lightning.errors import InputFault
+from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.study.job import JobEnd, TrialJob, finished_run
 from mufnet_lightning.study.space import words_of
 from mufnet_lightning.study.sweep_file import SweepSpec
@@ -60,6 +61,7 @@ class Search:
         arm: name of the arm.
         devices, threads: see `CrossValidation`.
         store: folder of the crops.
+        inputs: what its trials read.
         running: the trials that an engine has, by their numbers.
     """
 
@@ -71,6 +73,7 @@ class Search:
     devices: int
     threads: int
     store: Path
+    inputs: JobInputs = field(default_factory=JobInputs)
     running: dict[int, Trial] = field(default_factory=dict)
     _study: optuna.Study | None = None
     _left_over: list[Trial] = field(default_factory=list)
@@ -258,6 +261,7 @@ class Search:
             (*self.spec.arm.arguments, *words_of(values)),
             self.devices,
             self.threads,
+            self.inputs,
             trial=number,
         )
 

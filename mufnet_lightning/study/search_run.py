@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 from mufnet_lightning.study.identity import identity
+from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.study.search import Search, database_of_search
 from mufnet_lightning.study.sweep_file import SweepSpec
 from mufnet_lightning.tracking.runs import TrackedRun, find_runs, mlflow_client, open_study
@@ -35,7 +36,7 @@ def find_search(
     """
     from mufnet_lightning.training.facts import record_dataset, record_files
 
-    config, data = cli.composed_config(), cli.datamodule
+    config, data, inputs = cli.composed_config(), cli.datamodule, JobInputs.of(cli)
     fold = data.fold
     what = [
         identity(config, data.store.digest, folds_csv),
@@ -50,7 +51,7 @@ def find_search(
         if database_of_search(run.id).exists():
             began = run.tags.get("cpu_threads", "")
             threads = int(began) if began.isdecimal() else threads
-            return Search(spec, fold, folds, run, arm, devices, threads, data.store.root)
+            return Search(spec, fold, folds, run, arm, devices, threads, data.store.root, inputs)
     note = (
         f"A search of settings of arm **{arm}** by `{spec.metric}` on the validation patients of fold "
         f"{fold} (protocol `{cli.protocol}`): each trial is a child of this run. No picture of a test "
@@ -74,4 +75,4 @@ def find_search(
     record_dataset(client, run.id, data.store, "sweep")
     client.log_text(run.id, "\n".join(repr(one) for one in spec.space.settings) + "\n", "space.txt")
     database_of_search(run.id).parent.mkdir(parents=True, exist_ok=True)
-    return Search(spec, fold, folds, run, arm, devices, threads, data.store.root)
+    return Search(spec, fold, folds, run, arm, devices, threads, data.store.root, inputs)

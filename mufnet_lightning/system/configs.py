@@ -70,6 +70,11 @@ def config_layers(name: str) -> list[Path]:
     return layers
 
 
+def is_own_config(file: Path) -> bool:
+    """Whether a file is one that comes with the package, and is not the working folder's."""
+    return file.is_absolute() and any(file.is_relative_to(folder) for folder in _OWN_FOLDERS)
+
+
 def read_config(file: Path) -> Any:
     """What a configuration file holds, as plain values.
 
