@@ -20,7 +20,7 @@ from mufnet_lightning.study.identity import identity, with_folds
 from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.study.job import FoldJob, is_worked_on, sent_folds
 from mufnet_lightning.study.local_engine import default_threads
-from mufnet_lightning.study.parent_run import parent_run, threads_of
+from mufnet_lightning.study.parent_run import parent_run, settled_threads
 from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, record_pooled
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.system.signals import stopping
@@ -128,7 +128,7 @@ class CrossValidation:
             cli.evaluation.baseline,
             cli.config.tracking.register,
             devices_of(cli),
-            threads or threads_of(parent) or share,
+            settled_threads(parent, threads, share),
             cli.datamodule.store.root,
             dict(of_folds or {}),
             JobInputs.of(cli),

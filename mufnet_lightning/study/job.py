@@ -18,6 +18,7 @@ from mufnet_lightning.tracking.checkpoints import last_checkpoint, read_checkpoi
 from mufnet_lightning.tracking.claims import claimed, is_claimed
 from mufnet_lightning.tracking.left_over import may_begin_again, send_behind
 from mufnet_lightning.tracking.liveness import alive, refuse_alive
+from mufnet_lightning.tracking.mlflow_calls import refusal
 from mufnet_lightning.tracking.runs import (
     TrackedRun,
     children_of,
@@ -145,6 +146,8 @@ def do_job(job: FoldJob) -> JobEnd:
 
     The process runs nothing else: what is asked of it by SIGTERM ends the job.
     """
+    from mlflow.exceptions import MlflowException
+
     from mufnet_lightning.training.run import run_lightning
 
     try:
@@ -161,6 +164,8 @@ def do_job(job: FoldJob) -> JobEnd:
             run_lightning(words)
     except InputFault as fault:
         return JobEnd(job, "refused", tuple(fault.faults), isinstance(fault, Diverged))
+    except MlflowException as error:
+        return JobEnd(job, "refused", (refusal(error),))
     except KeyboardInterrupt:
         return JobEnd(job, "stopped")
     except BaseException:

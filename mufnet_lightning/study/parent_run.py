@@ -42,6 +42,29 @@ def threads_of(run: TrackedRun) -> int | None:
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
+def settled_threads(run: TrackedRun, asked: int | None, share: int) -> int:
+    """Threads that this call computes with: those asked for, those it was begun with, or the share.
+
+    Args:
+        run: of a cross-validation or a search; what is asked for is kept in it.
+        asked: for, if anything is.
+        share: where nothing is known.
+    """
+    began = threads_of(run)
+    if asked is None:
+        return began or share
+    if began is not None and asked != began:
+        log.warning(
+            "warning: %s was begun with --threads %s and goes on with %s: on a CPU the last bits of "
+            "its results differ",
+            run.name,
+            began,
+            asked,
+        )
+        mlflow_client().set_tag(run.id, THREADS, str(asked))
+    return asked
+
+
 def parent_run(cli: MufnetCLI, key: str, threads: int, restart: bool = False) -> TrackedRun:
     """The run to go on with, or a new one.
 

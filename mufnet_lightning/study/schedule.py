@@ -15,7 +15,7 @@ from mufnet_lightning.study.engines import Engine, JobProgress
 from mufnet_lightning.study.job import JobEnd
 from mufnet_lightning.study.job_loop import JobLoop
 from mufnet_lightning.study.live_view import LiveView
-from mufnet_lightning.tracking.mlflow_calls import reason_of
+from mufnet_lightning.tracking.mlflow_calls import faults_of, refusal
 from mufnet_lightning.tracking.opening import absent
 from mufnet_lightning.tracking.runs import tracking_uri
 
@@ -152,17 +152,17 @@ class _Schedule(JobLoop):
         try:
             cv = finder()
             self.reach([cv.store])
-        except InputFault as fault:
+        except (InputFault, MlflowException) as fault:
             if not self._reached:
                 raise  # the first arm has the folds of all
-            self.faults += fault.faults
+            self.faults += faults_of(fault)
             return True
         arm = _Arm(cv, [])
         self.begun.append(arm)
         try:
             arm.waiting = cv.begin()
-        except InputFault as fault:
-            arm.faults += fault.faults
+        except (InputFault, MlflowException) as fault:
+            arm.faults += faults_of(fault)
         self.view.add(cv.arm, len(cv.wanted), len(cv.wanted) - len(arm.waiting))
         if arm.is_over:
             self._end(arm)
@@ -211,7 +211,7 @@ class _Schedule(JobLoop):
             except InputFault as fault:
                 arm.faults += fault.faults
             except MlflowException as error:
-                arm.faults.append(f"{name}: the tracking store refuses: {reason_of(error)}")
+                arm.faults.append(f"{name}: {refusal(error)}")
         if arm.is_broken:
             self.faults += arm.faults
             self.failed += [f"{name} fold {fold}" for fold in arm.failed]

@@ -99,9 +99,7 @@ class Search:
             self._work.close()
             raise InputFault(f"another process is at work on {self.parent.name} ({self.parent.id})")
         self._work.enter_context(at_work(self.parent.id))
-        storage = optuna.storages.RDBStorage(
-            f"sqlite:///{database_of_search(self.parent.id).as_posix()}"
-        )
+        storage = optuna_storage(self.parent.id)
         self._work.callback(storage.remove_session)
         pruner: Any = optuna.pruners.NopPruner()
         if self.spec.pruner == "median":
@@ -165,10 +163,13 @@ class Search:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a bound that floating point misses by a hair
             values = self.spec.space.draw(trial)
-        for other in self.completed():
-            if other.params == trial.params and SAME_AS not in other.user_attrs:
+        for other in self.finished():
+            if other.params != trial.params or SAME_AS in other.user_attrs:
+                continue
+            if other.state.name in ("COMPLETE", "PRUNED"):
                 trial.set_user_attr(SAME_AS, other.number)
-                self.study.tell(trial, other.value)
+                value = other.value if other.state.name == "COMPLETE" else None
+                self.study.tell(trial, value, state=other.state)
                 log.info("%s trial %s repeats trial %s", self.arm, trial.number, other.number)
                 return None
         self.running[trial.number] = trial
@@ -191,20 +192,29 @@ class Search:
         self._pruned[number] = f"pruned after epoch {epoch}: {self.spec.metric} {value:.3f}"
         return True
 
+    def is_pruned(self, number: int) -> bool:
+        """Whether a trial was asked to end, since others were better."""
+        return number in self._pruned
+
     def end(self, end: JobEnd) -> str:
         """Note how a trial ended; returns it in a few words.
 
         Raises:
+            InputFault, MlflowException: what it gave cannot be read now; it may be asked for again.
             KeyboardInterrupt: somebody stopped it.
         """
         assert isinstance(end.job, TrialJob)
         number = end.job.trial
-        trial = self.running.pop(number)
-        reason = self._pruned.pop(number, None)
-        if end.outcome == "done" or (reason and finished_run(end.job, self.parent)):
-            return self._score(end.job, trial)
+        said = self._ended(end, end.job, self.running[number], self._pruned.get(number))
+        del self.running[number]
+        self._pruned.pop(number, None)
+        return said
+
+    def _ended(self, end: JobEnd, job: TrialJob, trial: Trial, reason: str | None) -> str:
+        if end.outcome == "done" or (reason and finished_run(job, self.parent)):
+            return self._score(job, trial)
         if end.outcome in ("stopped", "lost") and reason is not None:
-            self._close_pruned(end.job, trial, reason)
+            self._close_pruned(job, trial, reason)
             self.study.tell(trial, state=_state("PRUNED"))
             return reason
         if end.outcome == "stopped":
@@ -212,7 +222,7 @@ class Search:
         if end.diverged or end.outcome == "failed":  # of these very settings
             self.study.tell(trial, state=_state("FAIL"))
             why = "; ".join(end.faults) or "failed, with the traceback above"
-            failed = len(self.finished())
+            failed = len({repr(sorted(one.params.items())) for one in self.finished()})
             if failed >= MOST_FAILED and not self.completed():
                 self._faults.append(f"{end.job.name}: {why}, as did {failed - 1} others before")
             return why
@@ -312,6 +322,15 @@ def optuna_library() -> Any:
 def database_of_search(run_id: str) -> Path:
     """Optuna's, of a search."""
     return (STORE_FOLDER / "sweeps" / f"{run_id}.db").resolve()
+
+
+def optuna_storage(run_id: str) -> Any:
+    """The database of a search, opened, or made.
+
+    Raises:
+        InputFault: Optuna is not installed.
+    """
+    return optuna_library().storages.RDBStorage(f"sqlite:///{database_of_search(run_id).as_posix()}")
 
 
 def _state(name: str) -> Any:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
+
+from mlflow.exceptions import MlflowException
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.engines import Engine, JobProgress
@@ -11,9 +14,12 @@ from mufnet_lightning.study.job import JobEnd, TrialJob
 from mufnet_lightning.study.job_loop import JobLoop
 from mufnet_lightning.study.live_view import LiveView
 from mufnet_lightning.study.search import Search
+from mufnet_lightning.tracking.mlflow_calls import faults_of
 
 _SHARE = 4
 """Of the trials one in so many runs at once, unless somebody says how many: later ones learn."""
+_PATIENCE = 120.0
+"""Seconds that the score of a trial is asked for again where nothing else runs."""
 log = logging.getLogger(__name__)
 
 
@@ -57,6 +63,8 @@ class _Schedule(JobLoop):
         self.finish = finish
         self.at_once = at_once
         self.begun: list[Search] = []
+        self.ended: list[JobEnd] = []
+        self._refused_since = 0.0
         self.faults: list[str] = []
 
     def has_open(self) -> bool:
@@ -65,10 +73,11 @@ class _Schedule(JobLoop):
 
     def is_running(self) -> bool:
         """Whether a trial runs here."""
-        return any(search.running for search in self.begun)
+        return sum(len(search.running) for search in self.begun) > len(self.ended)
 
     def end_what_is_over(self) -> None:
         """Each search whose trials have all ended."""
+        self._note_ends()
         for search in [one for one in self.begun if self._is_over(one)]:
             if self.answers():
                 self._end(search)
@@ -123,9 +132,29 @@ class _Schedule(JobLoop):
             self.engine.stop(job)
 
     def take_end(self, end: JobEnd) -> None:
-        """Note what it gave."""
-        search, job = self._of(end.job)
+        """Note what it gave, now or when the tracking server is there again."""
         self.view.end(end)
+        search, job = self._of(end.job)
+        if end.outcome == "stopped" and not search.is_pruned(job.trial):
+            raise KeyboardInterrupt
+        self.ended.append(end)
+
+    def _note_ends(self) -> None:
+        while self.ended and self.answers():
+            try:
+                self._note(self.ended[0])
+            except (InputFault, MlflowException) as fault:
+                now = time.monotonic()
+                self._refused_since = self._refused_since or now
+                if not self.is_running() and now - self._refused_since > _PATIENCE:
+                    raise InputFault(faults_of(fault)) from None
+                log.debug("%s ended, and its score is not known yet: %s", self.ended[0].job.name, fault)
+                return
+            del self.ended[0]
+            self._refused_since = 0.0
+
+    def _note(self, end: JobEnd) -> None:
+        search, job = self._of(end.job)
         log.info("%s: %s", job.name, search.end(end))
         if end.outcome != "done":
             self.view.ended_elsewhere(search.parent.name)
@@ -137,8 +166,8 @@ class _Schedule(JobLoop):
             try:
                 self.finish(search)
                 search.close()
-            except InputFault as fault:
-                faults = list(fault.faults)
+            except (InputFault, MlflowException) as fault:
+                faults = faults_of(fault)
         if faults:
             self.faults += faults
             search.break_off(InputFault(faults))

@@ -13,7 +13,7 @@ from mufnet_lightning.data.fold_checks import check_classes
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.arm_checks import check_recorded, devices_of
 from mufnet_lightning.study.engines import Engine
-from mufnet_lightning.study.local_engine import LocalEngine, default_threads
+from mufnet_lightning.study.local_engine import LocalEngine
 from mufnet_lightning.study.pooling import CHOSEN_FROM, CHOSEN_IN
 from mufnet_lightning.study.search import Search
 from mufnet_lightning.study.search_run import find_search
@@ -173,14 +173,13 @@ def _searches(spec: SweepSpec, threads: int | None) -> Iterator[Search]:
             check_classes(
                 here["label"].to_numpy(), f"{data.store_path}: the test part of fold {tested}"
             )
-        most = max(1, spec.trials // 4)
         yield find_search(
             spec,
             cli,
             folds,
             csv_text(split),
             devices_of(cli),
-            threads or default_threads(most),
+            threads,
         )
 
 

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.opening import without_password
 from mufnet_lightning.tracking.runs import default_uri, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput
+    from mlflow.exceptions import MlflowException
 
 BIRTH = "journal"
 """The tag of the id that a run had before the store knew it: a run is not made twice."""
@@ -97,6 +99,16 @@ def dataset_of(content: Mapping[str, Any]) -> DatasetInput:
 
     tags = [InputTag(name, value) for name, value in content["tags"].items()]
     return DatasetInput(Dataset(**content["dataset"]), tags)
+
+
+def refusal(error: BaseException) -> str:
+    """What MLflow raised, as a sentence."""
+    return f"the tracking store refuses: {reason_of(error)}"
+
+
+def faults_of(error: InputFault | MlflowException) -> list[str]:
+    """The sentences of what was raised."""
+    return list(error.faults) if isinstance(error, InputFault) else [refusal(error)]
 
 
 def reason_of(error: BaseException) -> str:

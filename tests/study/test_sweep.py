@@ -15,13 +15,14 @@ import pytest
 import yaml
 from apart import Apart
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.data.datamodule import RoiPairDataModule
 from mufnet_lightning.errors import InputFault
-from mufnet_lightning.study import sweep_file
+from mufnet_lightning.study import search_schedule, sweep_file
 from mufnet_lightning.study.engines import JobEvent, JobProgress
-from mufnet_lightning.study.job import FoldJob, JobEnd, TrialJob
+from mufnet_lightning.study.job import FoldJob, JobEnd, TrialJob, finished_run
 from mufnet_lightning.study.search import Search
 from mufnet_lightning.study.search_schedule import run_searches
 from mufnet_lightning.study.space import Space, words_of
@@ -35,6 +36,7 @@ from mufnet_lightning.tracking.runs import (
     open_study,
     resolve_artifact,
 )
+from mufnet_lightning.training.messages import quiet_libraries
 from mufnet_lightning.training.progress import Progress
 
 SPACE: dict[str, Any] = {
@@ -182,9 +184,63 @@ def test_settings_that_decide_who_is_scored_are_found_by_what_they_do(
     monkeypatch.setattr(sweep_file, "_NOT_CHOSEN", {})  # another name for it, of a class of one's own
     space = {"data.init_args.split_seed": [0, 1]}
     spec = SweepSpec.of(parsed_sweep({"arm": "fused", "space": space, "trials": 2}), tiny)
-    with pytest.raises(InputFault, match=r"decides who is scored.* \(with data.*split_seed 1\)"):
+    fault = pytest.raises(InputFault, match=r"decides who is scored.* \(with data.*split_seed 1\)")
+    with quiet_libraries(), fault:
         next(_searches(spec, None))
     assert not runs()
+
+
+def test_calls_that_begin_at_once_come_to_the_same_searches(
+    work: Path, tiny: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    words = [*tiny, "--data.n_folds=2", "--data.protocol=nested"]
+    spec = SweepSpec.of(parsed_sweep({**GOOD, "nested": True}), words)
+    with quiet_libraries():
+        first, second, asked = (list(_searches(spec, threads)) for threads in (None, None, 5))
+    ids = [[search.parent.id for search in searches] for searches in (first, second, asked)]
+    assert len(ids[0]) == 2
+    assert ids[0] == ids[1] == ids[2]
+    assert {run.info.status for run in runs(verb="sweep")} == {"SCHEDULED"}
+    # threads that are asked for hold, and are kept; the change is told
+    assert [search.threads for search in asked] == [5, 5]
+    assert "goes on with 5" in caplog.text
+    assert {run.data.tags["cpu_threads"] for run in runs(verb="sweep")} == {"5"}
+    first[0].begin()
+    with pytest.raises(InputFault, match="another process is at work on fused-sweep-fold0"):
+        second[0].begin()
+    first[0].break_off(KeyboardInterrupt())
+
+
+def test_a_server_that_refuses_for_a_moment_ends_no_sweep(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Told([[0.5 + number / 100] * 3 for number in range(4)])
+    asked: list[str] = []
+
+    def at_times(job: FoldJob, parent: TrackedRun) -> TrackedRun | None:
+        asked.append(job.name)
+        if asked.count(job.name) <= 2:
+            raise InputFault("away") if asked.count(job.name) == 1 else MlflowException("away")
+        return finished_run(job, parent)
+
+    monkeypatch.setattr("mufnet_lightning.study.search.finished_run", at_times)
+    search = search_of(4)
+    run_searches([search], 1, engine, record_search, at_once=2)
+    (parent,) = runs(verb="sweep")
+    assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["trials"] == 4
+    assert len(engine.words) == 4
+    assert asked.count("fused trial 0") == 3
+
+    # and where it goes on refusing, and nothing runs, the sweep ends with that, and can be gone on with
+    monkeypatch.setattr(search_schedule, "_PATIENCE", 0.0)
+    asked.clear()
+    with pytest.raises(InputFault, match="away"):
+        run_searches([search_of(5)], 1, Told([[0.6] * 3] * 5), record_search, at_once=1)
+    asked += ["fused trial 4"] * 9
+    run_searches([search_of(5)], 1, Told([[0.6] * 3] * 5), record_search, at_once=1)
+    (parent,) = runs(verb="sweep")
+    assert parent.info.status == "FINISHED"
 
 
 @pytest.fixture
