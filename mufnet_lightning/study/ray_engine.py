@@ -89,7 +89,10 @@ class RayEngine:
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputFault(f"--ray-address {address}: no cluster answers ({reason})") from None
+            raise InputFault(
+                f"--ray-address {address}: no cluster answers ({reason}); if it asks for a token, this "
+                "machine needs the same one (see docs/cluster.md)"
+            ) from None
         finally:
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, handler)
