@@ -20,7 +20,7 @@ from mufnet_lightning.study.identity import identity, with_folds
 from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.study.job import FoldJob, is_worked_on, sent_folds
 from mufnet_lightning.study.local_engine import default_threads
-from mufnet_lightning.study.parent_run import parent_run, settled_threads
+from mufnet_lightning.study.parent_run import keep_threads, parent_run, settled_threads
 from mufnet_lightning.study.pooling import PRINTED, fold_results, read_results, record_pooled
 from mufnet_lightning.system.sheets import csv_text
 from mufnet_lightning.system.signals import stopping
@@ -150,6 +150,7 @@ class CrossValidation:
         self._work.enter_context(at_work(self.parent.id, shared=True))
         client = mlflow_client()
         client.update_run(self.parent.id, status="RUNNING")
+        keep_threads(self.parent, self.threads)
         if "reason" in self.parent.tags:
             client.delete_tag(self.parent.id, "reason")  # why it broke off; it goes on
         return [fold for fold in self.wanted if fold not in done]

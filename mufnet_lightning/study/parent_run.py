@@ -46,23 +46,30 @@ def settled_threads(run: TrackedRun, asked: int | None, share: int) -> int:
     """Threads that this call computes with: those asked for, those it was begun with, or the share.
 
     Args:
-        run: of a cross-validation or a search; what is asked for is kept in it.
+        run: of a cross-validation or a search.
         asked: for, if anything is.
         share: where nothing is known.
     """
+    return asked or threads_of(run) or share
+
+
+def keep_threads(run: TrackedRun, threads: int) -> None:
+    """Note in a run what it goes on computing with, and tell where that was another number.
+
+    Not of one that has nothing left to compute: its results are of the number that stands there.
+    """
     began = threads_of(run)
-    if asked is None:
-        return began or share
-    if began is not None and asked != began:
+    if began == threads:
+        return
+    if began is not None:
         log.warning(
             "warning: %s was begun with --threads %s and goes on with %s: on a CPU the last bits of "
             "its results differ",
             run.name,
             began,
-            asked,
+            threads,
         )
-        mlflow_client().set_tag(run.id, THREADS, str(asked))
-    return asked
+    mlflow_client().set_tag(run.id, THREADS, str(threads))
 
 
 def parent_run(cli: MufnetCLI, key: str, threads: int, restart: bool = False) -> TrackedRun:

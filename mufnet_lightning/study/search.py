@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.study.inputs import JobInputs
 from mufnet_lightning.study.job import JobEnd, TrialJob, finished_run
+from mufnet_lightning.study.parent_run import keep_threads
 from mufnet_lightning.study.space import words_of
 from mufnet_lightning.study.sweep_file import SweepSpec
 from mufnet_lightning.system.signals import stopping
@@ -116,6 +117,8 @@ class Search:
         if done := len(self.finished()):
             log.info("%s: %s of %s trials are done", self.parent.name, done, self.spec.trials)
         client = mlflow_client()
+        if self.waiting:
+            keep_threads(self.parent, self.threads)
         if self.waiting or not self.parent.is_finished:
             client.update_run(self.parent.id, status="RUNNING")
         if "reason" in self.parent.tags:

@@ -145,10 +145,12 @@ class _Schedule(JobLoop):
                 self._note(self.ended[0])
             except (InputFault, MlflowException) as fault:
                 now = time.monotonic()
-                self._refused_since = self._refused_since or now
+                if not self._refused_since:
+                    self._refused_since = now
+                    name = self.ended[0].job.name
+                    log.info("%s has ended; its score is asked for again: %s", name, fault)
                 if not self.is_running() and now - self._refused_since > _PATIENCE:
                     raise InputFault(faults_of(fault)) from None
-                log.debug("%s ended, and its score is not known yet: %s", self.ended[0].job.name, fault)
                 return
             del self.ended[0]
             self._refused_since = 0.0

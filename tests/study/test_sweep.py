@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +202,12 @@ def test_calls_that_begin_at_once_come_to_the_same_searches(
     assert len(ids[0]) == 2
     assert ids[0] == ids[1] == ids[2]
     assert {run.info.status for run in runs(verb="sweep")} == {"SCHEDULED"}
-    # threads that are asked for hold, and are kept; the change is told
     assert [search.threads for search in asked] == [5, 5]
-    assert "goes on with 5" in caplog.text
-    assert {run.data.tags["cpu_threads"] for run in runs(verb="sweep")} == {"5"}
+    assert not runs(verb="sweep", cpu_threads="5")
+    asked[0].begin()  # threads that are asked for hold, and are kept; the change is told
+    assert "fused-sweep-fold0 was begun with --threads" in caplog.text
+    assert [run.data.tags["fold"] for run in runs(verb="sweep", cpu_threads="5")] == ["0"]
+    asked[0].break_off(KeyboardInterrupt())
     first[0].begin()
     with pytest.raises(InputFault, match="another process is at work on fused-sweep-fold0"):
         second[0].begin()
@@ -231,6 +234,11 @@ def test_a_server_that_refuses_for_a_moment_ends_no_sweep(
     assert parent.data.metrics["trials"] == 4
     assert len(engine.words) == 4
     assert asked.count("fused trial 0") == 3
+    assert parent.data.tags["cpu_threads"] == "1"
+    over = replace(search_of(4), threads=7)
+    over.begin()  # nothing is left to compute: the number stays that of the results
+    over.break_off(KeyboardInterrupt())
+    assert runs(verb="sweep", cpu_threads="1")
 
     # and where it goes on refusing, and nothing runs, the sweep ends with that, and can be gone on with
     monkeypatch.setattr(search_schedule, "_PATIENCE", 0.0)
