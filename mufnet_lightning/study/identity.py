@@ -109,21 +109,26 @@ def _defaults(part: type) -> dict[str, Any]:
     }
 
 
-def named_files(config: Mapping[str, Any]) -> list[Path]:
-    """The modules of somebody's own classes that a composed configuration names."""
-    return list(_named_files(_what_trains(config)))
+def named_modules(config: Mapping[str, Any]) -> list[str]:
+    """The modules of somebody's own classes that a composed configuration names, in Python."""
+    modules = {name.rpartition(".")[0] for name in _class_paths(_what_trains(config))}
+    return sorted(module for module in modules if module_file(module))
+
+
+def module_file(module: str) -> Path | None:
+    """Where the Python of a module lies on this machine; None: it is not here, or no Python."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
 
 
 def _named_files(settings: Any) -> Iterator[Path]:
     """The modules of somebody's own classes that a configuration names, by the order of their names."""
     for name in sorted(set(_class_paths(settings))):
-        module = name.rpartition(".")[0]
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            continue
-        if spec and spec.origin and spec.origin.endswith(".py"):
-            yield Path(spec.origin)
+        if file := module_file(name.rpartition(".")[0]):
+            yield file
 
 
 def _class_paths(settings: Any) -> Iterator[str]:

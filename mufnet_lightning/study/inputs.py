@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import StoreInfo
-from mufnet_lightning.study.identity import named_files
+from mufnet_lightning.study.identity import module_file, named_modules
 from mufnet_lightning.study.trained_code import code_digest, own_code_digest
-from mufnet_lightning.system.configs import is_own_config, read_config
+from mufnet_lightning.system.configs import find_config, is_own_config, read_config
 
 if TYPE_CHECKING:
     from mufnet_lightning.training.cli import MufnetCLI
@@ -27,13 +27,15 @@ class JobInputs:
 
     Attributes:
         configs: files of the configurations, those of this package left out.
-        modules: files of somebody's own classes that they name.
+        own_configs: names of those that come with it; they lie elsewhere on another machine.
+        modules: names of the modules of somebody's own classes that they name; likewise.
         split: folds.csv; None: the split is computed, or a run's.
         store: folder of the crops; None: nothing is known, and nothing checked.
         digests: of each, by its name for people.
     """
 
     configs: tuple[str, ...] = ()
+    own_configs: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     split: str | None = None
     store: str | None = None
@@ -42,11 +44,12 @@ class JobInputs:
     @classmethod
     def of(cls, cli: MufnetCLI) -> JobInputs:
         """Of an arm that is built."""
-        files = [str(file) for file in cli.config.config or ()]
+        files = [Path(str(file)) for file in cli.config.config or ()]
         split = cli.datamodule.folds_from
         inputs = cls(
-            tuple(file for file in files if not is_own_config(Path(file))),
-            tuple(str(file) for file in named_files(cli.composed_config())),
+            tuple(str(file) for file in files if not is_own_config(file)),
+            tuple(file.stem for file in files if is_own_config(file)),
+            tuple(named_modules(cli.composed_config())),
             str(split) if split is not None and Path(split).is_file() else None,
             str(cli.datamodule.store.root),
         )
@@ -71,11 +74,16 @@ class JobInputs:
         for file in self.configs:
             text = json.dumps(read_config(Path(file)), sort_keys=True, default=str)
             yield f"configuration {file}", _digest(text.encode())
-        for file in self.modules:
+        for name in self.own_configs:
+            named = find_config(name)
+            yield f"configuration {name}", "ours" if is_own_config(named) else str(named)
+        for module in self.modules:
+            if (place := module_file(module)) is None:
+                raise InputFault(f"module {module} is not there any more, or not on this machine")
             try:
-                yield file, code_digest([Path(file)])
+                yield f"module {module}", code_digest([place])
             except (OSError, SyntaxError) as error:
-                raise InputFault(f"{file} cannot be read: {error}") from None
+                raise InputFault(f"module {module} cannot be read: {error}") from None
         if self.split is not None:
             try:
                 yield f"the split {self.split}", _digest(Path(self.split).read_bytes())

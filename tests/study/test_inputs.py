@@ -29,9 +29,12 @@ def test_a_job_whose_call_read_something_else_is_not_begun(
     block = Path("block_of_mine.py")
     block.write_text(BLOCK)
     shutil.copytree(phantom_store, "store")
+    Path("configs").unlink()  # now the package's own are taken
     own = Path("own.yaml")
     own.write_text("model: {dropout: 0.1, loss: block_of_mine.Loss}  # for now\n")
-    words = [*tiny, "--config=own.yaml", "--data.store=store", "--data.n_folds=2"]
+    settings = [word for word in tiny if not word.startswith("--config=")]
+    named = ["--config=fused", "--config=demo", "--config=own.yaml"]
+    words = [*named, *settings, "--data.store=store", "--data.n_folds=2"]
     with quiet_libraries():
         whole = CrossValidation.find(words)
     split = Path("split.csv")
@@ -56,8 +59,15 @@ def test_a_job_whose_call_read_something_else_is_not_begun(
     assert "own.yaml cannot be read" in refused()
     own.write_text("model: {dropout: 0.1, loss: block_of_mine.Loss}\n")
     block.write_text(BLOCK.replace("weight=2.0", "weight=3.0"))
-    assert refused().startswith(f"{work / block} changed since")
+    assert refused().startswith("module block_of_mine changed since")
+    block.unlink()
+    assert refused().startswith("module block_of_mine ")
     block.write_text(BLOCK)
+    hides = Path("configs", "demo.yaml")
+    hides.parent.mkdir()
+    hides.write_text("model: {dropout: 0.5}\n")
+    assert refused().startswith("configuration demo changed since")
+    hides.unlink()
     split.write_text(split.read_text() + "\n")
     assert refused().startswith("the split split.csv changed since")
     split.unlink()
