@@ -24,6 +24,10 @@ class InputFault(Exception):
         super().__init__("\n".join(self.faults))
 
 
+class NotRecorded(InputFault):
+    """The tracking store has no such run, or the run no such artifact: it was asked, and said so."""
+
+
 def check_share(name: str, value: float, one: bool = True) -> None:
     """Refuse what is not within 0 and 1; `one` says whether 1 itself is allowed."""
     if not (0 <= value < 1 or (one and value == 1)):

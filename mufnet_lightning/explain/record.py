@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import NotRecorded
 from mufnet_lightning.evaluation.statistics.intervals import finite
 from mufnet_lightning.explain.summarise import summarise
 from mufnet_lightning.explain.summary import Summary
@@ -134,7 +134,7 @@ def read_panels(run_id: str, label: str) -> bytes | None:
     """The picture of the chosen patients as PNG; None where a run has none."""
     try:
         return resolve_artifact(run_id, f"{FOLDER}/{label}/{PANELS}").read_bytes()
-    except InputFault:
+    except NotRecorded:
         return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, NotRecorded
 from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.evaluation.risks import fitted
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError
@@ -202,13 +202,17 @@ def _check_scoring(module: MufNetModule, name: str) -> None:
 
 
 def _validated(run: TrackedRun | None) -> pd.DataFrame | None:
-    """The validation rows of a run's predictions; None where it was not scored."""
+    """The validation rows of a run's predictions; None where it was not scored.
+
+    Raises:
+        InputFault: they cannot be read, and without them patients would get other classes, and no risk.
+    """
     if run is None:
         return None
     try:
         table = read_predictions(resolve_artifact(run.id, PREDICTIONS))
         return table[table["split"] == "val"]
-    except (InputFault, KeyError):
+    except (NotRecorded, KeyError):
         return None
 
 
@@ -225,13 +229,17 @@ def _threshold(rows: pd.DataFrame | None) -> tuple[float, ThresholdRule]:
 
 
 def _run_of(checkpoint: Checkpoint) -> TrackedRun | None:
-    """The run whose selected epoch a checkpoint is: another epoch has no threshold of its own."""
+    """The run whose selected epoch a checkpoint is: another epoch has no threshold of its own.
+
+    Raises:
+        InputFault: the tracking store does not say.
+    """
     if not _is_recorded_here():
         return None
     try:
         run = find_run(checkpoint.run_id) if checkpoint.run_id else None
         selected = read_checkpoint(run.id).state_dict if run else {}
-    except InputFault:
+    except NotRecorded:
         return None
     same = selected.keys() == checkpoint.state_dict.keys() and all(
         torch.equal(value, checkpoint.state_dict[name]) for name, value in selected.items()
@@ -246,15 +254,16 @@ def _with_patients(grader: Grader) -> Grader:
         run = find_run(card.run_id) if card.run_id and _is_recorded_here() else None
         folds = whole_folds(run, run.id).values() if run and run.is_cv else [run] if run else []
         checkpoints = _without_weights([read_checkpoint(one.id) for one in folds])
-    except InputFault:
-        checkpoints = []
+        why = f"is not in {tracking_uri() if _is_recorded_here() else 'this folder'}"
+    except NotRecorded:
+        checkpoints, why = [], f"is not in {tracking_uri()}"
+    except InputFault as fault:
+        checkpoints, why = [], f"cannot be asked ({fault.faults[0]})"
     trained = [cohort for one in checkpoints for cohort in one.trained]
     if trained:
         return replace(grader, trained=trained, checkpoints=checkpoints)
     log.warning(
-        "%s is a saved model, and its run is not in %s: nobody can tell which patients trained it",
-        card.name,
-        tracking_uri() if _is_recorded_here() else "this folder",
+        "%s is a saved model, and its run %s: nobody can tell which patients trained it", card.name, why
     )
     return grader
 

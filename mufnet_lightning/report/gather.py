@@ -16,7 +16,7 @@ import pandas as pd
 from mufnet_lightning.cohort.csv_text import read_table
 from mufnet_lightning.cohort.schemas import numbers
 from mufnet_lightning.data.folds import read_folds
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, NotRecorded
 from mufnet_lightning.evaluation.risks import RecordedRecalibration
 from mufnet_lightning.explain.record import ExplainedTables, labels_of, read_panels, read_tables
 from mufnet_lightning.phantom.truth import TRUTH, read_truth
@@ -266,7 +266,7 @@ def time_text(milliseconds: int | None) -> str:
 def _environment(run: TrackedRun) -> dict[str, str]:
     try:
         return dict(json.loads(artifact_text(run.id, "environment.json")))
-    except InputFault:
+    except NotRecorded:
         return {}
 
 

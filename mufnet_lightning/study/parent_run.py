@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import NotRecorded
 from mufnet_lightning.study.identity import trains_the_same
 from mufnet_lightning.study.pooling import begun_note
 from mufnet_lightning.system.locks import waiting
@@ -160,7 +160,7 @@ def _of_an_earlier_version(
     try:
         earlier = yaml.safe_load(resolve_artifact(run.id, "config.yaml").read_text(encoding="utf-8"))
         table = resolve_artifact(run.id, "folds.csv").read_text(encoding="utf-8")
-    except InputFault:
+    except NotRecorded:
         return False
     if "class_path" in earlier["model"] or table != csv_text(folds):
         return False

@@ -6,6 +6,10 @@ from functools import cache
 from multiprocessing.util import Finalize
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 def download(uri: str, store: str) -> Path:
@@ -24,6 +28,17 @@ def download(uri: str, store: str) -> Path:
     # a folder of its own: the same artifact may be another one by the next time
     own = mkdtemp(dir=_scratch().name)
     return Path(download_artifacts(artifact_uri=uri, tracking_uri=store, dst_path=own))
+
+
+def is_missing(client: MlflowClient, run_id: str, artifact: str) -> bool:
+    """Whether the store says that a run has no such artifact; False where it does not answer."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        there = client.list_artifacts(run_id, artifact.rpartition("/")[0] or None)
+    except (MlflowException, OSError):
+        return False
+    return artifact not in {entry.path for entry in there}
 
 
 @cache

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, NotRecorded
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
 from mufnet_lightning.tracking.liveness import (
@@ -164,7 +164,7 @@ def run_behind(run_id: str) -> TrackedRun | None:
     send_behind(run_id)
     try:
         return find_run(run_id)
-    except InputFault:
+    except NotRecorded:
         return None
 
 

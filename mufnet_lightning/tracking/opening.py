@@ -112,7 +112,7 @@ def unusable(uri: str, error: BaseException) -> str | None:
     path = database_of(uri)
     for sign, reason in _UNUSABLE if path else ():
         if sign in str(error):
-            return f"{path}: {reason} ({_first_line(error)}); move it away, or put a copy in its place"
+            return f"{path}: {reason} ({first_line(error)}); move it away, or put a copy in its place"
     return None
 
 
@@ -170,7 +170,7 @@ def _silence(uri: str) -> str | None:
         refused = "refused" in str(error)
         return "the connection is refused" if refused else "there is no connection"
     except requests.exceptions.RequestException as error:
-        return _first_line(error)
+        return first_line(error)
     return None
 
 
@@ -222,5 +222,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error) or repr(error)).splitlines()[0]

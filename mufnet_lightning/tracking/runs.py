@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mufnet_lightning.errors import InputFault
+from mufnet_lightning.errors import InputFault, NotRecorded
 from mufnet_lightning.tracking.datasets import RecordedDataset
-from mufnet_lightning.tracking.downloads import download
+from mufnet_lightning.tracking.downloads import download, is_missing
 from mufnet_lightning.tracking.notes import NOTE, study_note
-from mufnet_lightning.tracking.opening import open_client, refuse_absent, unwritable
+from mufnet_lightning.tracking.opening import first_line, open_client, refuse_absent, unwritable
 from mufnet_lightning.tracking.relocation import ARTIFACTS, DATABASE, settle
 from mufnet_lightning.tracking.run_ids import server_id
 from mufnet_lightning.vocabulary import ARM_SIGNS, CHOSEN_ON, Part, arm_name
@@ -264,7 +264,8 @@ def find_run(reference: str) -> TrackedRun:
     """The run that `runs:/ID` or `ID` names.
 
     Raises:
-        InputFault: the store has no such run, or does not answer.
+        NotRecorded: the store has no such run.
+        InputFault: it does not answer.
     """
     from mlflow.exceptions import MlflowException
 
@@ -272,11 +273,12 @@ def find_run(reference: str) -> TrackedRun:
     try:
         return TrackedRun.of(mlflow_client().get_run(run_id))
     except MlflowException as error:
-        reason = f"cannot be asked of {tracking_uri()}: {str(error).splitlines()[0]}"
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             yet = " yet; `mufnet sync` sends it" if (STORE_FOLDER / "outbox" / run_id).is_dir() else ""
             reason = f"neither a file nor a run in {tracking_uri()}{yet}"
-        raise InputFault(f"{reference}: {reason}") from None
+            raise NotRecorded(f"{reference}: {reason}") from None
+        reason = str(error).splitlines()[0]
+        raise InputFault(f"{reference}: cannot be asked of {tracking_uri()}: {reason}") from None
 
 
 def find_runs(
@@ -310,7 +312,8 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
     """A local file: `reference` itself if it is one, else that artifact of the run that it names.
 
     Raises:
-        InputFault: there is neither such a file nor such a run, or the run has no such artifact.
+        NotRecorded: there is no such run, or it has no such artifact.
+        InputFault: there is no such file; or the store does not say, or cannot give it now.
     """
     path = Path(reference)
     if path.exists() or path.suffix:
@@ -322,10 +325,11 @@ def resolve_artifact(reference: str, artifact: str) -> Path:
 
     try:
         return download(f"runs:/{run.id}/{artifact}", tracking_uri())
-    except (MlflowException, OSError):
-        raise InputFault(
-            f"{reference}: run {run.name} has no {artifact} (status {run.status})"
-        ) from None
+    except (MlflowException, OSError) as error:
+        name = f"{reference}: run {run.name}"
+        if is_missing(mlflow_client(), run.id, artifact):
+            raise NotRecorded(f"{name} has no {artifact} (status {run.status})") from None
+        raise InputFault(f"{name} does not give its {artifact}: {first_line(error)}") from None
 
 
 def children_of(parent: TrackedRun) -> list[TrackedRun]:

@@ -14,7 +14,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities import rank_zero_only
 
 from mufnet_lightning.data.datamodule import RoiPairDataModule
-from mufnet_lightning.errors import InputFault, check_finite
+from mufnet_lightning.errors import InputFault, NotRecorded, check_finite
 from mufnet_lightning.inference.load import whole_folds
 from mufnet_lightning.models.module import MufNetModule
 from mufnet_lightning.tracking.checkpoints import (
@@ -275,7 +275,7 @@ def _left_run(reference: str) -> TrackedRun | None:
     if getattr(rank_zero_only, "rank", 0) != 0:  # of several processes the first one looks
         try:
             run: TrackedRun | None = find_run(run_id)
-        except InputFault:
+        except NotRecorded:
             run = None
         return None if run is None or run.is_finished else run
     run = run_behind(run_id)

@@ -162,6 +162,32 @@ def test_a_cross_validation_that_has_not_ended_is_no_model(models: Models, tmp_p
             load_grader(models.cv)
 
 
+def test_what_cannot_be_read_now_is_not_taken_for_what_was_never_chosen(
+    models: Models, tmp_path: Path
+) -> None:
+    shutil.copytree(models.folder / "mlruns", tmp_path / "mlruns")
+    with pytest.MonkeyPatch.context() as patch:
+        enter(tmp_path, patch)
+        run = models.fits[0]
+        file = str(shutil.copy(resolve_artifact(run, CHECKPOINT), tmp_path / "mine.ckpt"))
+        chosen = load_grader(file).card
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody listens there
+        with pytest.raises(InputFault, match="does not answer"):
+            load_grader(file)
+        patch.delenv("MLFLOW_TRACKING_URI")
+        predictions = tmp_path / "mlruns/artifacts" / run / "artifacts" / "predictions.csv"
+        kept = predictions.read_bytes()
+        predictions.unlink()
+        predictions.symlink_to(predictions)  # a disk that is broken there
+        for reference in (file, run):
+            with pytest.raises(InputFault, match=r"does not give its predictions\.csv"):
+                load_grader(reference)
+        predictions.unlink()
+        assert load_grader(file).card.threshold_rule == "0.5"  # the run has none, and the store says so
+        predictions.write_bytes(kept)
+        assert load_grader(file).card == chosen
+
+
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputFault, match=r"no card\.json"):
         load_grader(str(tmp_path))
