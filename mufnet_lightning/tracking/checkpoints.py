@@ -175,15 +175,13 @@ def _is_kept(run: TrackedRun) -> bool:
 def resolve_checkpoint(reference: str, unfinished: bool = False) -> Path:
     """The checkpoint file that a path or an MLflow run names (see `resolve_artifact`).
 
-    With `unfinished`, a run that did not come to its end gives its last epoch, to go on from.
+    With `unfinished`, a run that did not come to its end gives its last epoch, to go on from, also
+    where its selected one is among its artifacts already.
     """
-    try:
-        return resolve_artifact(reference, CHECKPOINT)
-    except InputFault:
-        last = last_checkpoint(reference.removeprefix("runs:/").strip("/"))
-        if unfinished and last.is_file():
-            return last
-        raise
+    last = last_checkpoint(reference.removeprefix("runs:/").strip("/"))
+    if unfinished and not Path(reference).exists() and last.is_file():
+        return last
+    return resolve_artifact(reference, CHECKPOINT)
 
 
 def read_checkpoint(reference: str, unfinished: bool = False) -> Checkpoint:

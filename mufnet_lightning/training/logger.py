@@ -188,7 +188,17 @@ class RunLogger(MLFlowLogger):
         Args:
             epoch: its first one, counted from 0.
             holds: `confirm` is called for each epoch; what is logged in an epoch is sent then.
+
+        Raises:
+            InputFault: the run has later epochs: those of another training would be lost beside them.
         """
+        there = self.experiment.next_step("train/") if self.resumed and holds else 0
+        if there > epoch:
+            raise InputFault(
+                f"run {self.run} has {there} epochs, and this checkpoint goes on behind {epoch} of "
+                f"them: --ckpt_path runs:/{self.run} goes on behind the last one, and "
+                "--model.init_from trains a run of its own from these weights"
+            )
         self.experiment.start_training(epoch, holds)
 
     @rank_zero_only

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from working_folder import enter, make_working_folder
 
 from mufnet_lightning.cli import main
+from mufnet_lightning.tracking.checkpoints import resolve_checkpoint
 from mufnet_lightning.tracking.journal import journals
 from mufnet_lightning.tracking.runs import find_run, mlflow_client
 from mufnet_lightning.training.logger import RunLogger
@@ -33,6 +36,33 @@ def fit_until(words: list[str], epoch: int, confirmed: bool) -> None:
         main(["fit", *words])
 
 
+def fit_until_the_model_is_logged(words: list[str]) -> None:
+    """Fit; killed when all epochs are trained and scored, and the selected one is an artifact."""
+
+    def killing(self: RunLogger, register: str | None = None) -> None:
+        self.experiment.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunLogger, "keep_model", killing)
+        main(["fit", *words])
+
+
+def killed(work: Callable[..., None], *arguments: object) -> None:
+    """Do it in a process of its own, which kills itself."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=arguments)
+    process.start()
+    process.join(200)
+    process.kill()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def last() -> str:
+    """The last checkpoint of the only run."""
+    (file,) = Path("mlruns").glob("checkpoints/*/last.ckpt")
+    return str(file)
+
+
 def histories() -> dict[str, list[tuple[int, float]]]:
     """The points of the only run that is finished, but for those of the machine."""
     store = mlflow_client()
@@ -47,7 +77,11 @@ def histories() -> dict[str, list[tuple[int, float]]]:
 
 @pytest.mark.slow
 def test_a_fit_that_is_killed_has_no_point_twice_and_misses_none(
-    tmp_path: Path, empty_tracking: bytes, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    empty_tracking: bytes,
+    tiny: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     words = [*tiny, f"--trainer.max_epochs={EPOCHS}"]
     enter(make_working_folder(tmp_path / "whole", empty_tracking), monkeypatch)
@@ -58,14 +92,20 @@ def test_a_fit_that_is_killed_has_no_point_twice_and_misses_none(
     enter(make_working_folder(tmp_path / "killed", empty_tracking), monkeypatch)
     begin: list[str] = []
     for epoch, confirmed in ((1, False), (2, True)):
-        process = multiprocessing.get_context("fork").Process(
-            target=fit_until, args=([*words, *begin], epoch, confirmed)
-        )
-        process.start()
-        process.join(200)
-        assert process.exitcode == -signal.SIGKILL
-        (last,) = Path("mlruns").glob("checkpoints/*/last.ckpt")
-        begin = [f"--ckpt_path={last}"]
-    assert main(["fit", *words, *begin]) == 0
+        killed(fit_until, [*words, *begin], epoch, confirmed)
+        begin = [f"--ckpt_path={last()}"]
+        if epoch == 1:
+            shutil.copy(last(), "earlier.ckpt")
+    killed(fit_until_the_model_is_logged, [*words, *begin])
+
+    # an earlier epoch, as the selected one may be, would train later ones again into the same run
+    assert main(["fit", *words, "--ckpt_path=earlier.ckpt"]) == 2
+    assert f"has {EPOCHS} epochs, and this checkpoint goes on behind 2 of them" in caplog.text
+    run = Path(last()).parent.name
+    assert "checkpoints/selected.ckpt" in {
+        entry.path for entry in mlflow_client().list_artifacts(run, "checkpoints")
+    }
+    assert str(resolve_checkpoint(f"runs:/{run}", unfinished=True)) == str(Path(last()).resolve())
+    assert main(["fit", *words, f"--ckpt_path=runs:/{run}"]) == 0
     assert histories() == expected
     assert not journals(Path("mlruns"))
