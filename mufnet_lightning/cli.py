@@ -70,6 +70,12 @@ def _exit_code(error: BaseException) -> int:
         log.error("%s: %s", error.filename or "the disk", error.strerror)
         log.debug("where", exc_info=error)
         return BAD_INPUT
+    if type(error).__module__.partition(".")[0] == "mlflow":  # a server in trouble, or a wrong password
+        from mufnet_lightning.tracking.mlflow_calls import refusal
+
+        log.error("%s", refusal(error))
+        log.debug("where", exc_info=error)
+        return BAD_INPUT
     traceback.print_exception(error)
     return OUR_FAULT
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gateway import gateway
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.commands.verbs import LIGHTNING_VERBS, VERBS, file_of
@@ -194,3 +195,12 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
         check=False,
     )
     assert done.stdout == "layercam\n"
+
+
+@pytest.mark.parametrize("status", [401, 500])
+def test_a_tracking_server_in_trouble_is_told_in_a_sentence(
+    status: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, work: Path
+) -> None:
+    with gateway(status=status) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert "the tracking store refuses: " in refused(capsys, "report", "kidney")

@@ -199,8 +199,15 @@ def _send_all() -> None:
                     continue
                 one = LeftOver(folder)
                 count = one.left
-                one.send()
-                if count:
+                gone = one.send()
+                if not gone and one.left:
+                    log.info(
+                        "run %s, left by an earlier call, is sent (%s), and its model is still to be "
+                        "logged: `mufnet sync` does that",
+                        one.name,
+                        one.status,
+                    )
+                elif count:
                     log.info("run %s, left by an earlier call, is sent: %s", one.name, one.status)
         except (InputFault, Unsent):  # somebody else sends it, or the store is away: then all wait
             log.debug("the journal %s is not sent", folder, exc_info=True)

@@ -23,14 +23,16 @@ from filelock import FileLock, Timeout
 
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system.locks import acquired
+from mufnet_lightning.tracking.opening import last_outage
 from mufnet_lightning.tracking.run_ids import own_id, server_id
-from mufnet_lightning.tracking.runs import STORE_FOLDER, mlflow_client
+from mufnet_lightning.tracking.runs import STORE_FOLDER, mlflow_client, tracking_uri
 
 HEARTBEAT = "heartbeat"
 """The tag: where the process works (a digest, which names nobody's machine), its number, the time."""
 PERIOD = 30.0
 """Seconds from one heartbeat to the next."""
 _MISSED = 3  # heartbeats, after which nobody is alive
+_BACK = 60.0  # seconds after an outage of the server in which everybody has renewed its own
 _ENDING = 3.0  # seconds that a process may take to let a run go
 _A_LOOK = 1.0  # seconds that another process may hold the lock to see whether it is free
 _SENDING = 600.0  # seconds in which a sender must send something
@@ -191,8 +193,15 @@ def of_this_process(beat: str) -> bool:
 
 
 def is_recent(beat: str) -> bool:
-    """Whether a heartbeat is believed: no three of them were missed, by the clocks of both machines."""
-    return abs(time.time() - _time_of(beat)) < _MISSED * PERIOD
+    """Whether a heartbeat is believed: no three of them were missed, by the clocks of both machines.
+
+    Nobody can renew one while the server is away: what was young when it went is young until all have
+    had the time to.
+    """
+    now, at = time.time(), _time_of(beat)
+    since, until = last_outage(tracking_uri())
+    away = abs(since - at) < _MISSED * PERIOD and now < until + _BACK
+    return away or abs(now - at) < _MISSED * PERIOD
 
 
 def believed_until(run_id: str) -> str:

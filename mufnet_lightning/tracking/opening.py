@@ -33,6 +33,9 @@ _LOCKED = 60.0  # seconds that a database may be locked when it is opened
 _PROBE = 5.0  # seconds for a server to say anything at all
 _FRESH = 5.0  # seconds that its answer is believed
 _ABSENT = 1.0  # seconds that its silence is, so that a few calls in a row do not each wait for it
+_FLICKER = 60.0  # seconds after which a server that goes again does so anew
+_BAD_GATEWAY = (502, 503, 504)
+"""HTTP answers of a proxy whose server is away."""
 _UNUSABLE = (
     ("readonly", "it cannot be written to"),
     ("unable to open", "it cannot be opened: there is no permission, or no folder"),
@@ -45,6 +48,8 @@ _opened: dict[Path, tuple[int, int]] = {}
 """The databases that this process has opened, by device and inode of the file."""
 _answered: dict[str, tuple[float, str | None]] = {}
 """When each server was asked last, and why it did not answer."""
+_outage: dict[str, tuple[float, float]] = {}
+"""See `last_outage`."""
 _one_opens = threading.RLock()
 
 
@@ -152,16 +157,30 @@ def absent(uri: str) -> str | None:
     asked, reason = _answered.get(uri, (-math.inf, None))
     if time.monotonic() - asked < (_ABSENT if reason else _FRESH):
         return reason
-    reason = _silence(uri)
+    before, reason = reason, _silence(uri)
     _answered[uri] = time.monotonic(), reason
+    since, until = last_outage(uri)
+    if reason and not before:
+        again = time.time() - until < _FLICKER
+        _outage[uri] = since if again else time.time(), math.inf
+    elif before and not reason:
+        _outage[uri] = since, time.time()
     return reason
+
+
+def last_outage(uri: str) -> tuple[float, float]:
+    """When a server was last seen to go, and to come back, in seconds since 1970; 0, 0: never."""
+    return _outage.get(uri, (0.0, 0.0))
 
 
 def _silence(uri: str) -> str | None:
     import requests
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE, allow_redirects=False).close()
+        answer = requests.get(f"{uri.rstrip('/')}/health", timeout=_PROBE, allow_redirects=False)
+        answer.close()
+        if answer.status_code in _BAD_GATEWAY:
+            return f"its proxy answers {answer.status_code}"
     except requests.exceptions.SSLError:
         pass  # it answers; MLflow knows how to talk to it
     except requests.exceptions.Timeout:

@@ -76,10 +76,10 @@ def at_work(run_id: str, *, shared: bool = False) -> Iterator[None]:
                 yield
         finally:
             with suppress(Exception):  # the store is away: the note stays, and the next call closes it
-                others = others_at_work(run_id, but=name)
-                if not others:
+                if not others_at_work(run_id, but=name):
                     delete_tag(client, run_id, HEARTBEAT)
-                if others or client.get_run(run_id).info.status != "RUNNING":
+                # of several that go at once each may have left its end to the others
+                if client.get_run(run_id).info.status != "RUNNING":
                     note.unlink()
 
 

@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
+from gateway import gateway
 
 from mufnet_lightning.cli import main
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.system import locks
 from mufnet_lightning.system.locks import alone, waiting
-from mufnet_lightning.tracking import liveness
+from mufnet_lightning.tracking import liveness, opening, written_directly
 from mufnet_lightning.tracking.left_over import left_over, send_left_over
 from mufnet_lightning.tracking.liveness import (
     HEARTBEAT,
@@ -95,6 +96,32 @@ def test_a_heartbeat_from_elsewhere_is_waited_out(
         with pytest.raises(InputFault, match="alive in another folder or on another machine"):
             refuse_alive(run_id)
     assert "waiting until " in caplog.text
+
+
+def test_who_is_alive_stays_so_while_the_server_is_away_and_until_it_has_heard_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began, now = time.time(), 0.0
+    monkeypatch.setattr(time, "time", lambda: began + now)
+    monkeypatch.setattr(opening, "_FRESH", 0.0)
+    monkeypatch.setattr(opening, "_ABSENT", 0.0)
+    young, old = (f"elsewhere 1 {began - age:.0f}" for age in (60, 100))
+    with gateway() as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        assert opening.absent(uri) is None
+        assert liveness.is_recent(young)
+        assert not liveness.is_recent(old)
+    assert opening.absent(uri) is not None
+    now = 300.0
+    assert opening.absent(uri) is not None
+    with gateway(health=502, port=int(uri.rpartition(":")[2])):  # its proxy is back
+        assert opening.absent(uri) == "its proxy answers 502"
+    with gateway(port=int(uri.rpartition(":")[2])):
+        assert opening.absent(uri) is None
+    assert liveness.is_recent(young)
+    assert not liveness.is_recent(old)
+    now = 361.0
+    assert not liveness.is_recent(young)
 
 
 def test_on_a_drive_without_locks_work_goes_on_and_heartbeats_are_believed(
@@ -178,6 +205,17 @@ def test_a_run_without_a_journal_whose_process_was_killed_is_closed_by_the_next_
     assert HEARTBEAT not in {**find_run(other).tags, **run.tags}
     assert left_directly() == []
     assert left_over() == []
+
+    # of two that go at once each sees the other, and leaves the run's end to it
+    run_id = begun()
+    mlflow_client().update_run(run_id, status="RUNNING")
+    with monkeypatch.context() as patch:
+        patch.setattr(written_directly, "others_at_work", lambda *_, **__: True)
+        with at_work(run_id, shared=True), at_work(run_id, shared=True):
+            pass
+    assert len(close_killed()) == 1
+    assert find_run(run_id).status == "KILLED"
+    assert left_directly() == []
 
     with at_work(begun()):  # and nobody closes it, as where the store is away then
         (note,) = Path("mlruns/direct").iterdir()

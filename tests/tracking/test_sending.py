@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from gateway import gateway
 from mlflow import MlflowClient
 
 from mufnet_lightning.cli import main
@@ -219,6 +220,39 @@ def test_a_file_that_the_store_of_artifacts_refuses_holds_nothing_up(
     assert main(["sync"]) == 0
     assert artifacts.kept["refused.txt"] == b"second"  # the later one
     assert not journals(KEPT)
+
+
+def test_files_wait_while_a_proxy_answers_in_place_of_the_server(work: Path) -> None:
+    run_id = "0" * 32
+    journal = Journal(KEPT / "outbox" / run_id)
+    Path("scores.csv").write_text("score\n0.5\n")
+    journal.append_file(Path("scores.csv"), None)
+    ((_, record),) = journal.records()
+    sent = uploads.Uploads(journal, ())
+    with gateway(status=404) as uri:
+        sent.send(MlflowClient(uri), run_id, record, lambda: None)
+    assert sent.later == (record["file"],)
+
+
+def test_a_model_that_is_still_to_be_logged_is_told(
+    work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+
+    def ended() -> None:
+        logger = begun()
+        with database_locked():
+            logger.experiment.end("FINISHED", {}, [None])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert killed_at(ended) == -9
+    for _ in range(2):
+        caplog.clear()
+        send_left_over(60)
+        (told,) = [text for text in caplog.messages if "left by an earlier call" in text]
+        assert "its model is still to be logged: `mufnet sync` does that" in told
+    (run,) = _runs()
+    assert run.is_finished
 
 
 def test_a_large_file_that_is_refused_again_and_again_is_not_waited_for(

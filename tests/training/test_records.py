@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from lightning.pytorch import LightningModule, Trainer
 from working_folder import enter, make_working_folder
 
+from mufnet_lightning import MufNetModule, RoiPairDataModule, RunLogger
 from mufnet_lightning.cli import main
+from mufnet_lightning.errors import InputFault
+from mufnet_lightning.evaluation.predictions import read_predictions
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.runs import (
     TrackedRun,
@@ -20,6 +25,8 @@ from mufnet_lightning.tracking.runs import (
     open_study,
 )
 from mufnet_lightning.training.callbacks.checkpoint import LastCheckpoint, SelectedCheckpoint
+from mufnet_lightning.training.callbacks.evaluation import Evaluation
+from mufnet_lightning.training.callbacks.predictions import PredictionWriter
 
 EPOCHS = 3
 NOTE = "mlflow.note.content"
@@ -183,7 +190,34 @@ def test_the_best_epoch_so_far_is_known_where_the_folder_was_moved(
     moved.load_state_dict(first.state_dict())
     assert moved.best_model_path == str(tmp_path / "second/mlruns/checkpoints/0123/selected.ckpt")
     assert moved.best_k_models == {moved.best_model_path: 0.75}
-    if kind is SelectedCheckpoint:  # another run's best epoch is not this one's
+    if kind is SelectedCheckpoint:
+        # who goes on without it would train to the end, and have nothing to keep
+        with pytest.raises(InputFault, match="bring it along with last"):
+            moved.on_train_start(Trainer(), LightningModule())
+        # another run's best epoch is not this one's
         other = made_in(tmp_path / "second", "4567")
         other.load_state_dict(first.state_dict())
         assert other.best_model_path == ""
+
+
+@pytest.mark.slow
+def test_who_validates_twice_has_the_later_numbers_alone(work: Path, phantom_store: Path) -> None:
+    data = RoiPairDataModule(str(phantom_store), image_size=32, num_workers=0, fold=0)
+    modules = [MufNetModule(encoder="test_efficientnet", pretrained=False) for _ in range(2)]
+    risks = {}
+    for scored in (modules, modules[1:]):  # the second one alone, too
+        with RunLogger() as run:
+            callbacks = [PredictionWriter(), Evaluation(figures=False)]
+            trainer = Trainer(logger=run, callbacks=callbacks, accelerator="cpu", barebones=False)
+            for module in scored:
+                trainer.validate(module, data, verbose=False)
+            trainer.test(scored[-1], data, verbose=False)
+            written = run.experiment.download_artifacts(run.run, "predictions.csv")
+            table = read_predictions(Path(written))
+            told = json.loads(
+                Path(run.experiment.download_artifacts(run.run, "evaluation/test.json")).read_text()
+            )
+        assert not [tag for tag in find_run(run.run).tags if tag.startswith("not_evaluated")]
+        assert not table.duplicated(["split", "pair_id"]).any()
+        risks[len(scored)] = (table["risk"].tolist(), told)
+    assert risks[2] == risks[1]

@@ -140,6 +140,20 @@ class SelectedCheckpoint(_RunCheckpoint):
         if self._here(state_dict).get("dirpath") == self.dirpath:
             super().load_state_dict(state_dict)
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Find out before a training goes on whether its best epoch so far is there.
+
+        Raises:
+            InputFault: it is not.
+        """
+        best = Path(self.best_model_path)
+        if self.keep == "best" and self.best_model_path and not best.is_file():
+            raise InputFault(
+                f"{best} is not there: the best epoch of the training that goes on; bring it along "
+                f"with {LAST}, which does not hold it"
+            )
+        super().on_train_start(trainer, pl_module)
+
     @property
     def kind(self) -> Selection:
         """What chose the weights; `optimistic` when the test set did."""

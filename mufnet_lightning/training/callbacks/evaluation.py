@@ -67,6 +67,11 @@ class Evaluation(Callback):
             expected = rows[columns].reset_index(drop=True).assign(score=0.5)
             self._matched(expected, part, data)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Another training has other weights, and maybe other patients."""
+        if stage == "fit":
+            self._validated = []
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After `validate`, not after the passes inside training."""
         if trainer.state.fn == "validate":
@@ -80,7 +85,8 @@ class Evaluation(Callback):
         logger = trainer.logger
         if not isinstance(logger, RunLogger) or not trainer.is_global_zero:
             return
-        table = pd.concat([*self._validated, part_table(trainer, pl_module, part)])
+        before = self._validated if part == "test" else []
+        table = pd.concat([*before, part_table(trainer, pl_module, part)])
         risks = self.recorded.risks(table) if self.recorded else with_risks(table)
         table = risks.table[risks.table["split"] == part].reset_index(drop=True)
         if part == "val":

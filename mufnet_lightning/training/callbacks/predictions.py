@@ -47,6 +47,11 @@ class PredictionWriter(Callback):
         """What gives test patients who are scored alone their risks; without, validation patients."""
         self._parts: dict[str, pd.DataFrame] = {}
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Another training has other weights, and maybe other patients."""
+        if stage == "fit":
+            self._parts = {}
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """After `validate`; the passes inside training are not written."""
         if trainer.state.fn == "validate":
