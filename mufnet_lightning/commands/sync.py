@@ -87,7 +87,11 @@ def _send(folder: Path, progress: Progress) -> None:
         if run.sender.run_id is None:  # killed before its first record was whole
             return
         run_link_line(str(run.sender.run_id))  # gives the study its views and colours, as a fit does
-        if gone or count:
+        if run.superseded:
+            print(
+                f"run {run.name} {run.sender.run_id}: {run.status}; went on elsewhere, nothing is sent"
+            )
+        elif gone or count:
             rest = "" if gone else "; what its last epoch said waits, in case it is gone on with"
             records = f"{count} record{'' if count == 1 else 's'}"
             print(f"run {run.name} {run.sender.run_id}: {records} sent, {run.status}{rest}")

@@ -12,6 +12,7 @@ from mufnet_lightning.errors import InputFault, NotRecorded
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import ENDS, Journal, Record, journals, milliseconds
 from mufnet_lightning.tracking.liveness import (
+    RESUMED,
     alive,
     await_sender,
     await_silence,
@@ -20,6 +21,7 @@ from mufnet_lightning.tracking.liveness import (
     is_sent,
     locked,
     tell_sent,
+    time_of,
 )
 from mufnet_lightning.tracking.mlflow_calls import Unsent, reason_of
 from mufnet_lightning.tracking.opening import unwritable
@@ -44,6 +46,7 @@ class LeftOver:
     Attributes:
         name: of the run.
         status: that the run has, or gets: KILLED where nobody wrote an end.
+        superseded: the run was gone on with elsewhere since; nothing of the journal was sent.
     """
 
     def __init__(
@@ -52,7 +55,10 @@ class LeftOver:
         self._silent = silent
         self._journal = Journal(folder)
         self.name, self.status, last, ended = folder.name, "KILLED", 0, False
+        self.superseded = False
+        self._begun, self._resumed = 0.0, set[str]()
         for _, record in self._journal.records():
+            self._note_begin(record)
             if record["op"] in ("create", "name") and record["name"]:
                 self.name = str(record["name"])
             if record["op"] == "status":
@@ -88,6 +94,9 @@ class LeftOver:
             self._journal.remove()
             return True
         try:
+            if self._is_superseded():
+                self._journal.remove()
+                return True
             self._close(sent)
             self.sender.send(sent)
         except MlflowException as error:
@@ -98,6 +107,31 @@ class LeftOver:
         if self.sender.left or (self.sender.held and resumable):
             return False
         self._journal.remove()
+        return True
+
+    def _note_begin(self, record: Record) -> None:
+        if record["op"] == "create":
+            self._begun = record["start"] / 1000
+            self._resumed.add(record["tags"].get(RESUMED, ""))
+        elif record["op"] == "tag" and record["name"] == RESUMED:
+            self._resumed.add(str(record["value"]))
+
+    def _is_superseded(self) -> bool:
+        """Whether the run went on in another folder, behind another epoch, since this was written."""
+        if self.sender.run_id is None:
+            return False
+        self.sender.status()  # the store answers, and has the run
+        run = find_run(self.sender.run_id)
+        there = run.tags.get(RESUMED, "")
+        begun = max([self._begun, *map(time_of, self._resumed)])
+        if not there or there in self._resumed or time_of(there) <= begun:
+            return False
+        self.superseded, self.status = True, run.status
+        log.warning(
+            "warning: run %s was gone on with in another folder or on another machine; what is kept of "
+            "it here is of before, and is dropped",
+            self.name,
+        )
         return True
 
     def _close(self, advance: Callable[[int], None]) -> None:
@@ -207,7 +241,7 @@ def _send_all() -> None:
                         one.name,
                         one.status,
                     )
-                elif count:
+                elif count and not one.superseded:
                     log.info("run %s, left by an earlier call, is sent: %s", one.name, one.status)
         except (InputFault, Unsent):  # somebody else sends it, or the store is away: then all wait
             log.debug("the journal %s is not sent", folder, exc_info=True)

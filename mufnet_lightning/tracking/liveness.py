@@ -29,6 +29,8 @@ from mufnet_lightning.tracking.runs import STORE_FOLDER, mlflow_client, tracking
 
 HEARTBEAT = "heartbeat"
 """The tag: where the process works (a digest, which names nobody's machine), its number, the time."""
+RESUMED = "resumed"
+"""The tag of a run that was gone on with: where and when that was last, as in a heartbeat."""
 PERIOD = 30.0
 """Seconds from one heartbeat to the next."""
 _MISSED = 3  # heartbeats, after which nobody is alive
@@ -198,7 +200,7 @@ def is_recent(beat: str) -> bool:
     Nobody can renew one while the server is away: what was young when it went is young until all have
     had the time to.
     """
-    now, at = time.time(), _time_of(beat)
+    now, at = time.time(), time_of(beat)
     since, until = last_outage(tracking_uri())
     away = abs(since - at) < _MISSED * PERIOD and now < until + _BACK
     return away or abs(now - at) < _MISSED * PERIOD
@@ -209,7 +211,7 @@ def believed_until(run_id: str) -> str:
     beat = _last_beat(run_id)
     if beat is None:
         return ""
-    return time.strftime("%H:%M:%S", time.localtime(_time_of(beat) + _MISSED * PERIOD))
+    return time.strftime("%H:%M:%S", time.localtime(time_of(beat) + _MISSED * PERIOD))
 
 
 @contextmanager
@@ -300,8 +302,8 @@ def _is_unseen(beat: str, lock: Path) -> bool:
     return without and process != str(os.getpid())
 
 
-def _time_of(beat: str) -> float:
-    """In seconds since 1970; of an earlier version, which had none, long ago."""
+def time_of(beat: str) -> float:
+    """Of a heartbeat, in seconds since 1970; of an earlier version, which had none, long ago."""
     try:
         return float(beat.rpartition(" ")[2])
     except ValueError:

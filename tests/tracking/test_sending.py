@@ -255,6 +255,46 @@ def test_a_model_that_is_still_to_be_logged_is_told(
     assert run.is_finished
 
 
+def test_what_is_left_of_a_run_that_went_on_elsewhere_does_not_change_it(
+    work: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{work}/mlruns/mlflow.db")
+    monkeypatch.setattr(liveness, "PERIOD", 0.4)
+
+    def stopped() -> None:
+        logger = begun()
+        with database_locked():
+            logger.log_metrics({"loss": 1.0}, step=0)
+            logger.experiment.end("KILLED", {"reason": "interrupted"})
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    assert killed_at(stopped) == -9
+    (run,) = _runs()
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    time.sleep(1.1)  # times are in seconds
+    for loss in (0.5, 0.25):  # twice: its own resume is none of somebody else's
+        with RunLogger(Tracking(study="sending"), resumed_run=run.id) as logger:
+            logger.log_metrics({"loss": loss}, step=int(1 / loss))
+    monkeypatch.chdir(work)
+    assert main(["sync"]) == 0
+    assert "FINISHED; went on elsewhere, nothing is sent" in capsys.readouterr().out
+    assert "was gone on with in another folder" in caplog.text
+    run = find_run(run.id)
+    assert (run.status, run.metrics) == ("FINISHED", {"loss": 0.25})
+    points = mlflow_client().get_metric_history(run.id, "loss")
+    assert [(one.step, one.value) for one in points] == [(2, 0.5), (4, 0.25)]
+    assert "reason" not in run.tags
+    assert not journals(KEPT)
+    # a resume here is later than that one
+    with RunLogger(Tracking(study="sending"), resumed_run=run.id) as logger:
+        logger.log_metrics({"loss": 0.125}, step=8)
+    assert find_run(run.id).metrics == {"loss": 0.125}
+
+
 def test_a_large_file_that_is_refused_again_and_again_is_not_waited_for(
     artifacts: Artifacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
