@@ -20,7 +20,7 @@ from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.tracking import liveness
 from mufnet_lightning.tracking.journal import Journal, Waiting, journals
 from mufnet_lightning.tracking.left_over import send_left_over
-from mufnet_lightning.tracking.liveness import alive, held
+from mufnet_lightning.tracking.liveness import RESUMED, alive, held
 from mufnet_lightning.tracking.outbox import PAUSE
 from mufnet_lightning.tracking.runs import Tracking, find_run, mlflow_client
 from mufnet_lightning.training.logger import RunLogger
@@ -70,13 +70,14 @@ def in_process(fault: str) -> int:
 
 
 def said(run_id: str) -> dict[str, object]:
-    """All that a run says, but for the time."""
+    """All that a run says, but for the time, and for where and when it was gone on with."""
     store, run = mlflow_client(), mlflow_client().get_run(run_id)
     histories = {
         name: [(point.step, point.value) for point in store.get_metric_history(run_id, name)]
         for name in run.data.metrics
     }
-    tags = {k: v for k, v in run.data.tags.items() if k != "journal" and not k.startswith("mlflow.")}
+    course = ("journal", RESUMED)
+    tags = {k: v for k, v in run.data.tags.items() if k not in course and not k.startswith("mlflow.")}
     files = [entry.path for entry in store.list_artifacts(run_id)]
     return {
         "histories": histories,
