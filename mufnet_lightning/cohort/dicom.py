@@ -24,6 +24,11 @@ VIDEO = tuple(
     f"1.2.840.10008.1.2.4.{number}{fragments}" for number in range(100, 109) for fragments in ("", ".1")
 )
 """Syntaxes whose pixel data are one film: MPEG-2, H.264, HEVC (PS3.5 10.7 to 10.18)."""
+_OF_SAMPLES = {
+    1: ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"),
+    3: ("RGB", "YBR_FULL", "YBR_FULL_422"),
+}
+"""How colours are told, by the samples of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,8 @@ def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.nda
     palette = header.PhotometricInterpretation == "PALETTE COLOR"
     if header.get("BitsStored") != 8 and not palette:
         raise ClipFault(path, f"has {header.get('BitsStored')}-bit pixels, expected 8-bit ultrasound")
+    if reason := _odd_pixels(header):
+        raise ClipFault(path, reason)
     if header.file_meta.TransferSyntaxUID in VIDEO:
         with _film(path) as film:
             yield from iter_video(film, numbers, path, promised)
@@ -120,6 +127,32 @@ def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.nda
         if pixels.ndim == 2:
             pixels = np.repeat(pixels[..., None], 3, axis=2)
         yield number, np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def _odd_pixels(header: Any) -> str | None:
+    """Why pixels would be read as others than they are; ultrasound has none of these (PS3.3 C.8.5.6).
+
+    Returns:
+        A sentence; None where they are read as what they are.
+    """
+    from pydicom.uid import HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL, JPEG2000TransferSyntaxes
+
+    if header.get("PixelRepresentation", 0) != 0:
+        return "has signed pixels, expected unsigned ones"
+    bits, highest = header.get("BitsStored"), header.get("HighBit")
+    if bits is not None and highest is not None and highest != bits - 1:
+        return f"has {bits}-bit pixels whose highest bit is {highest}, expected {bits - 1}"
+    colours = str(header.PhotometricInterpretation)
+    samples = header.get("SamplesPerPixel", 3 if colours.startswith(("RGB", "YBR")) else 1)
+    syntax = header.file_meta.TransferSyntaxUID
+    known = _OF_SAMPLES.get(samples, ())
+    if syntax in VIDEO:
+        known = (*known, "YBR_PARTIAL_420")
+    elif syntax in (*JPEG2000TransferSyntaxes, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):
+        known = (*known, "YBR_ICT", "YBR_RCT")
+    if colours not in known:
+        return f"has pixels of {samples} samples in {colours}, which this syntax or ultrasound has not"
+    return None
 
 
 def _iter_pixels(path: Path, header: Any, numbers: Sequence[int] | None) -> Iterator[Any]:
@@ -180,7 +213,7 @@ def _pixel_header(path: Path) -> Any:
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
     tags = ["NumberOfFrames", "PhotometricInterpretation", "BitsStored", "PixelRepresentation", "Rows"]
-    tags += ["Columns"]
+    tags += ["Columns", "HighBit", "SamplesPerPixel"]
     try:
         header = quietly(
             read_dicom, path, stop_before_pixels=True, specific_tags=[*tags, *NEEDED], force=True

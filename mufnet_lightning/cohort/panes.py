@@ -20,6 +20,7 @@ from mufnet_lightning.cohort.geometry import Pane
 from mufnet_lightning.cohort.header import ClipHeader
 from mufnet_lightning.cohort.paths import located
 from mufnet_lightning.cohort.regions import beside, is_tissue, tissue_panes
+from mufnet_lightning.cohort.series import series_files
 from mufnet_lightning.cohort.stills import IMAGE_ENDINGS
 from mufnet_lightning.cohort.tint import TintJob, described, tinted_of, tints
 from mufnet_lightning.system.processes import in_processes
@@ -100,11 +101,11 @@ def header_panes(
             sides = HORIZONTAL if beside(*given) else VERTICAL
             first, second = sorted(given, key=lambda pane: pane.x if sides == HORIZONTAL else pane.y)
             assert header is not None
-            there = header.frames or 1  # a box behind the last is told when the clip is cut
+            path = located(roots, named)
+            # a box behind the last is told when the clip is cut
+            there = header.frames or (len(series_files(path)) if path.is_dir() else 1)
             of_clip = tuple(frame for frame in frames.get(clip, ()) if frame < there) or (0,)
-            duals.append(
-                _Dual(line, clip, (first, second), sides, named, located(roots, named), of_clip)
-            )
+            duals.append(_Dual(line, clip, (first, second), sides, named, path, of_clip))
         else:
             reason = _unsettled(located(roots, named), named, header, given, frames.get(clip))
             report.add("clips.csv", line, reason)

@@ -18,7 +18,10 @@ import numpy as np
 from mufnet_lightning.cohort.faults import ClipFault
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
-TIFF = (b"II*\0", b"MM\0*")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BEGINS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", *TIFF)
+"""Of the formats: OpenCV knows others, in which a small file can claim any size."""
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 
@@ -77,9 +80,11 @@ def decoded(content: bytes) -> np.ndarray | None:
     Of 16 bits the upper 8 are taken where the picture uses them all.
 
     Raises:
-        ValueError: it has more than 8 bits and may use fewer than all of them: nobody can tell how
-            bright it is; or it is larger than any picture of a scanner.
+        ValueError: it has more than 8 bits and may use fewer than all of them, or does not say which
+            is white: nobody can tell how bright it is; or it is larger than any picture of a scanner.
     """
+    if not content.startswith(_BEGINS):
+        return None
     check_size(content)
     cv2.utils.logging.setLogLevel(0)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
@@ -96,4 +101,18 @@ def decoded(content: bytes) -> np.ndarray | None:
                 "expected 8 bits, or 16 from black to white"
             )
         image = (image.astype(np.uint16) >> 8).astype(np.uint8)
+        if content[:4] in TIFF and _is_negative(content):  # OpenCV heeds it of 8 bits alone
+            image = 255 - image
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _is_negative(content: bytes) -> bool:
+    """Whether 0 is white in a TIFF."""
+    from PIL import Image, TiffImagePlugin
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("TIFF",)) as picture:
+            assert isinstance(picture, TiffImagePlugin.TiffImageFile)
+            return bool(picture.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO)
+    except Exception:  # Pillow raises whatever it likes
+        raise ValueError("has pixels of 16 bits and does not say which are white") from None

@@ -58,6 +58,7 @@ def compare_arms(
     effect: float = EFFECT,
     chosen: Collection[str] = (),
     planned: Sequence[tuple[str, str]] | None = None,
+    waiting: int = 0,
 ) -> ArmComparison:
     """AUC, rates and paired tests of K arms on the same images.
 
@@ -87,6 +88,8 @@ def compare_arms(
             none of its pairs a test.
         planned: the pairs of names that are tested, as it was laid down before the scores were seen;
             Holm's correction is over these. Each two unless given.
+        waiting: further tests, of arms that have no scores yet: Holm's correction counts each as one
+            that shows nothing, so that a corrected p only gets smaller when it is made.
 
     Raises:
         EvaluationError: one class only, or thresholds, a margin or planned pairs that do not fit.
@@ -137,7 +140,7 @@ def compare_arms(
         )
     plain = intervals == "plain"
     pairs = _pairs(scores.names, planned)
-    tests = _tests(counted, estimate, cuts, rows, pairs, plain, margin, effect, confidence)
+    tests = _tests(counted, estimate, cuts, rows, pairs, plain, margin, effect, confidence, waiting)
     return ArmComparison(
         tuple(rows), tests, level, method, confidence, intervals, margin, planned is not None
     )
@@ -178,6 +181,7 @@ def _tests(
     margin: float | None,
     effect: float,
     confidence: float,
+    waiting: int,
 ) -> tuple[PairResult, ...]:
     here = [arms[a].chosen or arms[b].chosen for a, b in pairs]
     tests = [
@@ -192,7 +196,7 @@ def _tests(
         )
         for pair, chosen in zip(pairs, here, strict=True)
     ]
-    adjusted = _holm([test.p for test in tests])
+    adjusted = _holm([test.p for test in tests], waiting)
     rates: list[Mapping[str, RateDifference]] = []
     powers: list[float] = []
     with progress_bar("paired tests", len(pairs)) as advance:
@@ -208,7 +212,8 @@ def _tests(
             powers.append(np.nan if chosen else power_of(scores, (a, b), test, effect))
             advance()
     adjusted_rates = {
-        name: _holm([rate[name].p if rate else np.nan for rate in rates]) for name in PAIRED_RATES
+        name: _holm([rate[name].p if rate else np.nan for rate in rates], waiting)
+        for name in PAIRED_RATES
     }
     return tuple(
         PairResult(
@@ -226,7 +231,7 @@ def _tests(
             effect,
             rates[number],
             {name: float(adjusted_rates[name][number]) for name in rates[number]},
-            None if margin is None or chosen else bool(test.low > -margin),
+            None if margin is None or not np.isfinite(test.low) else bool(test.low > -margin),
             chosen,
         )
         for number, ((a, b), test, chosen) in enumerate(zip(pairs, tests, here, strict=True))
@@ -249,9 +254,9 @@ def _without_interval(rate: Estimate) -> Estimate:
     return Estimate(rate.value, nan, nan, rate.note if np.isnan(rate.value) else "")
 
 
-def _holm(p_values: list[float]) -> Floats:
-    """Over the tests that were made; NaN stays NaN."""
+def _holm(p_values: list[float], waiting: int) -> Floats:
+    """Over the tests that were made, and those still to be made; NaN stays NaN."""
     p = np.array(p_values, np.float64)
     made = np.isfinite(p)
-    p[made] = holm(p[made])
+    p[made] = holm(np.append(p[made], np.ones(waiting)))[: made.sum()]
     return p

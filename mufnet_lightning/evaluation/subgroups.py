@@ -145,6 +145,8 @@ def subgroups(
     values: Mapping[str, object],
     cut: float | None = None,
     chosen: Collection[str] = (),
+    *,
+    named: bool = False,
 ) -> Subgroups:
     """AUC over patients of each subgroup.
 
@@ -162,6 +164,7 @@ def subgroups(
         values: it, by patient; those who are missing, None or empty are not known.
         cut: of numbers; their median over the patients unless given.
         chosen: names of arms whose epoch these patients chose: their AUCs have no interval.
+        named: the values are names, also where they are numbers, and there may be any number of them.
 
     Raises:
         EvaluationError: a cut of what is no number, nobody's value is known, or more than twelve
@@ -176,7 +179,7 @@ def subgroups(
         odd = texts[(texts != "") & numbers.isna()].iloc[0]
         raise EvaluationError(f"{by} cannot be cut at {cut:g}: {odd!r} is no number.")
     median = False
-    if cut is None and are_numbers and _is_number(numbers.dropna()):
+    if cut is None and not named and are_numbers and _is_number(numbers.dropna()):
         cut, median = float(numbers.median()), True
     if cut is not None:
         above = np.where(numbers > cut, f"above {cut:g}", f"{cut:g} or less")
@@ -185,7 +188,7 @@ def subgroups(
     else:
         names = texts.mask(texts == "", UNKNOWN)
         order = sorted(set(names) - {UNKNOWN}, key=_by_number)
-    if len(order) > MOST_LEVELS:
+    if len(order) > MOST_LEVELS and not named:
         raise EvaluationError(f"{by} has {len(order)} values, expected {MOST_LEVELS} at most.")
     of_images = names.to_numpy()[scores.codes]
     groups = [

@@ -87,7 +87,7 @@ def patient_sentence(card: ModelCard, row: Mapping[Any, Any]) -> str:
     )
     shares = {name: row[f"weight_{name}"] for name in MODALITIES if not pd.isna(row[f"weight_{name}"])}
     if not pd.isna(row["risk"]):
-        text += f"; risk {row['risk']:.2f}"
+        text += f"; risk {row['risk']:.3f}"
     if len(shares) > 1:
         some = " over the images that have it" if row["missing"] else ""
         said = " and ".join(f"{MODALITY_NAMES[name]} {share:.2f}" for name, share in shares.items())

@@ -8,6 +8,7 @@ from mufnet_lightning.evaluation.results import ArmComparison
 from mufnet_lightning.evaluation.text import p_text
 from mufnet_lightning.report.gather import StudyFacts
 from mufnet_lightning.report.settings import has_usual_balance, setting
+from mufnet_lightning.study.external import is_of_others
 from mufnet_lightning.study.pooling import CHOSEN_FROM, chosen_from_note
 from mufnet_lightning.tracking.artifacts import RISK_NOTES
 from mufnet_lightning.vocabulary import START
@@ -103,7 +104,8 @@ def _protocol(facts: StudyFacts) -> list[str]:
             "Protocol `paper`: all folds are tested on the same patients. Their spread tells how the "
             "folds' models differ, not how other patients would."
         )
-    if "center" not in protocols and not facts.external:
+    others = any(is_of_others(said) for said in facts.external.values())
+    if "center" not in protocols and not others:
         sentences.append(
             "Internal evaluation only: test and training patients come from the same centres. Another "
             "hospital's patients may give other numbers."
@@ -115,6 +117,15 @@ def _protocol(facts: StudyFacts) -> list[str]:
 
 def _one_study(facts: StudyFacts) -> list[str]:
     sentences: list[str] = []
+    if facts.unfinished:
+        tests = ""
+        if facts.waiting:
+            plural = "s" * (facts.waiting != 1)
+            tests = f" Holm's correction counts the {facts.waiting} test{plural} of them that wait."
+        sentences.append(
+            f"Of the study as it was laid down {_listed(facts.unfinished)} "
+            f"{'have' if len(facts.unfinished) > 1 else 'has'} not come to an end.{tests}"
+        )
     commits = {arm.commit for arm in facts.arms}
     if len(commits) > 1:
         sentences.append("The arms were trained with different commits of the code (see Methods).")
@@ -136,7 +147,9 @@ def _calibration(facts: StudyFacts) -> list[str]:
     """By the test of the risks; the calibration error of so few patients tells nothing."""
     p = {arm.name: arm.run.metrics.get("test/patient_risk_calibration_p") for arm in facts.arms}
     brier = "test/patient_risk_brier"  # also where slope and test would mislead
-    without = [arm.name for arm in facts.arms if brier not in arm.run.metrics]
+    unjudged = [arm for arm in facts.arms if brier not in arm.run.metrics]
+    choosing = [arm.name for arm in unjudged if arm.chosen and arm.recalibration.recalibration]
+    without = [arm.name for arm in unjudged if arm.name not in choosing]
     wrong = [f"{name} (p {p_text(value)})" for name, value in p.items() if value and value < DOUBTED]
     kept = [name for name, value in p.items() if value is not None and value >= DOUBTED]
     sentences = _fitted_on_choosers(facts)
@@ -145,6 +158,10 @@ def _calibration(facts: StudyFacts) -> list[str]:
         moved = "a class-balanced sampler and a focal loss move" if usual else "its training moves"
         sentences.append(
             f"No risk beside the score: {_listed(without)}. A score is no probability: {moved} it."
+        )
+    if choosing:
+        sentences.append(
+            f"The risks of {_listed(choosing)} are not judged: the test patients chose the epoch."
         )
     for arm in facts.arms:
         if arm.run.tags.get(RISK_NOTES):

@@ -166,6 +166,8 @@ class StudyFacts:
             arms that no study file laid down nobody could read each two, and none is tested.
         external: what external validations of the study say (see `ExternalValidation.as_json`), by
             their run, the latest first.
+        unfinished: arms that were laid down and have not come to their end.
+        waiting: tests that the study makes of these.
     """
 
     name: str
@@ -179,6 +181,8 @@ class StudyFacts:
     fits: int
     planned: Pairs | None = None
     external: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unfinished: Sequence[str] = ()
+    waiting: int = 0
 
     @property
     def is_phantom(self) -> bool:
@@ -200,8 +204,10 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     runs = find_runs(experiment_id)
     recorded = recorded_study(experiment_id)
     latest = latest_arms(runs, recorded)
+    unfinished = [name for name in recorded.arms if name not in latest] if recorded else []
     if not latest:
-        raise InputFault(f"study {study!r} has no finished cross-validation and no finished fit")
+        of_it = f" of {', '.join(unfinished)} as it was laid down last" if unfinished else ""
+        raise InputFault(f"study {study!r} has no finished cross-validation{of_it}, and no other fit")
     trained = [run for run in runs if TRIAL not in run.tags]  # trials are told of by what they chose
     finished = [run.arm for run in trained if run.verb == "fit" and run.is_finished]
     arms = [_arm(name, run, finished.count(run.arm)) for name, run in latest.items()]
@@ -221,15 +227,12 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
         if run.verb == EXTERNAL and run.is_finished
     }
     names = {arm.name for arm in arms}
-    planned = recorded.planned if recorded else None
-    if planned is not None:  # of those that have come to their end
-        planned = tuple((a, b) for a, b in planned if {a, b} <= names)
-    elif recorded is None and len(names) > MOST_ARMS_IN_PAIRS:
+    planned, waiting = recorded.tests_of(names) if recorded else (None, 0)
+    if recorded is None and len(names) > MOST_ARMS_IN_PAIRS:
         planned = ()
     fits = len(finished)
-    return StudyFacts(
-        study, experiment_id, arms, store, missing, known, table_one, broken, fits, planned, external
-    )
+    facts = (study, experiment_id, arms, store, missing, known, table_one, broken, fits)
+    return StudyFacts(*facts, planned, external, unfinished, waiting)
 
 
 def _arm(name: str, run: TrackedRun, fits: int) -> ArmFacts:

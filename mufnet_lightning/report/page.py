@@ -194,7 +194,10 @@ def _comparisons(facts: StudyFacts) -> tuple[list[Comparison], str]:
     """Table 2 over patients and over images; or why the arms cannot be compared."""
     references = [f"{arm.name}={arm.run.id}" for arm in facts.arms]
     try:
-        return [compare(references, level=level, planned=facts.planned) for level in LEVELS], ""
+        return [
+            compare(references, level=level, planned=facts.planned, waiting=facts.waiting)
+            for level in LEVELS
+        ], ""
     except InputFault as fault:
         return [], str(fault)
 

@@ -21,6 +21,7 @@ from mufnet_lightning.explain.tables import (
 )
 from mufnet_lightning.report.gather import ArmFacts, StudyFacts
 from mufnet_lightning.study.ceilings import truth_table
+from mufnet_lightning.study.external import is_of_others
 from mufnet_lightning.study.table_one import OUTCOMES, table_one
 from mufnet_lightning.study.table_two import Comparison
 from mufnet_lightning.tracking.runs import TrackedRun
@@ -159,7 +160,7 @@ def by_centre_frame(facts: StudyFacts, comparison: Comparison | None) -> pd.Data
         return None
     values = {str(patient): center for patient, center in named.items()}
     chosen = [arm.name for arm in comparison.result.arms if arm.chosen]
-    return subgroups(matched, "centre", values, chosen=chosen).frame(ARM_NAMES)
+    return subgroups(matched, "centre", values, chosen=chosen, named=True).frame(ARM_NAMES)
 
 
 def external_frame(facts: StudyFacts) -> pd.DataFrame:
@@ -177,7 +178,8 @@ def external_frame(facts: StudyFacts) -> pd.DataFrame:
             row[rate] = interval_text(arm[rate]["value"], arm[rate]["ci"], undefined="n/a")
         row["threshold"] = f"{said['threshold']['value']:.3f}"
         left_out = [f"{len(one['patients'])} left out: {one['reason']}" for one in said["left_out"]]
-        row["to know"] = "; ".join([*left_out, *said["notes"]])
+        own = [] if is_of_others(said) else ["held-out patients of the model's own cohort"]
+        row["to know"] = "; ".join([*own, *left_out, *said["notes"]])
         rows.append(row | {"run": run_id[:8]})
     return pd.DataFrame(rows)
 
@@ -202,6 +204,8 @@ def calibration_frame(arms: Sequence[ArmFacts]) -> pd.DataFrame:
             for word, name in (("intercept", "calibration_intercept"), ("slope", "calibration_slope"))
         }
         without = "not given" if numbers else "no risk"  # where it would mislead, cautions say why
+        if not numbers and arm.chosen and arm.recalibration.recalibration:
+            without = "chosen here"
         rows.append(
             {
                 "arm": arm.title,

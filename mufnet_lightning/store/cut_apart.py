@@ -115,9 +115,9 @@ def _lost(job: ClipJob | ImageJob, faults: Sequence[str]) -> dict[Path, str]:
         return {job.folder / name: faults[0] for cut in job.cuts for name in cut.crops.values()}
     reasons = {}
     for where, _, target in job.images:
-        own = [fault for fault in faults if fault.startswith(f"{where} ")]
-        if own:
-            reasons[target] = own[0]
+        own = [fault for fault in faults if fault.startswith((f"{where} ", f"{where}:"))]
+        if own or not target.is_file():  # its worker was lost with another image
+            reasons[target] = (own or faults)[0]
     return reasons
 
 

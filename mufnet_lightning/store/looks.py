@@ -70,11 +70,12 @@ def judgement(odd: Mapping[str, str], crops: Iterable[str]) -> tuple[list[str], 
         for name in own:
             if name in odd:
                 of_look.setdefault(odd[name], []).append(name)
+        mostly = sum(map(len, of_look.values())) > MOSTLY * len(own)
         for word, which in sorted(of_look.items()):
             shown = ", ".join(which[:SHOWN]) + (", ..." if len(which) > SHOWN else "")
             many = f"{len(which):,} of {len(own):,} {MODALITY_NAMES[modality]} crops"
             sentence = f"{many} {'are' if len(own) != 1 else 'is'} {word}: {shown}"
-            if len(which) > MOSTLY * len(own):
+            if mostly:
                 faults.append(f"{sentence}; {EXPECTED[word]}")
             else:
                 warnings.append(sentence)

@@ -250,11 +250,13 @@ def _plan_images(tables: Cohort, folders: _Folders) -> Plan:
             path = pair[f"{name}_path"]
             where = f"pairs.csv row {line}: {_seen(tables, path, f'its {name} image')}"
             images.setdefault(row["patient_id"], []).append((where, path, row[f"{name}_path"]))
+    # where nothing is taken up again, one that cannot be read takes no other one with it
+    at_once = 1 if folders.digests is None else _IMAGES_PER_JOB
     jobs: list[ImageJob] = []
     crops: dict[str, Path] = {}
     for own in images.values():
-        for start in range(0, len(own), _IMAGES_PER_JOB):
-            part = own[start : start + _IMAGES_PER_JOB]
+        for start in range(0, len(own), at_once):
+            part = own[start : start + at_once]
             folder = folders.named_by([path for _, path, _ in part])
             files = [folder / f"{number:06d}.png" for number in range(len(part))]
             crops |= {target: file for (_, _, target), file in zip(part, files, strict=True)}

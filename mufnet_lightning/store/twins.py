@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from mufnet_lightning.store.inputs import TWINS
 from mufnet_lightning.system.files import write_part
 from mufnet_lightning.system.processes import cores, progress_bar
+from mufnet_lightning.system.sheets import meant, shown
 from mufnet_lightning.vocabulary import PATHS
 
 log = logging.getLogger(__name__)
@@ -248,7 +249,11 @@ def keep_twins(root: Path, twins: Sequence[Twins]) -> None:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["patient_id", "twin_id", "crop", "twin_crop", "similarity"])
         table.writerows(
-            [*pair.patients, *(f"crops/{crop}" for crop in pair.crops), f"{pair.similarity:.3f}"]
+            [
+                *map(shown, pair.patients),
+                *(f"crops/{crop}" for crop in pair.crops),
+                f"{pair.similarity:.3f}",
+            ]
             for pair in twins
         )
         write_part(root / TWINS, text.getvalue())
@@ -259,7 +264,7 @@ def read_twins(root: Path) -> list[tuple[str, str]]:
     if not (root / TWINS).is_file():
         return []
     with open(root / TWINS, encoding="utf-8", newline="") as file:
-        return [(line["patient_id"], line["twin_id"]) for line in csv.DictReader(file)]
+        return [(meant(line["patient_id"]), meant(line["twin_id"])) for line in csv.DictReader(file)]
 
 
 def leaders(twins: Iterable[tuple[str, str]]) -> dict[str, str]:

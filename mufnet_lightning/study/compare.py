@@ -70,6 +70,7 @@ def compare(
     by: Sequence[str] = (),
     cohort: Path | None = None,
     planned: Sequence[tuple[str, str]] | None = None,
+    waiting: int = 0,
 ) -> Comparison:
     """Compare arms on the images that all of them scored.
 
@@ -84,6 +85,7 @@ def compare(
             store that the first arm's run was scored on.
         cohort: folder of patients.csv.
         planned: names of the arms that are tested against each other, see `compare_arms`.
+        waiting: see there.
 
     Raises:
         InputFault: an arm cannot be read, the arms were not scored on the same images and patients,
@@ -106,6 +108,7 @@ def compare(
         effect=effect,
         chosen=chosen,
         planned=planned,
+        waiting=waiting,
     )
     counted = matched.at(level)
     result = _with_folds(result, arms)

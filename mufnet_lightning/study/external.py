@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -129,7 +130,7 @@ class ExternalValidation:
         return "\n\n".join([*blocks, *(f"Note: {note}" for note in self.notes)])
 
     def as_json(self) -> dict[str, object]:
-        """`model, store, threshold, image, patient, subgroups, left_out, notes`."""
+        """`model, store, threshold, image, patient, subgroups, left_out, notes, own`."""
         return {
             "model": self.card.as_json(),
             "store": {"name": self.store.root.name, "digest": self.store.digest},
@@ -140,6 +141,7 @@ class ExternalValidation:
                 {"patients": list(one.patients), "reason": one.reason} for one in self.left_out
             ],
             "notes": list(self.notes),
+            "own": self.own,
         }
 
     def files(self) -> dict[str, str]:
@@ -148,6 +150,11 @@ class ExternalValidation:
         if self.subgroups:
             files[SUBGROUPS] = csv_text(subgroups_table(self.subgroups))
         return files
+
+
+def is_of_others(said: Mapping[str, Any]) -> bool:
+    """Whether a validation, as `as_json` has it, has patients of another cohort than the model's."""
+    return int(said.get("own", 0)) < int(said["patient"]["arms"][0]["patients"])
 
 
 def validate_externally(

@@ -86,6 +86,8 @@ def parent_run(cli: MufnetCLI, key: str, threads: int, restart: bool = False) ->
     with waiting(STORE_FOLDER / "locks" / f"cv-{key}"):
         known = None if restart else known_parent(cli, key)
         if known is not None:
+            if known.tags.get("cv_key") != key:  # of an earlier version; the study knows it by this
+                mlflow_client().set_tag(known.id, "cv_key", key)
             return known
         made = _new_parent(cli, key, threads)
         if restart or not is_shared():

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from math import comb
 
 from mufnet_lightning.study.spec import Pairs
 from mufnet_lightning.tracking.artifacts import artifact_text, log_json
@@ -29,6 +30,20 @@ class RecordedStudy:
 
     arms: Mapping[str, str]
     planned: Pairs | None
+
+    def tests_of(self, names: Set[str]) -> tuple[Pairs | None, int]:
+        """The tests of arms that have come to their end, and how many wait for others.
+
+        Args:
+            names: of the arms that have.
+
+        Returns:
+            The pairs, where they were planned; None: each two.
+        """
+        if self.planned is None:
+            return None, comb(len(names | set(self.arms)), 2) - comb(len(names), 2)
+        here = tuple((a, b) for a, b in self.planned if {a, b} <= names)
+        return here, len(self.planned) - len(here)
 
 
 def record_study(
@@ -67,7 +82,8 @@ def latest_arms(runs: Sequence[TrackedRun], recorded: RecordedStudy | None) -> d
     """The run of each arm, by the arm's name: the latest that came to its end.
 
     Of an arm a cross-validation goes before a fit. Those of a study that was laid down have its names,
-    and come first, in its order; then bmode, ceus and fused, and those with names of their own.
+    and come first, in its order; then bmode, ceus and fused, and those with names of their own. An arm
+    as it was laid down is known by what trains it: an earlier one that only has its name is left out.
 
     Args:
         runs: of the experiment, the latest first.
@@ -86,4 +102,5 @@ def latest_arms(runs: Sequence[TrackedRun], recorded: RecordedStudy | None) -> d
                 latest.setdefault(run.arm, run)
     others = sorted((run for arm, run in latest.items() if arm not in ARMS), key=lambda run: run.start)
     order = [*(arm for arm in ARMS if arm in latest), *(run.arm for run in others)]
-    return {**planned, **{arm: latest[arm] for arm in order if arm not in planned}}
+    laid_down = recorded.arms if recorded else {}
+    return {**planned, **{arm: latest[arm] for arm in order if arm not in laid_down}}

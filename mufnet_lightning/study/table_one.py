@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -133,6 +134,7 @@ def _typed(column: pd.Series) -> pd.Series:
     """Text, or numbers where every cell that is not missing is one."""
     known = column.mask(column.str.lower().isin(MISSING_WORDS), "")
     numbers = pd.to_numeric(known.mask(known == ""), errors="coerce")
+    numbers = numbers.mask(numbers.abs() == math.inf)  # x / 0 is none
     return numbers if numbers.notna().equals(known != "") and (known != "").any() else known
 
 
@@ -142,6 +144,7 @@ def _not_a_number(column: pd.Series) -> str | None:
         return None
     known = column[column != ""].astype(str)
     numbers = pd.to_numeric(known, errors="coerce")
+    numbers = numbers.mask(numbers.abs() == math.inf)
     return str(known[numbers.isna()].iloc[0]) if 0.5 < numbers.notna().mean() < 1 else None
 
 

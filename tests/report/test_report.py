@@ -199,6 +199,13 @@ def test_risks_are_judged_by_their_test_and_not_by_the_calibration_error(
         said = " ".join(read_with_care(replace(facts, arms=[changed]), None))
         assert f"No risk beside the score: {arm.name}" in said
         assert calibration_frame([changed])["p of both being right"].tolist() == ["no risk"]
+        # its test patients chose the epoch: there is a risk, and it is not judged
+        choosing = {**arm.run.tags, "selection": "optimistic"}
+        chosen = replace(arm, run=replace(arm.run, metrics=none, tags=choosing))
+        said = " ".join(read_with_care(replace(facts, arms=[chosen]), None))
+        assert f"The risks of {arm.name} are not judged" in said
+        assert "No risk beside the score" not in said
+        assert calibration_frame([chosen])["p of both being right"].tolist() == ["chosen here"]
         # slope and test would mislead, and the run says why
         doubted = {n: v for n, v in numbers.items() if "risk_calibration" not in n}
         tags = {**arm.run.tags, RISK_NOTES: "No relation of scores and grades."}

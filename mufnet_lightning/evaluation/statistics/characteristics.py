@@ -155,7 +155,7 @@ def _numbers(name: str, part: pd.Series) -> Floats:
     numbers = pd.to_numeric(part, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     odd = part.notna().to_numpy() & ~np.isfinite(numbers)
     if odd.any():
-        raise EvaluationError(f"{name} is to be a number, but {part[odd].iloc[0]!r} is none.")
+        raise EvaluationError(f"{name} is to be a number, but {str(part[odd].iloc[0])!r} is none.")
     return numbers
 
 
@@ -242,7 +242,7 @@ def _rows(
 
 def _name(value: object) -> str:
     """1.0 is the code 1: a column with gaps is read as fractions."""
-    if isinstance(value, float | np.floating) and value == int(value):
+    if isinstance(value, float | np.floating) and value.is_integer():
         return str(int(value))
     return str(value)
 

@@ -15,6 +15,7 @@ from scipy.stats import rankdata
 from mufnet_lightning.evaluation.statistics.auc import PairedTest
 from mufnet_lightning.evaluation.statistics.auc_intervals import independent_limits
 from mufnet_lightning.evaluation.statistics.checks import EvaluationError, Floats
+from mufnet_lightning.evaluation.statistics.differences import CERTAIN
 from mufnet_lightning.evaluation.statistics.scores import Scores
 
 SIGNIFICANT = 0.05
@@ -113,7 +114,9 @@ def planned_size(
             )
             errors += float(error.sum())
             difference = values[:, 0] - values[:, 1]
-            detected += int((np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error).sum())
+            tested = error > CERTAIN  # as `auc_difference` does
+            found = tested & (np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error)
+            detected += int(found.sum())
         done += count
     power = float("nan")
     if len(aucs) == 2:
