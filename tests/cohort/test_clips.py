@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.uid import RLELossless
 
 from mufnet_lightning.cohort.clips import iter_frames
@@ -237,3 +238,23 @@ def test_a_tiff_of_several_pages_is_refused(tmp_path: Path) -> None:
     cv2.imwritemulti(str(tmp_path / "pages.tif"), pages)
     with pytest.raises(ClipFault, match="has 3 pages, expected one picture"):
         read_image(tmp_path / "pages.tif")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_whose_white_is_zero_is_no_negative(bits: int, tmp_path: Path) -> None:
+    levels = np.array([[0, 10, 200, 255]] * 4, np.uint8)
+    stored = levels if bits == 8 else levels.astype(np.uint16) * 257
+    # of 8 bits Pillow turns the pixels themselves, so that the picture stays the same
+    for photometric, expected in ((1, levels), (0, 255 - levels if bits == 16 else levels)):
+        path = tmp_path / f"{photometric}.tif"
+        Image.fromarray(stored).save(path, tiffinfo={262: photometric})
+        with Image.open(path) as written:
+            assert written.getexif()[262] == photometric
+        assert (read_image(path)[..., 0] == expected).all()
+
+
+def test_other_formats_are_refused_whatever_they_claim(tmp_path: Path) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(b"P4 9000 9000 " + bytes(9000 * 1125))
+    with pytest.raises(ClipFault, match="cannot be decoded"):
+        read_image(path)

@@ -327,6 +327,28 @@ def test_deeper_pixels_are_refused_rather_than_cut(name: str) -> None:
         frame(real(name))
 
 
+@pytest.mark.parametrize(
+    ("elements", "reason"),
+    [
+        ({"PixelRepresentation": 1}, "signed pixels"),
+        ({"HighBit": 15}, "8-bit pixels whose highest bit is 15, expected 7"),
+        ({"PhotometricInterpretation": "HSV"}, "3 samples in HSV"),
+        ({"PhotometricInterpretation": "YBR_RCT"}, "3 samples in YBR_RCT"),
+        ({"PhotometricInterpretation": "MONOCHROME2"}, "3 samples in MONOCHROME2"),
+    ],
+)
+def test_pixels_of_a_kind_that_ultrasound_has_not_are_refused(
+    files: ModuleType, tmp_path: Path, elements: dict[str, object], reason: str
+) -> None:
+    dataset = files.write_dicom(tmp_path / "odd.dcm", files.clip_frame(0, 1))
+    assert frame(tmp_path / "odd.dcm").any()
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset.save_as(tmp_path / "odd.dcm", enforce_file_format=True)
+    with pytest.raises(ClipFault, match=reason):
+        frame(tmp_path / "odd.dcm")
+
+
 def test_an_odd_table_of_offsets_does_not_hide_a_frame() -> None:
     whole = pydicom.dcmread(real("SC_rgb_jpeg.dcm")).pixel_array
     np.testing.assert_array_equal(frame(real("SC_rgb_jpeg.dcm")), whole)

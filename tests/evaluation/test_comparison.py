@@ -259,6 +259,13 @@ def test_planned_pairs_alone_are_tested_and_corrected_among_themselves(
     assert corrected == pytest.approx(holm(rates).tolist())
     assert result.as_json()["planned"] is True
     assert compare_arms(scored, level, planned=[]).tests == ()
+    # tests of arms that have no scores yet count: what is corrected only gets smaller later
+    early = compare_arms(scored, level, planned=[("fused", "bmode"), ("ceus", "fused")], waiting=8)
+    padded = holm([turned.p, same.p, *[1.0] * 8]).tolist()[:2]
+    assert [test.p_holm for test in early.tests] == pytest.approx(padded)
+    assert all(
+        test.p_holm > later.p_holm for test, later in zip(early.tests, result.tests, strict=True)
+    )
 
 
 @pytest.mark.parametrize(

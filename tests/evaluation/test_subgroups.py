@@ -112,3 +112,12 @@ def test_what_makes_no_subgroups_is_told(
 ) -> None:
     with pytest.raises(EvaluationError, match=sentence):
         subgroups(scores, "x", values(rule), cut)
+
+
+def test_names_that_are_numbers_are_not_cut(scores: Scores) -> None:
+    centres = values(lambda i: i % 15 + 1)
+    with pytest.raises(EvaluationError, match="15 values"):
+        subgroups(scores, "centre", {p: f"c{i}" for p, i in centres.items()})
+    made = subgroups(scores, "centre", centres, named=True)
+    assert [group.name for group in made.groups] == [str(number) for number in range(1, 16)]
+    assert made.cut is None

@@ -76,6 +76,20 @@ def test_a_store_that_is_mostly_black_is_not_made(files: ModuleType, tmp_path: P
     assert not (tmp_path / "store").exists()
 
 
+def test_crops_that_show_nothing_are_counted_together(files: ModuleType, tmp_path: Path) -> None:
+    cohort = pairs(tmp_path / "cohort", files, black={0, 1, 2, 3})
+    for number in range(4, 8):
+        flat = np.full((32, 40, 3), 90, np.uint8)
+        cv2.imwrite(str(cohort / f"images/{number}_ceus.png"), flat)
+    with pytest.raises(InputFault) as refused:
+        prepare_store(cohort, tmp_path / "store")
+    assert [fault.split(":")[0] for fault in refused.value.faults] == [
+        "4 of 10 CEUS crops are black",
+        "4 of 10 CEUS crops are flat",
+    ]
+    assert not (tmp_path / "store").exists()
+
+
 def test_ordinary_crops_are_not_spoken_of(
     files: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

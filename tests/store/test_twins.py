@@ -17,7 +17,14 @@ from mufnet_lightning.store import twins
 from mufnet_lightning.store.inputs import TWINS
 from mufnet_lightning.store.prepare import prepare_store
 from mufnet_lightning.store.store import CropStore
-from mufnet_lightning.store.twins import find_twins, fingerprint, read_twins, similarity
+from mufnet_lightning.store.twins import (
+    Twins,
+    find_twins,
+    fingerprint,
+    keep_twins,
+    read_twins,
+    similarity,
+)
 
 PATIENTS = 60
 
@@ -123,6 +130,13 @@ def test_a_clip_that_was_encoded_anew_under_another_id_is_named(
     assert float(similarity) > 0.97
     owners = store.manifest.set_index("bmode_path")["patient_id"]
     assert (owners[crop], owners[other]) == ("P1", "P2")
+
+
+def test_ids_that_a_spreadsheet_would_run_are_quoted_and_come_back(tmp_path: Path) -> None:
+    ids = ('=HYPERLINK("http://x")', "'P2")
+    keep_twins(tmp_path, [Twins(ids, ("p0_bmode.png", "p1_bmode.png"), 0.99)])
+    assert not (tmp_path / TWINS).read_text().splitlines()[1].startswith(("=", '"='))
+    assert read_twins(tmp_path) == [ids]
 
 
 def test_an_even_picture_is_like_none() -> None:

@@ -204,3 +204,22 @@ def test_codes_of_missing_values_are_told_and_formulas_do_not_run(
     assert "patient_id: each row" not in printed.err
     assert ',"\'=1+A1, n (%)",' in printed.out
     assert "=1+A1" not in printed.out.replace("'=1+A1", "")
+
+
+def test_a_share_of_nothing_is_no_number(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {
+            "patient_id": f"P{i}",
+            "grade": 1 + i % 4,
+            "ratio": ["0", "1", "inf", "1"][i % 4],
+            "size": "2.5",
+        }
+        for i in range(12)
+    ]
+    pd.DataFrame(rows).to_csv("patients.csv", index=False)
+    assert main(["characteristics", "patients.csv", "--by=grade"]) == 0
+    assert "Read as categories, since 'inf' is no number." in capsys.readouterr().out
+    rows[3]["size"] = "-inf"
+    pd.DataFrame(rows).to_csv("patients.csv", index=False)
+    assert main(["characteristics", "patients.csv", "--by=grade"]) == 2
+    assert "size is to be a number, but '-inf' is none" in capsys.readouterr().err

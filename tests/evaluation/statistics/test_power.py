@@ -112,3 +112,17 @@ def test_what_cannot_be_is_refused() -> None:
         planned_size(5, 20, (0.8, 1.2))
     with pytest.raises(EvaluationError, match="correlation"):
         planned_size(5, 20, (0.8, 0.7), 1.0)
+
+
+def test_what_has_no_p_is_not_found() -> None:
+    # with two patients a class many a study has an estimated error of 0, and its test gives no p
+    planned = planned_size(2, 2, (0.95, 0.5), repeats=4000, widths=False)
+    rng, found = np.random.default_rng(5), 0
+    root = np.linalg.cholesky([[1.0, 0.5], [0.5, 1.0]])
+    for _ in range(2000):
+        drawn = root @ rng.standard_normal((2, 4))
+        drawn[:, :2] += np.sqrt(2) * ndtri([[0.95], [0.5]])
+        scores = Scores.of([1, 1, 0, 0], ndtr(drawn), list("abcd"), ["fused", "ceus"])
+        test = compare_aucs(auc_estimate(scores, "delong"), 0, 1)
+        found += test.error > 1e-9 and abs(test.auc_difference) > ndtri(0.975) * test.error
+    assert planned.power == pytest.approx(found / 2000, abs=0.035)
