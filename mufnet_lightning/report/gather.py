@@ -206,8 +206,8 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     latest = latest_arms(runs, recorded)
     unfinished = [name for name in recorded.arms if name not in latest] if recorded else []
     if not latest:
-        of_it = f" of {', '.join(unfinished)} as it was laid down last" if unfinished else ""
-        raise InputFault(f"study {study!r} has no finished cross-validation{of_it}, and no other fit")
+        which = f" of {', '.join(unfinished)} as laid down last" if unfinished else ""
+        raise InputFault(f"study {study!r} has no finished cross-validation{which} and no finished fit")
     trained = [run for run in runs if TRIAL not in run.tags]  # trials are told of by what they chose
     finished = [run.arm for run in trained if run.verb == "fit" and run.is_finished]
     arms = [_arm(name, run, finished.count(run.arm)) for name, run in latest.items()]
