@@ -106,12 +106,12 @@ def iter_dicom(path: Path, numbers: Sequence[int]) -> Iterator[tuple[int, np.nda
     palette = header.PhotometricInterpretation == "PALETTE COLOR"
     if header.get("BitsStored") != 8 and not palette:
         raise ClipFault(path, f"has {header.get('BitsStored')}-bit pixels, expected 8-bit ultrasound")
-    if reason := _odd_pixels(header):
-        raise ClipFault(path, reason)
-    if header.file_meta.TransferSyntaxUID in VIDEO:
+    if header.file_meta.TransferSyntaxUID in VIDEO:  # the film itself says what its pixels are
         with _film(path) as film:
             yield from iter_video(film, numbers, path, promised)
         return
+    if reason := _odd_pixels(header):
+        raise ClipFault(path, reason)
     if promised <= numbers[-1]:
         raise ClipFault(path, too_short(promised, promised))
     frames = _iter_pixels(path, header, numbers)  # YBR becomes RGB in here
@@ -146,9 +146,7 @@ def _odd_pixels(header: Any) -> str | None:
     samples = header.get("SamplesPerPixel", 3 if colours.startswith(("RGB", "YBR")) else 1)
     syntax = header.file_meta.TransferSyntaxUID
     known = _OF_SAMPLES.get(samples, ())
-    if syntax in VIDEO:
-        known = (*known, "YBR_PARTIAL_420")
-    elif syntax in (*JPEG2000TransferSyntaxes, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):
+    if syntax in (*JPEG2000TransferSyntaxes, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):
         known = (*known, "YBR_ICT", "YBR_RCT")
     if colours not in known:
         return f"has pixels of {samples} samples in {colours}, which this syntax or ultrasound has not"

@@ -30,7 +30,7 @@ from mufnet_lightning.system.documents import parse_json
 from mufnet_lightning.system.files import write_atomic
 from mufnet_lightning.system.guards import LARGEST_NOTES, read_text
 from mufnet_lightning.system.sealed import read_sealed, refuse_not_finite, write_sealed
-from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint
+from mufnet_lightning.tracking.checkpoints import Checkpoint, read_checkpoint, resolve_checkpoint
 from mufnet_lightning.tracking.downloads import download
 from mufnet_lightning.tracking.runs import (
     STORE_FOLDER,
@@ -236,10 +236,22 @@ def _run_of(checkpoint: Checkpoint) -> TrackedRun | None:
     """
     if not _is_recorded_here():
         return None
+    if checkpoint.run_id is None:
+        return None
     try:
-        run = find_run(checkpoint.run_id) if checkpoint.run_id else None
-        selected = read_checkpoint(run.id).state_dict if run else {}
+        run = find_run(checkpoint.run_id)
+        file = resolve_checkpoint(run.id)
     except NotRecorded:
+        return None
+    try:
+        selected = read_checkpoint(str(file)).state_dict
+    except InputFault as fault:
+        log.warning(
+            "warning: whether this is the selected epoch of run %s, whose threshold and risks it would "
+            "have, cannot be told: %s",
+            run.id,
+            fault.faults[0],
+        )
         return None
     same = selected.keys() == checkpoint.state_dict.keys() and all(
         torch.equal(value, checkpoint.state_dict[name]) for name, value in selected.items()

@@ -206,8 +206,9 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     latest = latest_arms(runs, recorded)
     unfinished = [name for name in recorded.arms if name not in latest] if recorded else []
     if not latest:
-        which = f" of {', '.join(unfinished)} as laid down last" if unfinished else ""
-        raise InputFault(f"study {study!r} has no finished cross-validation{which} and no finished fit")
+        laid_down = f"arm of those laid down last ({', '.join(unfinished)}), and no other"
+        none = laid_down if unfinished else "cross-validation and no finished fit"
+        raise InputFault(f"study {study!r} has no finished {none}")
     trained = [run for run in runs if TRIAL not in run.tags]  # trials are told of by what they chose
     finished = [run.arm for run in trained if run.verb == "fit" and run.is_finished]
     arms = [_arm(name, run, finished.count(run.arm)) for name, run in latest.items()]
@@ -230,8 +231,7 @@ def study_facts(study: str, cohort: Path | None = None) -> StudyFacts:
     planned, waiting = recorded.tests_of(names) if recorded else (None, 0)
     if recorded is None and len(names) > MOST_ARMS_IN_PAIRS:
         planned = ()
-    fits = len(finished)
-    facts = (study, experiment_id, arms, store, missing, known, table_one, broken, fits)
+    facts = (study, experiment_id, arms, store, missing, known, table_one, broken, len(finished))
     return StudyFacts(*facts, planned, external, unfinished, waiting)
 
 

@@ -13,7 +13,7 @@ from mufnet_lightning.errors import InputFault
 from mufnet_lightning.store.info import StoreInfo
 from mufnet_lightning.study.identity import module_file, named_modules
 from mufnet_lightning.study.trained_code import code_digest, own_code_digest
-from mufnet_lightning.system.configs import find_config, is_own_config, read_config
+from mufnet_lightning.system.configs import config_layers, find_config, is_own_config, read_config
 
 if TYPE_CHECKING:
     from mufnet_lightning.training.cli import MufnetCLI
@@ -27,7 +27,8 @@ class JobInputs:
 
     Attributes:
         configs: files of the configurations, those of this package left out.
-        own_configs: names of those that come with it; they lie elsewhere on another machine.
+        own_configs: names that were looked up of those that come with it; they lie elsewhere on another
+            machine.
         modules: names of the modules of somebody's own classes that they name; likewise.
         split: folds.csv; None: the split is computed, or a run's.
         store: folder of the crops; None: nothing is known, and nothing checked.
@@ -45,10 +46,13 @@ class JobInputs:
     def of(cls, cli: MufnetCLI) -> JobInputs:
         """Of an arm that is built."""
         files = [Path(str(file)) for file in cli.config.config or ()]
+        own = [file for file in files if is_own_config(file)]
+        # one that another of the package extends lies beside that, and is not looked up by its name
+        below = {layer for file in own for layer in config_layers(str(file))[:-1]}
         split = cli.datamodule.folds_from
         inputs = cls(
             tuple(str(file) for file in files if not is_own_config(file)),
-            tuple(file.stem for file in files if is_own_config(file)),
+            tuple(file.stem for file in own if file not in below),
             tuple(named_modules(cli.composed_config())),
             str(split) if split is not None and Path(split).is_file() else None,
             str(cli.datamodule.store.root),

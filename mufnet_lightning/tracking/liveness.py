@@ -211,7 +211,10 @@ def believed_until(run_id: str) -> str:
     beat = _last_beat(run_id)
     if beat is None:
         return ""
-    return time.strftime("%H:%M:%S", time.localtime(time_of(beat) + _MISSED * PERIOD))
+    ends = max(
+        time_of(beat) + _MISSED * PERIOD, min(last_outage(tracking_uri())[1], time.time()) + _BACK
+    )
+    return time.strftime("%H:%M:%S", time.localtime(ends))
 
 
 @contextmanager

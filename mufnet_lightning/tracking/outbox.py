@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.tracking.checkpoints import checkpoint_folder
 from mufnet_lightning.tracking.journal import Journal, milliseconds
-from mufnet_lightning.tracking.liveness import RESUMED, beating, heartbeat, held, refuse_alive
+from mufnet_lightning.tracking.liveness import beating, held, refuse_alive
 from mufnet_lightning.tracking.mlflow_calls import BIRTH, Unsent
 from mufnet_lightning.tracking.opening import unwritable, without_password
 from mufnet_lightning.tracking.run_ids import own_id
@@ -133,7 +133,6 @@ class Outbox:
             locks.enter_context(held(name))
             if not journal.path.exists():
                 _begin_again(journal, run, "" if uri == default_uri() else without_password(uri))
-            journal.append("tag", name=RESUMED, value=heartbeat())
             outbox = cls(journal, Sender(journal, keep_model), locks)
             locks.enter_context(beating(outbox.sender.beat, at_once=True))
             outbox._may_go_on.set()

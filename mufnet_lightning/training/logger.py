@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
@@ -18,7 +20,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from mufnet_lightning.errors import InputFault
 from mufnet_lightning.inference.logged_model import keep_last_model, keep_model
 from mufnet_lightning.system.signals import closing, stopping
+from mufnet_lightning.tracking.checkpoints import last_checkpoint
 from mufnet_lightning.tracking.left_over import send_left_over
+from mufnet_lightning.tracking.liveness import RESUMED, heartbeat
 from mufnet_lightning.tracking.notes import NOTE
 from mufnet_lightning.tracking.outbox import Outbox
 from mufnet_lightning.tracking.outbox_client import MACHINE, OutboxClient
@@ -27,6 +31,8 @@ from mufnet_lightning.tracking.tags import run_tags
 from mufnet_lightning.training.divergence import Diverged
 from mufnet_lightning.training.machine import MachineMonitor
 from mufnet_lightning.vocabulary import START, arm_name
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -75,6 +81,7 @@ class RunLogger(MLFlowLogger):
             run_id=resumed_run,
         )
         self.resumed = resumed_run is not None
+        self._noted = False
         self._monitor: MachineMonitor | None = None
         self._outbox: Outbox | None = None
         self._client: OutboxClient | None = None
@@ -182,24 +189,41 @@ class RunLogger(MLFlowLogger):
             self._monitor.start()  # type: ignore[no-untyped-call]
 
     @rank_zero_only
-    def start_training(self, epoch: int, holds: bool) -> None:
+    def start_training(self, epoch: int, holds: bool, checkpoint: str = "") -> None:
         """A training begins, at the begin or behind a checkpoint.
 
         Args:
             epoch: its first one, counted from 0.
             holds: `confirm` is called for each epoch; what is logged in an epoch is sent then.
+            checkpoint: file that it goes on behind.
 
         Raises:
             InputFault: the run has later epochs: those of another training would be lost beside them.
         """
         there = self.experiment.next_step("train/") if self.resumed and holds else 0
-        if there > epoch:
+        if there > epoch and Path(checkpoint).resolve() == last_checkpoint(self.run).resolve():
+            log.warning(
+                "warning: run %s has %s epochs, and its last checkpoint here is behind %s of them: the "
+                "others were trained elsewhere, or by an earlier version; they are trained again, and "
+                "their curves stay as they are",
+                self.run,
+                there,
+                epoch,
+            )
+        elif there > epoch:
             raise InputFault(
                 f"run {self.run} has {there} epochs, and this checkpoint goes on behind {epoch} of "
                 f"them: --ckpt_path runs:/{self.run} goes on behind the last one, and "
                 "--model.init_from trains a run of its own from these weights"
             )
+        self._note_resumed()
         self.experiment.start_training(epoch, holds)
+
+    def _note_resumed(self) -> None:
+        """Say where and when the run was gone on with: what another folder has of it is of before."""
+        if self.resumed and not self._noted:
+            self._noted = True
+            self.experiment.set_tag(self.run, RESUMED, heartbeat())
 
     @rank_zero_only
     def begin_epoch(self, epoch: int) -> None:
@@ -242,6 +266,8 @@ class RunLogger(MLFlowLogger):
             self._monitor.finish()
             self._monitor = None
         said = {"reason": reason[:5000]} if reason else {}
+        if status == "FINISHED" and self.resumed and not self._noted:  # nothing was left to train
+            said[RESUMED] = heartbeat()
         ended = client.end(status, said, self._model_due)
         if outbox.close(self.title, status == "FINISHED", ended):
             self._run_id = outbox.sender.run_id

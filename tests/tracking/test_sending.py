@@ -26,9 +26,10 @@ from mufnet_lightning.study.cross_validation import state_of
 from mufnet_lightning.study.job import sent_folds
 from mufnet_lightning.system import write_points
 from mufnet_lightning.tracking import liveness, outbox, uploads
+from mufnet_lightning.tracking.checkpoints import last_checkpoint
 from mufnet_lightning.tracking.journal import Journal, journals
 from mufnet_lightning.tracking.left_over import run_behind, send_left_over
-from mufnet_lightning.tracking.liveness import HEARTBEAT, locked
+from mufnet_lightning.tracking.liveness import HEARTBEAT, RESUMED, locked
 from mufnet_lightning.tracking.mlflow_calls import Unsent
 from mufnet_lightning.tracking.outbox_client import OutboxClient
 from mufnet_lightning.tracking.run_id_calls import AT_THE_STORE
@@ -293,6 +294,21 @@ def test_what_is_left_of_a_run_that_went_on_elsewhere_does_not_change_it(
     with RunLogger(Tracking(study="sending"), resumed_run=run.id) as logger:
         logger.log_metrics({"loss": 0.125}, step=8)
     assert find_run(run.id).metrics == {"loss": 0.125}
+
+
+def test_a_checkpoint_behind_the_runs_last_epoch_is_gone_on_with_where_it_is_the_runs_own(
+    work: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with begun() as logger:
+        for epoch in range(4):
+            logger.log_metrics({"train/loss": 1.0}, step=epoch)
+    with RunLogger(Tracking(study="sending"), resumed_run=logger.run) as again:
+        with pytest.raises(InputFault, match="has 4 epochs, and this checkpoint goes on behind 2"):
+            again.start_training(2, True, "earlier.ckpt")
+        assert RESUMED not in find_run(logger.run).tags
+        again.start_training(2, True, str(last_checkpoint(logger.run)))
+        assert "its last checkpoint here is behind 2 of them" in caplog.text
+    assert RESUMED in find_run(logger.run).tags
 
 
 def test_a_large_file_that_is_refused_again_and_again_is_not_waited_for(

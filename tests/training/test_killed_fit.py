@@ -15,6 +15,7 @@ from working_folder import enter, make_working_folder
 from mufnet_lightning.cli import main
 from mufnet_lightning.tracking.checkpoints import resolve_checkpoint
 from mufnet_lightning.tracking.journal import journals
+from mufnet_lightning.tracking.liveness import RESUMED
 from mufnet_lightning.tracking.runs import find_run, mlflow_client
 from mufnet_lightning.training.logger import RunLogger
 
@@ -76,14 +77,17 @@ def histories() -> dict[str, list[tuple[int, float]]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("every", [1, 2])
 def test_a_fit_that_is_killed_has_no_point_twice_and_misses_none(
     tmp_path: Path,
     empty_tracking: bytes,
     tiny: list[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
+    every: int,
 ) -> None:
-    words = [*tiny, f"--trainer.max_epochs={EPOCHS}"]
+    validates = f"--trainer.check_val_every_n_epoch={every}"
+    words = [*tiny, f"--trainer.max_epochs={EPOCHS}", validates]
     enter(make_working_folder(tmp_path / "whole", empty_tracking), monkeypatch)
     assert main(["fit", *words]) == 0
     expected = histories()
@@ -99,9 +103,11 @@ def test_a_fit_that_is_killed_has_no_point_twice_and_misses_none(
     killed(fit_until_the_model_is_logged, [*words, *begin])
 
     # an earlier epoch, as the selected one may be, would train later ones again into the same run
-    assert main(["fit", *words, "--ckpt_path=earlier.ckpt"]) == 2
-    assert f"has {EPOCHS} epochs, and this checkpoint goes on behind 2 of them" in caplog.text
     run = Path(last()).parent.name
+    before = find_run(run).tags[RESUMED]
+    assert main(["fit", *words, "--ckpt_path=earlier.ckpt"]) == 2
+    assert find_run(run).tags[RESUMED] == before  # what is refused is no going on
+    assert f"has {EPOCHS} epochs, and this checkpoint goes on behind 2 of them" in caplog.text
     assert "checkpoints/selected.ckpt" in {
         entry.path for entry in mlflow_client().list_artifacts(run, "checkpoints")
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Trainer
 from working_folder import enter, make_working_folder
 
 from mufnet_lightning import MufNetModule, RoiPairDataModule, RunLogger
@@ -193,7 +193,7 @@ def test_the_best_epoch_so_far_is_known_where_the_folder_was_moved(
     if kind is SelectedCheckpoint:
         # who goes on without it would train to the end, and have nothing to keep
         with pytest.raises(InputFault, match="bring it along with last"):
-            moved.on_train_start(Trainer(), LightningModule())
+            moved.check_best()
         # another run's best epoch is not this one's
         other = made_in(tmp_path / "second", "4567")
         other.load_state_dict(first.state_dict())

@@ -75,7 +75,12 @@ class LastCheckpoint(_RunCheckpoint):
     """
 
     def __init__(self) -> None:
-        super().__init__(filename="last", auto_insert_metric_name=False, enable_version_counter=False)
+        super().__init__(
+            filename="last",
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+            save_on_train_epoch_end=True,  # also where validation comes twice an epoch, or every other
+        )
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         super()._save_checkpoint(trainer, filepath)
@@ -140,7 +145,7 @@ class SelectedCheckpoint(_RunCheckpoint):
         if self._here(state_dict).get("dirpath") == self.dirpath:
             super().load_state_dict(state_dict)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def check_best(self) -> None:
         """Find out before a training goes on whether its best epoch so far is there.
 
         Raises:
@@ -152,7 +157,6 @@ class SelectedCheckpoint(_RunCheckpoint):
                 f"{best} is not there: the best epoch of the training that goes on; bring it along "
                 f"with {LAST}, which does not hold it"
             )
-        super().on_train_start(trainer, pl_module)
 
     @property
     def kind(self) -> Selection:

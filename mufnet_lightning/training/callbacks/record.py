@@ -103,7 +103,10 @@ class RunRecord(SaveConfigCallback):
         """The run knows from here on which epoch is trained."""
         if isinstance(trainer.logger, RunLogger):
             holds = any(isinstance(one, LastCheckpoint) for one in trainer.checkpoint_callbacks)
-            trainer.logger.start_training(trainer.current_epoch, holds)
+            for one in trainer.checkpoint_callbacks:
+                if isinstance(one, SelectedCheckpoint):
+                    one.check_best()
+            trainer.logger.start_training(trainer.current_epoch, holds, str(trainer.ckpt_path or ""))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """See `on_train_start`."""
