@@ -115,8 +115,8 @@ def planned_size(
             errors += float(error.sum())
             difference = values[:, 0] - values[:, 1]
             tested = error > CERTAIN  # as `auc_difference` does
-            found = tested & (np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error)
-            detected += int(found.sum())
+            shown = tested & (np.abs(difference) > ndtri(1 - SIGNIFICANT / 2) * error)
+            detected += int(shown.sum())
         done += count
     power = float("nan")
     if len(aucs) == 2:
