@@ -139,11 +139,16 @@ def _odd_pixels(header: Any) -> str | None:
 
     if header.get("PixelRepresentation", 0) != 0:
         return "has signed pixels, expected unsigned ones"
-    bits, highest = header.get("BitsStored"), header.get("HighBit")
-    if bits is not None and highest is not None and highest != bits - 1:
-        return f"has {bits}-bit pixels whose highest bit is {highest}, expected {bits - 1}"
     colours = str(header.PhotometricInterpretation)
     samples = header.get("SamplesPerPixel", 3 if colours.startswith(("RGB", "YBR")) else 1)
+    bits = header.get("BitsStored", 8)
+    highest = header.get("HighBit")
+    if highest is None and isinstance(bits, int):  # some leave it empty
+        highest = bits - 1
+    if not all(isinstance(number, int) for number in (samples, bits, highest)):
+        return "does not say how its pixels are stored"
+    if highest != bits - 1:
+        return f"has {bits}-bit pixels whose highest bit is {highest}, expected {bits - 1}"
     syntax = header.file_meta.TransferSyntaxUID
     known = _OF_SAMPLES.get(samples, ())
     if syntax in (*JPEG2000TransferSyntaxes, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL):

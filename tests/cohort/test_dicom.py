@@ -332,6 +332,8 @@ def test_deeper_pixels_are_refused_rather_than_cut(name: str) -> None:
     [
         ({"PixelRepresentation": 1}, "signed pixels"),
         ({"HighBit": 15}, "8-bit pixels whose highest bit is 15, expected 7"),
+        ({"HighBit": [7, 7]}, "does not say how its pixels are stored"),
+        ({"SamplesPerPixel": [3, 3]}, "does not say how its pixels are stored"),
         ({"PhotometricInterpretation": "HSV"}, "3 samples in HSV"),
         ({"PhotometricInterpretation": "YBR_RCT"}, "3 samples in YBR_RCT"),
         ({"PhotometricInterpretation": "MONOCHROME2"}, "3 samples in MONOCHROME2"),

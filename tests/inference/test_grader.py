@@ -163,7 +163,7 @@ def test_a_cross_validation_that_has_not_ended_is_no_model(models: Models, tmp_p
 
 
 def test_what_cannot_be_read_now_is_not_taken_for_what_was_never_chosen(
-    models: Models, tmp_path: Path
+    models: Models, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.copytree(models.folder / "mlruns", tmp_path / "mlruns")
     with pytest.MonkeyPatch.context() as patch:
@@ -186,6 +186,10 @@ def test_what_cannot_be_read_now_is_not_taken_for_what_was_never_chosen(
         assert load_grader(file).card.threshold_rule == "0.5"  # the run has none, and the store says so
         predictions.write_bytes(kept)
         assert load_grader(file).card == chosen
+        # a file that is whole is graded with; whether it is the run's selected epoch nobody can tell
+        predictions.with_name("checkpoints").joinpath("selected.ckpt").write_bytes(b"damaged")
+        assert load_grader(file).card.threshold_rule == "0.5"
+        assert "cannot be told" in caplog.text
 
 
 def test_what_is_no_model_is_told(tmp_path: Path) -> None:

@@ -68,6 +68,9 @@ def test_a_job_whose_call_read_something_else_is_not_begun(
     hides.write_text("model: {dropout: 0.5}\n")
     assert refused().startswith("configuration demo changed since")
     hides.unlink()
+    # what the package's `fused` extends lies beside it, and is not looked up here
+    hides.with_name("paper.yaml").write_text("model: {dropout: 0.5}\n")
+    job.inputs.check()
     split.write_text(split.read_text() + "\n")
     assert refused().startswith("the split split.csv changed since")
     split.unlink()
